@@ -1,0 +1,26 @@
+/*
+ * Cleanup attributes for local resources, and small helpers for arrays. Anybody may use this module.
+ */
+#ifndef KPEER_MEM_H
+#define KPEER_MEM_H
+
+#include <stddef.h>
+#include <stdlib.h>
+
+#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+/* `cleanup_free char *p = NULL;` frees p on leaving the scope. */
+#define cleanup_free __attribute__((cleanup(mem_cleanup_free)))
+
+static inline void mem_cleanup_free(void *p)
+{
+    free(*(void **)p);
+}
+
+/* Copies a string into a fixed field; returns 0, or -1 when it does not fit (the field is then unchanged). */
+int mem_copy_text(char *dst, size_t dst_bytes, const char *src);
+
+/* Lower-case hex of `bytes` bytes; `out` holds 2 * bytes + 1. */
+void mem_hex(char *out, const unsigned char *src, size_t bytes);
+
+#endif

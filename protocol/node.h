@@ -1,0 +1,262 @@
+/*
+ * The whole of a peer's deciding behind one function: node_step(node, event, now) -> actions.
+ *
+ * Pure: no system call, no clock, no randomness but a generator seeded by the caller, no log. Time is
+ * absolute milliseconds of a clock that counts suspended time (CLOCK_BOOTTIME). The agent and the simulator
+ * are its callers.
+ */
+#ifndef KPEER_NODE_H
+#define KPEER_NODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/err.h"
+#include "protocol/identity.h"
+#include "protocol/record.h"
+#include "protocol/secret.h"
+#include "protocol/step.h"
+
+struct node;
+
+enum role_pref { ROLE_AUTO = 0, ROLE_MASTER = 1, ROLE_WORKER = 2 };
+enum member_role { MEMBER_UNDECIDED = 0, MEMBER_MASTER = 1, MEMBER_WORKER = 2 };
+enum member_state { STATE_ALIVE = 0, STATE_SUSPECT = 1, STATE_FAILED = 2, STATE_LEFT = 3 };
+enum phase {
+    PHASE_LOOKING = 0,
+    PHASE_SETTLING,
+    PHASE_ELECTING,
+    PHASE_PREPARING,
+    PHASE_INITIALISING,
+    PHASE_JOINING,
+    PHASE_READY,
+    PHASE_LEAVING,
+    PHASE_FAILED,
+    PHASE_LEFT,
+    PHASE_COUNT
+};
+
+/* The words of the user interface; never NULL. */
+const char *role_word(enum member_role role);
+const char *state_word(enum member_state state);
+const char *phase_word(enum phase phase);
+
+struct node_config {
+    char name[STEP_NAME_BYTES];
+    char version[STEP_VERSION_BYTES]; /* of kpeer */
+    enum role_pref role;
+    uint32_t expect;   /* 0: not told */
+    bool pinned;       /* the user chose the interface or subnet: a lone host may then found */
+    bool dry_run;      /* rehearsal; a group is rehearsing or not, all of it */
+    uint16_t port;     /* TCP, where this peer listens */
+    uint16_t api_port; /* 6443 */
+    char pod_cidr[STEP_CIDR_BYTES];
+    char service_cidr[STEP_CIDR_BYTES];
+    char kubernetes_version[STEP_VERSION_BYTES]; /* wanted; empty: that of the kubeadm at hand */
+    uint32_t settle_ms;                          /* default 5000 */
+    uint32_t beat_ms;                            /* beacon interval of a small group at rest, default 1000 */
+    uint32_t lease_ms;                           /* default 5000 */
+    uint32_t ticket_ttl_ms;                      /* default 600000 */
+};
+void node_config_default(struct node_config *cfg);
+
+/* What must survive a crash. Each is a blob that only the core reads; the agent stores it under a name. */
+enum store_key { STORE_PROMISES = 0, STORE_CLUSTER = 1, STORE_MEMBERS = 2, STORE_KEY_COUNT };
+
+struct stored {
+    const uint8_t *bytes; /* NULL: none */
+    size_t n;
+};
+
+/* A new node. `identity` and `group_key` are borrowed and must outlive it. `seed` feeds its generator;
+ * `instance` is the random number of this start. KPEER_EINVAL or KPEER_EVERSION when a stored blob cannot be
+ * read (never a guess). */
+int node_new(struct node **out, const struct node_config *cfg, const struct identity *identity,
+             const struct secret *group_key, const struct stored stored[static STORE_KEY_COUNT],
+             uint64_t instance, const uint8_t seed[static 32], struct err *err);
+void node_free(struct node *node);
+
+/* What a beacon says to the core. The datagram round it belongs to discovery/beacon. */
+struct hello {
+    struct peer_id id;
+    uint64_t instance;
+    uint64_t counter; /* rises with each beacon of this instance */
+    uint64_t age_ms;  /* since this instance started */
+    int64_t wall_ms;  /* the sender's wall clock, Unix ms: only to find clocks that differ */
+    uint64_t digest;  /* of the sender's gossip view */
+    uint32_t members; /* how many live members the sender sees, itself included */
+    uint8_t sign_pk[SIGN_PK_BYTES];
+    uint8_t box_pk[BOX_PK_BYTES];
+    uint16_t port; /* TCP */
+};
+
+enum node_event_kind {
+    EV_START,     /* first event */
+    EV_TICK,      /* the wake time has come (harmless at any time) */
+    EV_HELLO,     /* a beacon was heard, opened and its source address found usable */
+    EV_MESSAGE,   /* bytes over a link */
+    EV_LINK_DOWN, /* the connection to `peer` closed */
+    EV_ADDRESS,   /* our proven address and interface, or empty when there is none any more */
+    EV_HOST,      /* what this host is (from INSPECT, networks from the kernel) */
+    EV_STEP_PROGRESS,
+    EV_STEP_DONE,
+    EV_LEAVE,      /* the user asks this host to leave; `force`: local part only */
+    EV_KUBECONFIG, /* the user asks for the admin kubeconfig; answered by ACT_REPLY with bytes */
+    EV_RETRY,      /* the user ran `up` again: try what failed once more */
+};
+
+struct host_nets {
+    size_t net_count;
+    char net[FACTS_NETS_MAX][STEP_CIDR_BYTES]; /* the host's own connected networks */
+    size_t mac_count;
+    uint8_t mac[FACTS_MACS_MAX][6];
+};
+
+struct node_event {
+    enum node_event_kind kind;
+    int64_t wall_ms; /* our wall clock; used by EV_HELLO */
+    const struct hello *hello;
+    char address[STEP_ADDRESS_BYTES];     /* EV_HELLO: where the sender was heard; EV_ADDRESS: our own */
+    char interface[STEP_INTERFACE_BYTES]; /* EV_ADDRESS */
+    struct peer_id peer;                  /* EV_MESSAGE: as the transport authenticated it; EV_LINK_DOWN */
+    const uint8_t *bytes;                 /* EV_MESSAGE */
+    size_t n;
+    const struct facts *facts;    /* EV_HOST, or NULL */
+    const struct host_nets *nets; /* EV_HOST, or NULL */
+    const struct step_progress *progress;
+    const struct step_result *result;
+    bool force;       /* EV_LEAVE */
+    uint64_t request; /* EV_LEAVE, EV_KUBECONFIG: repeated in ACT_REPLY */
+};
+
+enum action_kind {
+    ACT_BEACON,  /* announce `hello` on every usable interface now */
+    ACT_SEND,    /* send bytes to peer over its link, or drop them if there is none */
+    ACT_PERSIST, /* store bytes under `store`, synced, before any later action; if that fails, stop the agent
+                    at once */
+    ACT_RUN,     /* ask the executor for `step` */
+    ACT_CANCEL,  /* stop step `step.id`; its result still comes */
+    ACT_LINK, /* keep a link to `peer` at address:port with its box_pk; admit it (again, if anything changed)
+               */
+    ACT_UNLINK, /* close it and admit it no more */
+    ACT_EVENT,  /* tell those who watch */
+    ACT_REPLY,  /* the answer to a user's request: code, text, hint; bytes when there are any (secret) */
+    ACT_RENEW,  /* this identity is used by another live host: wipe identity and state, start again */
+    ACT_STOP,   /* this host has left: stop the agent */
+};
+
+enum event_kind {
+    EVENT_AGENT_STARTED,
+    EVENT_MEMBER_DISCOVERED,
+    EVENT_MEMBER_ALIVE,
+    EVENT_MEMBER_SUSPECT,
+    EVENT_MEMBER_FAILED,
+    EVENT_MEMBER_LEFT,
+    EVENT_ADDRESS_PROVEN,
+    EVENT_ADDRESS_LOST,
+    EVENT_ELECTORATE_BOUND,
+    EVENT_ELECTORATE_CONSTITUTED,
+    EVENT_ELECTORATE_RELEASED,
+    EVENT_ELECTION_STARTED,
+    EVENT_ELECTED,
+    EVENT_LEASE_LOST,
+    EVENT_INIT_STARTED,
+    EVENT_INIT_FINISHED,
+    EVENT_RECORD_COMMITTED,
+    EVENT_TICKET_ISSUED,
+    EVENT_TICKET_OPENED,
+    EVENT_JOIN_STARTED,
+    EVENT_JOIN_FINISHED,
+    EVENT_NODE_READY,
+    EVENT_STEP_STARTED,
+    EVENT_STEP_PROGRESS,
+    EVENT_STEP_FINISHED,
+    EVENT_STEP_FAILED,
+    EVENT_CONFLICT,
+    EVENT_PHASE,
+    EVENT_BLOCKED,
+    EVENT_LEFT,
+    EVENT_KIND_COUNT
+};
+const char *event_word(enum event_kind kind); /* "member-discovered" */
+
+struct action {
+    enum action_kind kind;
+    struct peer_id peer;  /* SEND, LINK, UNLINK; EVENT: the member it is about, or zero */
+    const uint8_t *bytes; /* SEND, PERSIST, REPLY; owned by the node until its next step */
+    size_t n;
+    enum store_key store;
+    const struct hello *hello;        /* BEACON */
+    const struct step *step;          /* RUN, CANCEL */
+    char address[STEP_ADDRESS_BYTES]; /* LINK; EVENT address-proven */
+    uint16_t port;
+    uint8_t box_pk[BOX_PK_BYTES];
+    enum event_kind event;
+    char name[STEP_NAME_BYTES]; /* EVENT: the member's name, or the step's word */
+    char text[256];             /* EVENT: detail; REPLY: message */
+    char hint[ERR_HINT_BYTES];
+    uint64_t term;    /* EVENT: elected, record-committed */
+    uint32_t took_ms; /* EVENT: step and phase durations, 0 where none */
+    int code;         /* EVENT step-failed; REPLY */
+    uint64_t request; /* REPLY */
+};
+
+struct actions {
+    const struct action
+        *list; /* in the order in which to carry them out; owned by the node until its next step */
+    size_t count;
+    uint64_t wake_ms; /* call again with EV_TICK at this time at the latest */
+};
+
+/* Takes one event. Returns 0; KPEER_ENOMEM leaves the node unusable (stop it). Bad input from outside is
+ * counted and dropped, never an error here. */
+int node_step(struct node *node, const struct node_event *event, uint64_t now_ms, struct actions *out);
+
+/* Views for the user interface; valid until the next step. */
+struct member_view {
+    struct peer_id id;
+    char name[STEP_NAME_BYTES];
+    char address[STEP_ADDRESS_BYTES];
+    enum member_role role;
+    enum member_state state;
+    enum phase phase;
+    char version[STEP_VERSION_BYTES];
+    char kubernetes_version[STEP_VERSION_BYTES];
+    bool self;
+    uint64_t last_heard_ms; /* ago; 0 for ourselves */
+    uint64_t phase_ms;      /* how long it has been in this phase, as far as seen from here */
+    char note[128];         /* what it waits for or why it failed; may be empty */
+};
+
+struct node_status {
+    enum phase phase;
+    enum member_role role;
+    char address[STEP_ADDRESS_BYTES];
+    char interface[STEP_INTERFACE_BYTES];
+    char waiting[256]; /* what this host waits for, in a person's words; may be empty */
+    char error[256];   /* last error; may be empty */
+    char hint[ERR_HINT_BYTES];
+    bool healthy;        /* ready and nothing amiss */
+    uint32_t electorate; /* members of the set this peer is bound to; 0: none */
+    bool constituted;
+    uint32_t expect;
+    uint64_t term;
+    struct peer_id leader; /* zero: none known */
+    char leader_name[STEP_NAME_BYTES];
+    uint64_t lease_left_ms; /* of our own lease */
+    uint64_t dropped[8];    /* bad input by reason: see node_drop_word */
+    uint32_t steps_running;
+};
+
+size_t node_member_count(const struct node *node);
+void node_member_view(const struct node *node, size_t i, uint64_t now_ms,
+                      struct member_view *out); /* self first, then by name */
+void node_status_view(const struct node *node, uint64_t now_ms, struct node_status *out);
+/* The committed record, or NULL. */
+const struct record *node_record(const struct node *node);
+const uint8_t *node_group_id(const struct node *node); /* GROUP_ID_BYTES */
+const struct peer_id *node_id(const struct node *node);
+const char *node_drop_word(size_t i); /* i < 8 */
+
+#endif
