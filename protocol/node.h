@@ -80,6 +80,7 @@ void node_free(struct node *node);
 /* What a beacon says to the core. The datagram round it belongs to discovery/beacon. */
 struct hello {
     struct peer_id id;
+    uint64_t boot; /* rises with each start of this peer: orders its instances */
     uint64_t instance;
     uint64_t counter; /* rises with each beacon of this instance */
     uint64_t age_ms;  /* since this instance started */
@@ -115,7 +116,7 @@ struct host_nets {
 
 struct node_event {
     enum node_event_kind kind;
-    int64_t wall_ms; /* our wall clock; used by EV_HELLO */
+    int64_t wall_ms; /* our wall clock, Unix ms; used by EV_START and EV_HELLO */
     const struct hello *hello;
     char address[STEP_ADDRESS_BYTES];     /* EV_HELLO: where the sender was heard; EV_ADDRESS: our own */
     char interface[STEP_INTERFACE_BYTES]; /* EV_ADDRESS */
