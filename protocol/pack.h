@@ -1,14 +1,15 @@
 /*
  * Bounded reading and writing of msgpack, for every byte that comes from outside or goes there.
  *
- * A reader takes exactly one msgpack value, scans the whole of it first (counts, lengths, depth and trailing bytes,
- * nothing allocated) and then hands its parts out in order. Only the shortest form of each value is accepted, so one
- * value has one encoding and a signature over the bytes is a signature over the value; maps, floats and extensions
- * are not used and are refused. The first fault sticks: all later reads give zero and empty, counts give 0 so that
- * loops end, and pack_close reports it. What a reader copied out is meaningful only once pack_close returned 0.
+ * A reader takes exactly one msgpack value, scans the whole of it first (counts, lengths, depth and trailing
+ * bytes, nothing allocated) and then hands its parts out in order. Only the shortest form of each value is
+ * accepted, so one value has one encoding and a signature over the bytes is a signature over the value; maps,
+ * floats and extensions are not used and are refused. The first fault sticks: all later reads give zero and
+ * empty, counts give 0 so that loops end, and pack_close reports it. What a reader copied out is meaningful
+ * only once pack_close returned 0.
  *
- * A writer goes through msgpack-c's packer into a growing buffer (wiped when it moves) or into the caller's own; its
- * first fault sticks too. Anybody may use this module; it is pure.
+ * A writer goes through msgpack-c's packer into a growing buffer (wiped when it moves) or into the caller's
+ * own; its first fault sticks too. Anybody may use this module; it is pure.
  */
 #ifndef KPEER_PACK_H
 #define KPEER_PACK_H
@@ -30,8 +31,9 @@ struct pack_reader {
     const char *field; /* what was being read there, where the reader was told (pack_field); static text */
 };
 
-/* Starts reading `bytes`, borrowed for as long as the reader is used. Refuses (KPEER_EINVAL, KPEER_ELIMIT) what is not
- * exactly one well-formed value nested at most `max_depth` arrays deep (a bare array is 1; at most PACK_DEPTH_MAX). */
+/* Starts reading `bytes`, borrowed for as long as the reader is used. Refuses (KPEER_EINVAL, KPEER_ELIMIT)
+ * what is not exactly one well-formed value nested at most `max_depth` arrays deep (a bare array is 1; at
+ * most PACK_DEPTH_MAX). */
 int pack_open(struct pack_reader *r, const void *bytes, size_t n, unsigned max_depth, struct err *err);
 
 /* The name that a fault in the reads from here on is reported under; static text, may be NULL. */
@@ -46,8 +48,8 @@ int64_t pack_int(struct pack_reader *r, int64_t min, int64_t max);
 
 bool pack_bool(struct pack_reader *r);
 
-/* Copies text with its NUL into field[field_bytes]; longer text, a NUL or a control character within it, or bytes that
- * are not UTF-8 are faults. The rest of the field is zeroed, and all of it on a fault. */
+/* Copies text with its NUL into field[field_bytes]; longer text, a NUL or a control character within it, or
+ * bytes that are not UTF-8 are faults. The rest of the field is zeroed, and all of it on a fault. */
 void pack_str(struct pack_reader *r, char *field, size_t field_bytes);
 
 /* Binary of `min`..`max` bytes, borrowed from the reader's bytes; *n its length. NULL and 0 on a fault. */
@@ -59,7 +61,8 @@ void pack_bin_copy(struct pack_reader *r, void *dst, size_t dst_bytes);
 /* True, and consumes it, when the next value is nil; false (no fault) when it is something else. */
 bool pack_nil(struct pack_reader *r);
 
-/* The encoding of the next value as a whole, borrowed, and steps over it: for what is signed or stored as it came. */
+/* The encoding of the next value as a whole, borrowed, and steps over it: for what is signed or stored as it
+ * came. */
 const uint8_t *pack_raw(struct pack_reader *r, size_t *n);
 
 /* Marks the input as bad for a reason of the caller's (static text); the first fault stays. */
@@ -84,8 +87,8 @@ struct pack_writer {
     int code;     /* 0, or KPEER_ENOMEM, KPEER_ELIMIT, KPEER_EINVAL */
 };
 
-/* Writes into a buffer of the writer's own, at most `limit` bytes. pack_writer_fini frees it, unless taken. A writer
- * does not move: the packer points back to it. */
+/* Writes into a buffer of the writer's own, at most `limit` bytes. pack_writer_fini frees it, unless taken. A
+ * writer does not move: the packer points back to it. */
 void pack_writer_init(struct pack_writer *w, size_t limit);
 
 /* Writes into `bytes`, which stays the caller's. */
@@ -105,8 +108,8 @@ void pack_put_raw(struct pack_writer *w, const void *bytes, size_t n);
 /* The end: the first fault, or 0. For a writer into the caller's buffer w->used is the length. */
 int pack_writer_end(struct pack_writer *w, struct err *err);
 
-/* As pack_writer_end, and on success hands the buffer to the caller, who frees it (sodium_memzero first where it holds
- * secrets). For writers with a buffer of their own. */
+/* As pack_writer_end, and on success hands the buffer to the caller, who frees it (sodium_memzero first where
+ * it holds secrets). For writers with a buffer of their own. */
 int pack_writer_take(struct pack_writer *w, uint8_t **out, size_t *out_bytes, struct err *err);
 
 /* Wipes and frees a buffer of the writer's own; nothing after pack_writer_take. May be called twice. */
