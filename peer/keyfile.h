@@ -1,0 +1,39 @@
+/*
+ * The group key's file: a text form with a version, base64 and a checksum, so that a mistyped key is told
+ * apart from another group's. A file is judged on its open descriptor: regular, owned by root or by us,
+ * readable by nobody else. Keys exist in guarded memory only.
+ *
+ *     kpeer-group-key-1:<43 characters of base64url>:<8 hex digits>
+ */
+#ifndef KPEER_KEYFILE_H
+#define KPEER_KEYFILE_H
+
+#include <stdbool.h>
+
+#include "protocol/err.h"
+#include "protocol/secret.h"
+
+#define KEYFILE_TEXT_BYTES 96 /* the text form and its NUL */
+
+/* Reads the key. KPEER_ENOTFOUND: no such file; KPEER_EREFUSED: others may read or replace it (the hint has
+ * the command that mends it); KPEER_EINVAL: mistyped, cut or no key at all; KPEER_EVERSION: of a newer kpeer.
+ */
+int keyfile_read(const char *path, struct secret **out, struct err *err);
+
+/* Writes the key, 0600, synced, making the folder (0755) where it is missing. KPEER_EREFUSED where the file
+ * is there and not `replace`. */
+int keyfile_write(const char *path, const struct secret *key, bool replace, struct err *err);
+
+/* A fresh random key. */
+int keyfile_generate(struct secret **out, struct err *err);
+
+/* Text form, into memory that the caller wipes; and back. */
+void keyfile_format(const struct secret *key, char out[static KEYFILE_TEXT_BYTES]);
+int keyfile_parse(const char *text, struct secret **out, struct err *err);
+
+struct config;
+
+/* The key of the group that `cfg` names: that of `trust: subnet`, or the key file's. */
+int keyfile_group_key(const struct config *cfg, struct secret **out, struct err *err);
+
+#endif
