@@ -263,10 +263,13 @@ bool pack_bool(struct pack_reader *r)
     return take(r, HEAD_BOOL, &h) && h.number != 0;
 }
 
-/* Length of the UTF-8 sequence at `s`, 0 where it is none, is not the shortest, or is a control character. */
-static size_t text_unit(const uint8_t *s, size_t left)
+size_t pack_text_unit(const uint8_t *s, size_t left)
 {
-    size_t length = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+    size_t length;
+
+    if (left == 0)
+        return 0;
+    length = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
 
     if (length == 0 || length > left)
         return 0;
@@ -285,7 +288,7 @@ static size_t text_unit(const uint8_t *s, size_t left)
 static bool text_plain(const uint8_t *s, size_t n)
 {
     for (size_t i = 0; i < n;) {
-        size_t length = text_unit(s + i, n - i);
+        size_t length = pack_text_unit(s + i, n - i);
 
         if (length == 0)
             return false;

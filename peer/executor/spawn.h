@@ -57,6 +57,12 @@ int spawn_check(const struct spawn_request *req, struct spawn_result *res, struc
 /* Ends the run that is under way in this process, and refuses later ones. Async-signal-safe. */
 void spawn_cancel(void);
 
+/* Whether spawn_cancel was called in this process. */
+bool spawn_canceled(void);
+
+/* Waits `ms` milliseconds, or until spawn_cancel is called: then KPEER_ECANCELED. */
+int spawn_pause(uint32_t ms, struct err *err);
+
 /* Frees the output, wiped first where it was secret. */
 void spawn_result_fini(struct spawn_result *res);
 
