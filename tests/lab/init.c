@@ -121,6 +121,8 @@ static void do_mountpoint(char **field)
         make_folders(field[2], 0755);
         return;
     }
+    if (access(field[2], F_OK) == 0)
+        return;
     char parent[4096];
     snprintf(parent, sizeof(parent), "%s", field[2]);
     char *slash = strrchr(parent, '/');

@@ -40,8 +40,12 @@ def _compile(instance):
         subprocess.Popen([*command, folder / name, SOURCES / f"{name}.c"], stderr=subprocess.PIPE, text=True)
         for name in ("init", "enter")
     ]
-    for job in jobs:
-        errors = job.communicate()[1]
+    try:
+        said = [job.communicate()[1] for job in jobs]
+    finally:
+        for job in jobs:
+            job.wait()  # short; a compiler that is killed leaves its parts running
+    for job, errors in zip(jobs, said, strict=True):
         if job.returncode != 0:
             raise LabError(f"compiling {job.args[-1]}: {errors.strip()}")
 

@@ -196,6 +196,10 @@ def plug_in(instance, hosts, options):
                 _set_sysctl("ipv4/ip_forward", 1)
 
 
+def _links(namespace):
+    return {line.split()[0].split("@")[0] for line in run("ip", "-n", namespace, "-br", "link").splitlines()}
+
+
 def await_carrier(instance, hosts):
     """Waits until the switch sees every host: links come up a moment after they were set up."""
     ports = {f"p{host.number}" for host in hosts}
@@ -211,6 +215,10 @@ def await_carrier(instance, hosts):
 def unplug(instance, hosts):
     """Removes what plug_in made, as far as it is there."""
     there = set(namespaces(instance))
+    if switch(instance) in there:
+        # a namespace ends some time after its last user; its wires must be gone at once
+        ports = {f"{letter}{host.number}" for host in hosts for letter in "pq"}
+        _batch([f"link del {port}" for port in sorted(ports & _links(switch(instance)))], switch(instance))
     names = {_name(instance, part) for host in hosts for part in (host.name, f"nat{host.number}")}
     for name in sorted(names & there):
         run("ip", "netns", "del", name)
