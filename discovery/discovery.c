@@ -1,0 +1,342 @@
+#include "discovery/discovery.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "discovery/multicast.h"
+#include "discovery/nic.h"
+#include "protocol/mem.h"
+
+#define DATAGRAMS_AT_ONCE 64
+#define RELOAD_RETRY_MS   1000
+#define INTERVALS_KEPT    4
+#define EXPIRY_BEATS      10
+
+struct discovery {
+    struct discovery_config cfg;
+    struct discovery_callbacks callbacks;
+    void *ctx;
+    struct multicast net;
+    struct nic_watch *watch;
+    struct evidence *evidence;
+    struct seeds seeds;
+    uint64_t reload_ms; /* read the interfaces (again) at this time; 0: no need */
+    bool told_nets;
+    struct host_nets nets;
+    struct evidence_place own; /* as told; index 0: none */
+    uint64_t announced_ms;
+    uint32_t interval_ms[INTERVALS_KEPT]; /* between our own last beacons */
+    uint64_t dropped[DROP_COUNT];
+    struct hello hello; /* the last one announced */
+    uint64_t now_ms;
+};
+
+const char *discovery_drop_word(enum discovery_drop why)
+{
+    static const char *const words[DROP_COUNT] = {
+        [DROP_FOREIGN] = "foreign", [DROP_GROUP] = "other-group",  [DROP_NEWCOMER] = "newcomer",
+        [DROP_BAD] = "malformed",   [DROP_REPLAY] = "replayed",    [DROP_SOURCE] = "wrong-source",
+        [DROP_FULL] = "too-many",   [DROP_CONFLICTED] = "conflict"};
+    return (size_t)why < DROP_COUNT ? words[why] : "unknown";
+}
+
+static bool fits(const struct evidence_pin *pin, const struct nic *nic, const struct network *net)
+{
+    if (!pin)
+        return true;
+    if (pin->interface[0] && strcmp(pin->interface, nic->name) != 0)
+        return false;
+    return !pin->have_subnet || network_contains(&pin->subnet, &net->address);
+}
+
+static size_t places_of(const struct nic_table *t, const struct evidence_pin *pin, struct evidence_place *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < t->count; i++) {
+        const struct nic *nic = &t->nic[i];
+        for (size_t k = 0; nic_usable(nic) && k < nic->address_count && n < EVIDENCE_PLACES_MAX; k++) {
+            if (!fits(pin, nic, &nic->address[k]))
+                continue;
+            out[n] = (struct evidence_place){.index = nic->index, .net = nic->address[k]};
+            memcpy(out[n].name, nic->name, sizeof out[n].name);
+            n++;
+        }
+    }
+    return n;
+}
+
+int discovery_places(const struct evidence_pin *pin, struct evidence_place out[static EVIDENCE_PLACES_MAX],
+                     size_t *count, struct err *err)
+{
+    cleanup_free struct nic_table *t = calloc(1, sizeof *t);
+    if (!t)
+        return err_set(err, KPEER_ENOMEM, "no memory to list network interfaces");
+    int rc = nic_list(t, err);
+    if (!rc)
+        *count = places_of(t, pin, out);
+    return rc;
+}
+
+static void add_net(struct host_nets *nets, const struct network *net)
+{
+    char text[STEP_CIDR_BYTES];
+    network_text(net, text);
+    for (size_t i = 0; i < nets->net_count; i++)
+        if (strcmp(nets->net[i], text) == 0)
+            return;
+    if (nets->net_count < FACTS_NETS_MAX)
+        memcpy(nets->net[nets->net_count++], text, sizeof text);
+}
+
+static void nets_of(const struct nic_table *t, struct host_nets *out)
+{
+    memset(out, 0, sizeof *out); /* padding included: it is compared as bytes */
+    for (size_t i = 0; i < t->count; i++) {
+        const struct nic *nic = &t->nic[i];
+        for (size_t k = 0; nic_usable(nic) && k < nic->address_count; k++)
+            add_net(out, &nic->address[k]);
+        if (nic_identifies(nic) && out->mac_count < FACTS_MACS_MAX)
+            memcpy(out->mac[out->mac_count++], nic->mac, sizeof nic->mac);
+    }
+}
+
+static int reload(struct discovery *d, struct err *err)
+{
+    struct evidence_place places[EVIDENCE_PLACES_MAX];
+    struct host_nets nets;
+    cleanup_free struct nic_table *t = calloc(1, sizeof *t);
+    if (!t)
+        return err_set(err, KPEER_ENOMEM, "no memory to list network interfaces");
+    int rc = nic_list(t, err);
+    if (rc)
+        return rc;
+    size_t n = places_of(t, &d->cfg.pin, places);
+    evidence_set_places(d->evidence, places, n);
+    size_t failed = multicast_join(&d->net, places, n);
+    d->reload_ms = failed ? d->now_ms + RELOAD_RETRY_MS : 0;
+    nets_of(t, &nets);
+    if (memcmp(&nets, &d->nets, sizeof nets) != 0) {
+        d->nets = nets;
+        d->told_nets = false;
+    }
+    return 0;
+}
+
+static int open_parts(struct discovery *d, struct err *err)
+{
+    int rc = evidence_new(&d->evidence, &d->cfg.me, d->cfg.instance, &d->cfg.pin, d->cfg.beat_ms, err);
+    if (!rc)
+        rc = nic_open(&d->watch, err);
+    if (!rc)
+        rc = multicast_open(&d->net, &d->cfg.group, d->cfg.multicast_port, err);
+    if (!rc)
+        rc = reload(d, err);
+    for (size_t i = 0; !rc && i < d->cfg.seed_count && i < SEEDS_MAX; i++)
+        seeds_add(&d->seeds, &d->cfg.seed[i].address, d->cfg.seed[i].port);
+    return rc;
+}
+
+int discovery_open(struct discovery **out, const struct discovery_config *cfg,
+                   const struct discovery_callbacks *callbacks, void *ctx, struct err *err)
+{
+    struct discovery *d = calloc(1, sizeof *d);
+    if (!d)
+        return err_set(err, KPEER_ENOMEM, "no memory for discovery");
+    d->cfg = *cfg;
+    d->callbacks = *callbacks;
+    d->ctx = ctx;
+    d->net.fd = -1;
+    int rc = open_parts(d, err);
+    if (rc) {
+        discovery_close(d);
+        return rc;
+    }
+    *out = d;
+    return 0;
+}
+
+void discovery_close(struct discovery *d)
+{
+    if (!d)
+        return;
+    multicast_close(&d->net);
+    nic_close(d->watch);
+    evidence_free(d->evidence);
+    free(d);
+}
+
+void discovery_fds(const struct discovery *d, int fds[static DISCOVERY_FDS])
+{
+    fds[0] = d->net.fd;
+    fds[1] = nic_fd(d->watch);
+}
+
+const uint64_t *discovery_dropped(const struct discovery *d)
+{
+    return d->dropped;
+}
+
+/* The longest of the last intervals: the members of a group keep one pace, so ours tells when to miss theirs.
+ */
+static uint32_t pace_ms(const struct discovery *d)
+{
+    uint32_t pace = d->cfg.beat_ms;
+    for (size_t i = 0; i < INTERVALS_KEPT; i++)
+        pace = d->interval_ms[i] > pace ? d->interval_ms[i] : pace;
+    return pace;
+}
+
+static enum discovery_drop drop_reason(int code)
+{
+    switch (code) {
+    case KPEER_EREPLAY:
+        return DROP_REPLAY;
+    case KPEER_EAUTH:
+        return DROP_SOURCE;
+    case KPEER_ELIMIT:
+        return DROP_FULL;
+    default:
+        return DROP_CONFLICTED;
+    }
+}
+
+static void tell_hello(struct discovery *d, const struct hello *hello, const struct address *source)
+{
+    struct address address = *source;
+    char text[STEP_ADDRESS_BYTES];
+    (void)evidence_peer(d->evidence, &hello->id, d->now_ms, &address);
+    address_text(&address, text);
+    d->callbacks.hello(d->ctx, hello, text);
+}
+
+static void take_beacon(struct discovery *d, const uint8_t *bytes, size_t n,
+                        const struct multicast_from *from)
+{
+    struct beacon b;
+    if (beacon_decode(d->cfg.seal, bytes, n, &b, NULL)) {
+        d->dropped[DROP_BAD]++;
+        return;
+    }
+    int rc = evidence_hear(d->evidence, &b, from->index, &from->source, d->now_ms);
+    if (rc) {
+        /* Our own come back from a seed list that names us too: nothing to count. */
+        if (!peer_id_equal(&b.hello.id, &d->cfg.me) || b.hello.instance != d->cfg.instance)
+            d->dropped[drop_reason(rc)]++;
+        return;
+    }
+    if (!from->to_group && !peer_id_equal(&b.hello.id, &d->cfg.me))
+        seeds_heard(&d->seeds, &from->source, from->port, d->now_ms, EXPIRY_BEATS * pace_ms(d));
+    tell_hello(d, &b.hello, &from->source);
+}
+
+static void take_datagram(struct discovery *d, const uint8_t *bytes, size_t n,
+                          const struct multicast_from *from)
+{
+    enum seal_kind kind;
+    uint8_t group[GROUP_ID_BYTES];
+    if (seal_peek(bytes, n, &kind, group) || kind == SEAL_MESSAGE)
+        d->dropped[DROP_FOREIGN]++;
+    else if (kind == SEAL_NEWCOMER)
+        d->dropped[DROP_NEWCOMER]++;
+    else if (memcmp(group, seal_group_id(d->cfg.seal), sizeof group) != 0)
+        d->dropped[DROP_GROUP]++;
+    else
+        take_beacon(d, bytes, n, from);
+}
+
+static void tell_own(struct discovery *d)
+{
+    struct evidence_place own = {0};
+    char text[STEP_ADDRESS_BYTES] = "";
+    bool have = evidence_own(d->evidence, d->now_ms, &own);
+    if (own.index == d->own.index && address_equal(&own.net.address, &d->own.net.address))
+        return;
+    d->own = own;
+    if (have)
+        address_text(&own.net.address, text);
+    d->callbacks.own_address(d->ctx, text, own.name);
+}
+
+static void tell_nets(struct discovery *d)
+{
+    if (d->told_nets)
+        return;
+    d->told_nets = true;
+    d->callbacks.nets(d->ctx, &d->nets);
+}
+
+void discovery_readable(struct discovery *d, uint64_t now_ms)
+{
+    uint8_t buf[MULTICAST_DATAGRAM_BYTES];
+    struct multicast_from from;
+    size_t n;
+    d->now_ms = now_ms;
+    if (nic_drain(d->watch))
+        d->reload_ms = now_ms;
+    for (int i = 0; i < DATAGRAMS_AT_ONCE && multicast_receive(&d->net, buf, &n, &from) > 0; i++) {
+        take_datagram(d, buf, n, &from);
+        tell_own(d);
+    }
+    discovery_tick(d, now_ms);
+}
+
+static int seal_copy(struct discovery *d, const struct evidence_place *place, uint8_t *out, size_t *n)
+{
+    struct beacon b = {.hello = d->hello, .address = place->net.address, .interface = place->index};
+    uint8_t nonce[SEAL_NONCE_BYTES];
+    b.heard_count = evidence_heard(d->evidence, place->index, d->now_ms, b.heard, BEACON_HEARD_MAX);
+    randombytes_buf(nonce, sizeof nonce);
+    return beacon_encode(d->cfg.seal, nonce, &b, out, n, NULL);
+}
+
+/* A unicast copy names the address that the kernel sends from on the way there. */
+static void send_to_seed(void *ctx, const struct seed *seed)
+{
+    struct discovery *d = ctx;
+    const struct evidence_place *places;
+    size_t n, count = evidence_places(d->evidence, &places);
+    struct address own;
+    uint8_t out[BEACON_MAX_BYTES];
+    if (multicast_route(&seed->address, &own))
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (address_equal(&places[i].net.address, &own) && seal_copy(d, &places[i], out, &n) == 0)
+            (void)multicast_send_to(&d->net, &places[i], &seed->address, seed->port, out, n);
+}
+
+static void note_interval(struct discovery *d)
+{
+    uint64_t interval = d->announced_ms ? d->now_ms - d->announced_ms : 0;
+    memmove(&d->interval_ms[1], &d->interval_ms[0], (INTERVALS_KEPT - 1) * sizeof d->interval_ms[0]);
+    /* A host that slept did not beat slowly. */
+    d->interval_ms[0] = interval < 60000 ? (uint32_t)interval : 60000;
+    d->announced_ms = d->now_ms;
+    evidence_set_beat(d->evidence, pace_ms(d));
+}
+
+void discovery_announce(struct discovery *d, const struct hello *hello, uint64_t now_ms)
+{
+    const struct evidence_place *places;
+    size_t n, count = evidence_places(d->evidence, &places);
+    uint8_t out[BEACON_MAX_BYTES];
+    d->now_ms = now_ms;
+    d->hello = *hello;
+    note_interval(d);
+    for (size_t i = 0; i < count; i++)
+        if (seal_copy(d, &places[i], out, &n) == 0)
+            (void)multicast_send(&d->net, &places[i], out, n);
+    seeds_each(&d->seeds, now_ms, EXPIRY_BEATS * pace_ms(d), send_to_seed, d);
+}
+
+uint64_t discovery_tick(struct discovery *d, uint64_t now_ms)
+{
+    d->now_ms = now_ms;
+    if (d->reload_ms && now_ms >= d->reload_ms && reload(d, NULL))
+        d->reload_ms = now_ms + RELOAD_RETRY_MS;
+    tell_nets(d);
+    tell_own(d);
+    uint64_t wake = evidence_wake(d->evidence, now_ms);
+    return d->reload_ms && d->reload_ms < wake ? d->reload_ms : wake;
+}

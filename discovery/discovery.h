@@ -1,0 +1,89 @@
+/*
+ * How peers find each other: the façade over interfaces, multicast, seeds and evidence that the agent uses.
+ *
+ * Owns the sockets. Everything heard comes back through three callbacks, from discovery_readable and
+ * discovery_tick alone, never from within another call. Times are CLOCK_BOOTTIME milliseconds, brought by the
+ * caller.
+ */
+#ifndef KPEER_DISCOVERY_H
+#define KPEER_DISCOVERY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "discovery/address.h"
+#include "discovery/evidence.h"
+#include "discovery/seeds.h"
+#include "protocol/err.h"
+#include "protocol/node.h"
+#include "protocol/seal.h"
+
+#define DISCOVERY_FDS 2
+
+struct discovery_config {
+    struct address group; /* multicast */
+    uint16_t multicast_port;
+    struct evidence_pin pin;
+    uint32_t beat_ms;
+    struct peer_id me;
+    uint64_t instance;
+    const struct seal *seal; /* borrowed */
+    size_t seed_count;
+    struct {
+        struct address address;
+        uint16_t port;
+    } seed[SEEDS_MAX];
+};
+
+struct discovery_callbacks {
+    /* A beacon was opened and its sender is usable at `address` (text). Also for a beacon of our own id with
+     * another instance. */
+    void (*hello)(void *ctx, const struct hello *hello, const char *address);
+    /* Our own address changed; both empty when there is none any more. */
+    void (*own_address)(void *ctx, const char *address, const char *interface);
+    /* The host's networks changed (or are told for the first time). */
+    void (*nets)(void *ctx, const struct host_nets *nets);
+};
+
+/* Why datagrams were dropped. */
+enum discovery_drop {
+    DROP_FOREIGN,    /* not ours, another version */
+    DROP_GROUP,      /* a beacon of another group */
+    DROP_NEWCOMER,   /* a host without a key that listens */
+    DROP_BAD,        /* altered or malformed */
+    DROP_REPLAY,     /* not newer than what was heard */
+    DROP_SOURCE,     /* does not come from where it says */
+    DROP_CONFLICTED, /* its address is claimed twice */
+    DROP_FULL,       /* more peers than the table holds */
+    DROP_COUNT
+};
+const char *discovery_drop_word(enum discovery_drop why);
+
+struct discovery;
+
+/* Opens sockets and reads the interfaces; nothing is sent yet. The first discovery_tick tells nets and, where
+ * pinned, the own address. */
+int discovery_open(struct discovery **out, const struct discovery_config *cfg,
+                   const struct discovery_callbacks *callbacks, void *ctx, struct err *err);
+void discovery_close(struct discovery *d);
+
+/* The descriptors to watch for reading; the same for the whole life. */
+void discovery_fds(const struct discovery *d, int fds[static DISCOVERY_FDS]);
+
+/* One of them is readable (which one is found out here). At most a bounded number of datagrams is taken at
+ * once. */
+void discovery_readable(struct discovery *d, uint64_t now_ms);
+
+/* Sends `hello` on every place and to the seeds. */
+void discovery_announce(struct discovery *d, const struct hello *hello, uint64_t now_ms);
+
+/* Looks at what only time changes. Returns when to call again at the latest. */
+uint64_t discovery_tick(struct discovery *d, uint64_t now_ms);
+
+const uint64_t *discovery_dropped(const struct discovery *d); /* DROP_COUNT counters */
+
+/* The usable addresses of this host that fit `pin` (may be NULL). */
+int discovery_places(const struct evidence_pin *pin, struct evidence_place out[static EVIDENCE_PLACES_MAX],
+                     size_t *count, struct err *err);
+
+#endif
