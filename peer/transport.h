@@ -1,0 +1,65 @@
+/*
+ * Links between members: one listening ROUTER and one DEALER to each linked peer, both under CURVE.
+ *
+ * Only box keys learnt through transport_link are let in (ZAP, answered here in the agent's own thread), so
+ * the sender of each message is known. Messages go out over our own link and come in over theirs. A message
+ * to a peer without a link, or with a full queue, is dropped and counted: the core sends again what matters.
+ * The agent's loop is the one caller; the first transport_open starts libzmq's threads.
+ */
+#ifndef KPEER_TRANSPORT_H
+#define KPEER_TRANSPORT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <zmq.h>
+
+#include "protocol/err.h"
+#include "protocol/identity.h"
+
+#define TRANSPORT_MESSAGE_MAX (1024 * 1024)
+#define TRANSPORT_LINKS_MAX   1024
+
+struct transport_callbacks {
+    /* A message of an admitted peer; `bytes` are valid during the call. */
+    void (*message)(void *ctx, const struct peer_id *peer, const uint8_t *bytes, size_t n);
+    /* The connection to a linked peer was up and closed. It is being made anew. */
+    void (*link_down)(void *ctx, const struct peer_id *peer);
+};
+
+struct transport_stats {
+    uint64_t sent, received;
+    uint64_t dropped;  /* not sent: no link or a full queue */
+    uint64_t refused;  /* connections of unknown keys */
+    uint64_t unlinked; /* messages of peers that are admitted no more */
+};
+
+struct transport;
+
+/* Listens on TCP `port` of all addresses. KPEER_EIO names the port when it is taken. */
+int transport_open(struct transport **out, const struct identity *me, uint16_t port,
+                   const struct transport_callbacks *callbacks, void *ctx, struct err *err);
+void transport_close(struct transport *t);
+
+/* Keeps a link to the peer and admits its key; again with other values replaces them. `address` is text.
+ * KPEER_ELIMIT when there are too many links. */
+int transport_link(struct transport *t, const struct peer_id *peer, const char *address, uint16_t port,
+                   const uint8_t box_pk[static BOX_PK_BYTES], struct err *err);
+void transport_unlink(struct transport *t, const struct peer_id *peer);
+
+/* KPEER_ENOTFOUND no link, KPEER_ELIMIT queue full or message too large; both are counted. */
+int transport_send(struct transport *t, const struct peer_id *peer, const uint8_t *bytes, size_t n);
+
+/* How many items transport_items fills, and fills them. */
+size_t transport_item_count(const struct transport *t);
+void transport_items(const struct transport *t, zmq_pollitem_t *items);
+
+/* Takes what is ready, in bounded portions; `items` as polled since the last change of links. Callbacks may
+ * link, unlink and send. */
+void transport_ready(struct transport *t, const zmq_pollitem_t *items, uint64_t now_ms);
+
+/* Makes links anew that libzmq gave up. Returns when to call again at the latest; UINT64_MAX: no need. */
+uint64_t transport_tick(struct transport *t, uint64_t now_ms);
+
+const struct transport_stats *transport_stats(const struct transport *t);
+
+#endif
