@@ -27,6 +27,8 @@
 
 enum { FIELDS_MAX = 32, STATUS_FD = 20 };
 
+#define RC_LOCAL "/etc/rc.local"
+
 static const char *plan_path;
 static int plan_line;
 
@@ -206,10 +208,27 @@ static void do_exec(char **field)
     _exit(127);
 }
 
-/* The whole work of a light host's init: reap whatever ends. */
+/* What the host's owner wants started at every boot, the old way. */
+static void start_rc_local(void)
+{
+    if (access(RC_LOCAL, X_OK) < 0)
+        return;
+    pid_t child = fork();
+    if (child < 0)
+        die("fork");
+    if (child > 0)
+        return;
+    setsid();
+    execl(RC_LOCAL, RC_LOCAL, "start", NULL);
+    dprintf(2, "%s: %s\n", RC_LOCAL, strerror(errno));
+    _exit(127);
+}
+
+/* The whole work of a light host's init: start rc.local and reap whatever ends. */
 static void do_reap(char **field)
 {
     (void)field;
+    start_rc_local();
     sigset_t wanted;
     sigemptyset(&wanted);
     sigaddset(&wanted, SIGCHLD);

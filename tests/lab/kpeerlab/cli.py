@@ -48,14 +48,14 @@ def _bind(text):
     parts = text.split(":")
     if len(parts) not in (2, 3) or not parts[1].startswith("/") or (len(parts) == 3 and parts[2] != "rw"):
         raise argparse.ArgumentTypeError(f"{text!r} is not SOURCE:/TARGET or SOURCE:/TARGET:rw")
-    source = pathlib.Path(parts[0]).absolute()
+    source = pathlib.Path(parts[0]).resolve()
     if not source.exists():
         raise argparse.ArgumentTypeError(f"{source} does not exist")
     return ":".join([str(source), *parts[1:]])
 
 
 def _folder(text):
-    path = pathlib.Path(text).absolute()
+    path = pathlib.Path(text).resolve()
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"{path} is not a folder")
     return str(path)

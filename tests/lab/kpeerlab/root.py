@@ -21,7 +21,8 @@ PROGRAM_FOLDERS = ("usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin")
 HIDDEN_PROGRAMS = (
     "containerd crictl cri-dockerd ctr docker dockerd kubeadm kubectl kubelet nerdctl podman runc"
 ).split()
-HIDDEN_SETTINGS = ("etc/cni", "etc/containerd", "etc/docker", "etc/kpeer", "etc/kubernetes", "etc/crictl.yaml")
+HIDDEN_SETTINGS = ("etc/cni", "etc/containerd", "etc/docker", "etc/kpeer", "etc/kubernetes", "etc/crictl.yaml",
+                   "etc/rc.local")  # fmt: skip
 DEVICES = (
     ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9),
     ("tty", 5, 0), ("kmsg", 1, 11), ("fuse", 10, 229), ("net/tun", 10, 200),
