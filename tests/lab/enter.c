@@ -1,12 +1,14 @@
 /*
- * Runs a command inside a lab host: joins the host's cgroups and namespaces, with a clean environment, and passes stdin,
- * stdout, stderr and the exit status through. `lab exec` turns into this program, so that nothing stands between.
+ * Runs a command inside a lab host: joins the host's cgroups and namespaces, with a clean environment, and
+ * passes stdin, stdout, stderr and the exit status through. `lab exec` turns into this program, so that
+ * nothing stands between.
  *
  *     enter PID START [-c FILE]... [-e NAME=VALUE]... -- COMMAND [ARGUMENT]...
  *
- * PID and START (its start time in clock ticks, field 22 of /proc/PID/stat) name the host's process 1 together: a pid
- * given to somebody else in the meantime is refused. Each -c names a cgroup.procs file to join.
- * Status: that of the command, 128 + signal when one ended it, 126/127 when it could not be run, 125 for our own faults.
+ * PID and START (its start time in clock ticks, field 22 of /proc/PID/stat) name the host's process 1
+ * together: a pid given to somebody else in the meantime is refused. Each -c names a cgroup.procs file to
+ * join. Status: that of the command, 128 + signal when one ended it, 126/127 when it could not be run, 125
+ * for our own faults.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -84,7 +86,8 @@ static void join_cgroup(const char *file)
     close(fd);
 }
 
-/* A signal sent to us by a process is meant for the command; one from the terminal has reached the command already. */
+/* A signal sent to us by a process is meant for the command; one from the terminal has reached the command
+ * already. */
 static void forward(int number, siginfo_t *info, void *context)
 {
     (void)context;
@@ -137,7 +140,9 @@ static void set_environment(void)
 int main(int argc, char **argv)
 {
     if (argc < 5) {
-        fprintf(stderr, "usage: enter PID START [-c FILE]... [-e NAME=VALUE]... -- COMMAND... (started by lab exec)\n");
+        fprintf(
+            stderr,
+            "usage: enter PID START [-c FILE]... [-e NAME=VALUE]... -- COMMAND... (started by lab exec)\n");
         return OWN_FAULT;
     }
     set_environment();

@@ -1,12 +1,13 @@
 /*
- * The first process of a lab host. It is started in the machine's namespaces with the name of a plan: a text file of
- * one step a line, fields parted by tabs, made by kpeerlab/root.py. Steps before `spawn` run in the machine (join the
- * host's cgroups and network namespace); `spawn` makes the host's own namespaces and its process 1, which carries out
- * the rest and then either becomes a small reaper (light hosts) or turns into systemd (full hosts).
+ * The first process of a lab host. It is started in the machine's namespaces with the name of a plan: a text
+ * file of one step a line, fields parted by tabs, made by kpeerlab/root.py. Steps before `spawn` run in the
+ * machine (join the host's cgroups and network namespace); `spawn` makes the host's own namespaces and its
+ * process 1, which carries out the rest and then either becomes a small reaper (light hosts) or turns into
+ * systemd (full hosts).
  *
- * Talk with the lab: on stdout "<pid>\n" once process 1 exists, then "ready\n" or "error: <text>\n". Process 1 goes on
- * only after it has read one byte from stdin, so that the lab has written down whom it started before anything happens:
- * when the lab dies, stdin ends, and so does the host.
+ * Talk with the lab: on stdout "<pid>\n" once process 1 exists, then "ready\n" or "error: <text>\n". Process
+ * 1 goes on only after it has read one byte from stdin, so that the lab has written down whom it started
+ * before anything happens: when the lab dies, stdin ends, and so does the host.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -171,7 +172,8 @@ static void do_netns(char **field)
     close(fd);
 }
 
-/* Process 1 and its pid: the parent tells it and ends; only process 1 returns, once the lab has allowed it. */
+/* Process 1 and its pid: the parent tells it and ends; only process 1 returns, once the lab has allowed it.
+ */
 static void do_spawn(char **field)
 {
     (void)field;
@@ -274,11 +276,20 @@ static const struct step {
     int fields; /* how many follow the name; -1: one or more */
     void (*run)(char **field);
 } steps[] = {
-    {"cgroup", 1, do_cgroup},     {"netns", 1, do_netns},           {"spawn", 0, do_spawn},
-    {"mount", 5, do_mount},       {"mountpoint", 2, do_mountpoint}, {"mkdir", 2, do_mkdir},
-    {"node", 4, do_node},         {"link", 2, do_link},             {"hostname", 1, do_hostname},
-    {"root", 1, do_root},         {"console", 1, do_console},       {"env", 1, do_env},
-    {"exec", -1, do_exec},        {"reap", 0, do_reap},
+    {"cgroup", 1, do_cgroup},
+    {"netns", 1, do_netns},
+    {"spawn", 0, do_spawn},
+    {"mount", 5, do_mount},
+    {"mountpoint", 2, do_mountpoint},
+    {"mkdir", 2, do_mkdir},
+    {"node", 4, do_node},
+    {"link", 2, do_link},
+    {"hostname", 1, do_hostname},
+    {"root", 1, do_root},
+    {"console", 1, do_console},
+    {"env", 1, do_env},
+    {"exec", -1, do_exec},
+    {"reap", 0, do_reap},
 };
 
 static void run_line(char *line)
