@@ -1,10 +1,11 @@
 /*
  * The executor's memory: which steps were begun and done on this host, and what each put in place of what.
  *
- * One file, journal, in the executor's folder under the state folder: a header line, then sealed-by-checksum entries,
- * each appended and synced before what it announces is done. A torn last entry is what a crash leaves and is dropped;
- * any other damage and a newer version are errors. Copies of replaced files lie beside it. One worker at a time writes
- * (host-changing steps exclude each other); the executor and its workers alone use this module.
+ * It is one file, `journal`, in the executor's folder, written anew (new file, fsync, rename) before what it announces
+ * is done; copies of replaced files lie beside it in `kept`. So a crash leaves the old or the new journal, never half
+ * of one, and any damage is an error. Writers take a lock and read it again first. The executor's workers alone use
+ * this module. The folder and the one it is in must be this user's or root's and not writable by others, since what is
+ * in it is later put back with root's rights.
  */
 #ifndef KPEER_JOURNAL_H
 #define KPEER_JOURNAL_H
@@ -16,6 +17,10 @@
 
 #include "protocol/err.h"
 #include "protocol/step.h"
+
+#define JOURNAL_FILE_MAX    (1024 * 1024) /* the largest file that is replaced */
+#define JOURNAL_CHANGES_MAX 256
+#define JOURNAL_STEPS_MAX   64 /* the last steps that are remembered */
 
 struct journal;
 
@@ -31,36 +36,40 @@ struct journal_state {
 };
 
 /* Opens (or makes) the journal in `dir`, an absolute path, made 0700 where it is not there. KPEER_EVERSION: written by
- * a newer kpeer; KPEER_EINVAL: not a journal or damaged before its end. Frees with journal_close. */
+ * a newer kpeer; KPEER_EINVAL: not a journal, or damaged; KPEER_EREFUSED: others could write in the folder. With a NULL
+ * `dir` it lives in memory alone, for a rehearsal, and changes to the host are refused. journal_close frees it. */
 int journal_open(const char *dir, struct journal **out, struct err *err);
 void journal_close(struct journal *j);
 
-/* The state as of the last entry read or written. */
+/* The state as last read or written. */
 const struct journal_state *journal_state(const struct journal *j);
 
-/* Reads what another process has appended since. */
+/* Reads it again, as another process may have written it. */
 int journal_refresh(struct journal *j, struct err *err);
 
 /* Notes durably that a step begins or has ended with `code`. `cluster_id` may be NULL or empty. */
 int journal_begin(struct journal *j, enum step_kind kind, const char *cluster_id, struct err *err);
 int journal_end(struct journal *j, enum step_kind kind, int code, struct err *err);
 
-/* Writes `path` (absolute, symbolic links in its last part are not followed) with `n` bytes and `mode` atomically, owner
- * root: new file, fsync, rename, fsync of the folder; folders that miss are made 0755. What was there before (content,
- * mode, owner, or that nothing was) is noted durably first, once per path. No change when it has this content already. */
+/* Writes `path` (absolute; a symbolic link there is refused) with `n` bytes and `mode` atomically, owned by this user;
+ * folders that miss are made 0755. What was there before (content, mode, owner, or that nothing was) is noted durably
+ * first: once per path, and again if somebody else has changed the file since. No change when it has this content
+ * already. Files of up to JOURNAL_FILE_MAX bytes. */
 int journal_replace_file(struct journal *j, const char *path, const void *bytes, size_t n, mode_t mode,
                          struct err *err);
 
 /* Removes a file that is there, kept for journal_undo. Absent is success. */
 int journal_remove_file(struct journal *j, const char *path, struct err *err);
 
-/* Writes a kernel setting below /proc/sys ("net.ipv4.ip_forward" as "net/ipv4/ip_forward") and notes the old value. */
-int journal_set_sysctl(struct journal *j, const char *proc_path, const char *value, struct err *err);
+/* Writes a kernel setting, `path` the absolute path of its file ("/proc/sys/net/ipv4/ip_forward"), and notes the old
+ * value. No change when it has this value already. */
+int journal_set_sysctl(struct journal *j, const char *path, const char *value, struct err *err);
 
-/* Puts back everything that is noted, the latest change first. A file that is no longer what kpeer wrote is left alone
- * and told through `left` (which may be NULL); what was put back is told through `done`. */
-int journal_undo(struct journal *j, void (*done)(void *ctx, const char *path), void (*left)(void *ctx, const char *path),
-                 void *ctx, struct err *err);
+/* Puts back everything that is noted, the latest change first. `done` is told each path that was put back, `left` each
+ * that is no longer as kpeer wrote it and was therefore left alone (both may be NULL); either is forgotten then. A
+ * failure stays noted, the rest is still tried, the first failure is returned. */
+int journal_undo(struct journal *j, void (*done)(void *ctx, const char *path),
+                 void (*left)(void *ctx, const char *path), void *ctx, struct err *err);
 
 /* Whether `path` is a file that kpeer wrote here and that still is as written. */
 bool journal_owns(const struct journal *j, const char *path);

@@ -1,0 +1,31 @@
+/*
+ * Files as the executor reads and writes them: bounded, and atomically. Anybody in peer/executor may use this module.
+ */
+#ifndef KPEER_FILE_H
+#define KPEER_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "protocol/err.h"
+
+/* Reads what is at `path`, at most `max` bytes, whatever size the file system tells (/proc tells none). *out ends with
+ * a NUL that is not counted, and is the caller's to free. KPEER_ENOTFOUND: there is none; KPEER_ELIMIT: larger than
+ * `max`; KPEER_EINVAL: not a regular file (symbolic links in its last part are followed). */
+int file_read(const char *path, size_t max, char **out, size_t *n, struct err *err);
+
+/* Puts `n` bytes at `path` so that a crash leaves the old or the new file: new file, fsync, rename, fsync of the
+ * folder. Owner and mode are as given; uid and gid -1 leave the caller's own. */
+int file_put(const char *path, const void *bytes, size_t n, mode_t mode, uid_t uid, gid_t gid, struct err *err);
+
+/* Removes the file and syncs its folder. Absent is success. */
+int file_remove(const char *path, struct err *err);
+
+/* Makes the folder `path` and the missing ones above it, with `mode` for the last and 0755 for the others. */
+int file_make_dirs(const char *path, mode_t mode, struct err *err);
+
+/* As file_make_dirs for the folder that `path` lies in. */
+int file_make_parents(const char *path, struct err *err);
+
+#endif
