@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,7 +75,12 @@ func readSubnet(path string) (*subnet, error) {
 			return nil, fmt.Errorf("%s is missing %s", path, key)
 		}
 	}
-	found := &subnet{network: values["FLANNEL_NETWORK"], subnet: values["FLANNEL_SUBNET"]}
+	// FLANNEL_SUBNET is written with the bridge's own address; the range behind it is meant.
+	_, own, err := net.ParseCIDR(values["FLANNEL_SUBNET"])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %v", path, err)
+	}
+	found := &subnet{network: values["FLANNEL_NETWORK"], subnet: own.String()}
 	if found.mtu, err = strconv.Atoi(values["FLANNEL_MTU"]); err != nil {
 		return nil, fmt.Errorf("%s: %v", path, err)
 	}
