@@ -19,6 +19,7 @@ struct discovery {
     struct discovery_callbacks callbacks;
     void *ctx;
     struct multicast net;
+    struct multicast seed_net; /* fd -1: the same port, the same socket */
     struct nic_watch *watch;
     struct evidence *evidence;
     struct seeds seeds;
@@ -133,6 +134,8 @@ static int open_parts(struct discovery *d, struct err *err)
         rc = multicast_open(&d->net, &d->cfg.group, d->cfg.multicast_port, err);
     if (!rc)
         rc = reload(d, err);
+    if (!rc && d->cfg.seed_port != d->cfg.multicast_port)
+        rc = multicast_open(&d->seed_net, &d->cfg.group, d->cfg.seed_port, err);
     for (size_t i = 0; !rc && i < d->cfg.seed_count && i < SEEDS_MAX; i++)
         seeds_add(&d->seeds, &d->cfg.seed[i].address, d->cfg.seed[i].port);
     return rc;
@@ -147,7 +150,7 @@ int discovery_open(struct discovery **out, const struct discovery_config *cfg,
     d->cfg = *cfg;
     d->callbacks = *callbacks;
     d->ctx = ctx;
-    d->net.fd = -1;
+    d->net.fd = d->seed_net.fd = -1;
     int rc = open_parts(d, err);
     if (rc) {
         discovery_close(d);
@@ -162,6 +165,7 @@ void discovery_close(struct discovery *d)
     if (!d)
         return;
     multicast_close(&d->net);
+    multicast_close(&d->seed_net);
     nic_close(d->watch);
     evidence_free(d->evidence);
     free(d);
@@ -171,6 +175,7 @@ void discovery_fds(const struct discovery *d, int fds[static DISCOVERY_FDS])
 {
     fds[0] = d->net.fd;
     fds[1] = nic_fd(d->watch);
+    fds[2] = d->seed_net.fd;
 }
 
 const uint64_t *discovery_dropped(const struct discovery *d)
@@ -267,18 +272,25 @@ static void tell_nets(struct discovery *d)
     d->callbacks.nets(d->ctx, &d->nets);
 }
 
-void discovery_readable(struct discovery *d, uint64_t now_ms)
+static void take_waiting(struct discovery *d, const struct multicast *net)
 {
     uint8_t buf[MULTICAST_DATAGRAM_BYTES];
     struct multicast_from from;
     size_t n;
-    d->now_ms = now_ms;
-    if (nic_drain(d->watch))
-        d->reload_ms = now_ms;
-    for (int i = 0; i < DATAGRAMS_AT_ONCE && multicast_receive(&d->net, buf, &n, &from) > 0; i++) {
+    for (int i = 0; i < DATAGRAMS_AT_ONCE && multicast_receive(net, buf, &n, &from) > 0; i++) {
         take_datagram(d, buf, n, &from);
         tell_own(d);
     }
+}
+
+void discovery_readable(struct discovery *d, uint64_t now_ms)
+{
+    d->now_ms = now_ms;
+    if (nic_drain(d->watch))
+        d->reload_ms = now_ms;
+    take_waiting(d, &d->net);
+    if (d->seed_net.fd >= 0)
+        take_waiting(d, &d->seed_net);
     discovery_tick(d, now_ms);
 }
 
@@ -295,6 +307,7 @@ static int seal_copy(struct discovery *d, const struct evidence_place *place, ui
 static void send_to_seed(void *ctx, const struct seed *seed)
 {
     struct discovery *d = ctx;
+    const struct multicast *net = d->seed_net.fd >= 0 ? &d->seed_net : &d->net;
     const struct evidence_place *places;
     size_t n, count = evidence_places(d->evidence, &places);
     struct address own;
@@ -303,7 +316,7 @@ static void send_to_seed(void *ctx, const struct seed *seed)
         return;
     for (size_t i = 0; i < count; i++)
         if (address_equal(&places[i].net.address, &own) && seal_copy(d, &places[i], out, &n) == 0)
-            (void)multicast_send_to(&d->net, &places[i], &seed->address, seed->port, out, n);
+            (void)multicast_send_to(net, &places[i], &seed->address, seed->port, out, n);
 }
 
 static void note_interval(struct discovery *d)

@@ -18,11 +18,12 @@
 #include "protocol/node.h"
 #include "protocol/seal.h"
 
-#define DISCOVERY_FDS 2
+#define DISCOVERY_FDS 3
 
 struct discovery_config {
     struct address group; /* multicast */
     uint16_t multicast_port;
+    uint16_t seed_port; /* where beacons sent to us alone arrive; may be the same */
     struct evidence_pin pin;
     uint32_t beat_ms;
     struct peer_id me;
@@ -67,7 +68,7 @@ int discovery_open(struct discovery **out, const struct discovery_config *cfg,
                    const struct discovery_callbacks *callbacks, void *ctx, struct err *err);
 void discovery_close(struct discovery *d);
 
-/* The descriptors to watch for reading; the same for the whole life. */
+/* The descriptors to watch for reading, -1 where there is none; the same for the whole life. */
 void discovery_fds(const struct discovery *d, int fds[static DISCOVERY_FDS]);
 
 /* One of them is readable (which one is found out here). At most a bounded number of datagrams is taken at

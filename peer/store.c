@@ -322,7 +322,15 @@ static int make_identity(struct store *s, const struct store_host *host, struct 
     return rc;
 }
 
-/* Moves all that the agent wrote (not the executor's folder: it is the host's, not the identity's) into
+static bool have_files(const struct store *s)
+{
+    for (size_t i = 0; i <= STORE_KEY_COUNT; i++)
+        if (faccessat(s->fd, i < STORE_KEY_COUNT ? names[i] : IDENTITY, F_OK, 0) == 0)
+            return true;
+    return false;
+}
+
+/* Moves all that the agent wrote into
  * stale-TIME. */
 static int move_aside(struct store *s, char stale[static 64], struct err *err)
 {
@@ -359,7 +367,7 @@ int store_identity(struct store *s, const struct store_host *host, struct identi
     } else if (file && same_host(file + IDENTITY_SEED_BYTES, host)) {
         rc = identity_new(out, file, err);
     } else {
-        if (file) {
+        if (have_files(s)) {
             rc = move_aside(s, stale, err);
             *renewed = rc == 0;
         }

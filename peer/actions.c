@@ -1,0 +1,174 @@
+/* Carrying out what the core wants done, in the order in which it wants it. */
+#include <jansson.h>
+#include <string.h>
+#include <time.h>
+
+#include "peer/agent_state.h"
+#include "peer/log.h"
+
+int64_t agent_wall_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void agent_fail(struct agent *a, const struct err *why)
+{
+    a->stop = true;
+    if (a->code)
+        return;
+    a->code = why->code ? why->code : KPEER_EIO;
+    a->fault = *why;
+}
+
+static int do_beacon(struct agent *a, const struct action *act, struct err *err)
+{
+    struct hello hello = *act->hello;
+    (void)err;
+    hello.wall_ms = agent_wall_ms();
+    discovery_announce(a->discovery, &hello, loop_now_ms());
+    return 0;
+}
+
+/* Dropped where there is no link or its queue is full: the core knows that bytes get lost. */
+static int do_send(struct agent *a, const struct action *act, struct err *err)
+{
+    (void)err;
+    (void)transport_send(a->transport, &act->peer, act->bytes, act->n);
+    return 0;
+}
+
+static int do_persist(struct agent *a, const struct action *act, struct err *err)
+{
+    int rc = store_put(a->store, act->store, act->bytes, act->n, err);
+    if (rc)
+        err_hint(err, "the agent stops before it breaks a promise; free the disk and start it again");
+    return rc;
+}
+
+static int do_run(struct agent *a, const struct action *act, struct err *err)
+{
+    return agent_step_run(a, act->step, err);
+}
+
+static int do_cancel(struct agent *a, const struct action *act, struct err *err)
+{
+    return agent_step_cancel(a, act->step->id, err);
+}
+
+/* A peer that cannot be linked to is that peer's fault, not ours. */
+static int do_link(struct agent *a, const struct action *act, struct err *err)
+{
+    struct err why = {0};
+    (void)err;
+    if (transport_link(a->transport, &act->peer, act->address, act->port, act->box_pk, &why))
+        log_warn("no link to %s port %u: %s", act->address, act->port, why.text);
+    return 0;
+}
+
+static int do_unlink(struct agent *a, const struct action *act, struct err *err)
+{
+    (void)err;
+    transport_unlink(a->transport, &act->peer);
+    return 0;
+}
+
+static enum log_level level_of(enum event_kind kind)
+{
+    switch (kind) {
+    case EVENT_STEP_PROGRESS:
+        return LOG_LEVEL_DEBUG;
+    case EVENT_STEP_FAILED:
+    case EVENT_CONFLICT:
+    case EVENT_BLOCKED:
+    case EVENT_LEASE_LOST:
+    case EVENT_ADDRESS_LOST:
+    case EVENT_MEMBER_FAILED:
+        return LOG_LEVEL_WARN;
+    default:
+        return LOG_LEVEL_INFO;
+    }
+}
+
+static int do_event(struct agent *a, const struct action *act, struct err *err)
+{
+    struct timespec mono, wall;
+    (void)err;
+    clock_gettime(CLOCK_BOOTTIME, &mono);
+    clock_gettime(CLOCK_REALTIME, &wall);
+    log_write(level_of(act->event), "%s%s%s%s%s", event_word(act->event), act->name[0] ? " " : "", act->name,
+              act->text[0] ? ": " : "", act->text);
+    json_t *event = report_event(act, (int64_t)wall.tv_sec * 1000000 + wall.tv_nsec / 1000,
+                                 (uint64_t)mono.tv_sec * 1000000 + (uint64_t)mono.tv_nsec / 1000);
+    if (!event)
+        return 0; /* without memory for a report the work still goes on */
+    event_ring_push(a->events, event);
+    control_broadcast_event(a->control, event);
+    return 0;
+}
+
+/* An answer with bytes is the kubeconfig; others are just done. */
+static int do_reply(struct agent *a, const struct action *act, struct err *err)
+{
+    struct control_call *call = control_find(a->control, act->request);
+    (void)err;
+    if (!call)
+        return 0; /* the client went away */
+    if (act->code) {
+        control_fail(call, act->code, act->text, act->hint);
+        return 0;
+    }
+    json_t *data = json_object();
+    if (data && act->bytes)
+        json_object_set_new(data, "kubeconfig", json_stringn((const char *)act->bytes, act->n));
+    else if (data && act->text[0])
+        json_object_set_new(data, "message", json_string(act->text));
+    control_reply(call, data);
+    return 0;
+}
+
+static int do_renew(struct agent *a, const struct action *act, struct err *err)
+{
+    (void)act;
+    (void)err;
+    log_warn("another live host has this host's identity (a copied disk?): taking a new one");
+    a->renew = true;
+    a->stop = true;
+    return 0;
+}
+
+static int do_stop(struct agent *a, const struct action *act, struct err *err)
+{
+    (void)act;
+    (void)err;
+    log_info("this host has left its group");
+    a->stop = true;
+    return 0;
+}
+
+static int (*const carry_out[])(struct agent *, const struct action *, struct err *) = {
+    [ACT_BEACON] = do_beacon, [ACT_SEND] = do_send,   [ACT_PERSIST] = do_persist, [ACT_RUN] = do_run,
+    [ACT_CANCEL] = do_cancel, [ACT_LINK] = do_link,   [ACT_UNLINK] = do_unlink,   [ACT_EVENT] = do_event,
+    [ACT_REPLY] = do_reply,   [ACT_RENEW] = do_renew, [ACT_STOP] = do_stop,
+};
+
+void agent_feed(struct agent *a, struct node_event *event)
+{
+    struct actions actions = {0};
+    struct err e = {0};
+    if (a->code)
+        return; /* after a failed promise nothing is carried out any more */
+    event->wall_ms = agent_wall_ms();
+    if (node_step(a->node, event, loop_now_ms(), &actions)) {
+        err_set(&e, KPEER_ENOMEM, "out of memory");
+        agent_fail(a, &e);
+        return;
+    }
+    a->wake_ms = actions.wake_ms;
+    for (size_t i = 0; i < actions.count; i++)
+        if (carry_out[actions.list[i].kind](a, &actions.list[i], &e)) {
+            agent_fail(a, &e);
+            return;
+        }
+}

@@ -1,0 +1,68 @@
+/*
+ * What the parts of the agent share: agent.c (start, stop, life), actions.c (what the core wants done),
+ * requests.c (what users ask) and steps.c (the executor's end). Nobody else includes this header.
+ */
+#ifndef KPEER_AGENT_STATE_H
+#define KPEER_AGENT_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "discovery/discovery.h"
+#include "peer/config.h"
+#include "peer/control.h"
+#include "peer/loop.h"
+#include "peer/privilege.h"
+#include "peer/report.h"
+#include "peer/store.h"
+#include "peer/transport.h"
+#include "protocol/node.h"
+
+struct agent {
+    const struct config *cfg;
+    struct privilege_user user;
+    struct loop loop;
+    struct store *store;
+    struct control_server *control;
+    struct event_ring *events;
+    struct secret *key;
+    struct seal *seal;
+    int signal_fd;
+    int executor_fd;
+    pid_t executor;
+
+    /* One life, from an identity to the end of it. */
+    struct identity *identity;
+    uint64_t instance;
+    struct transport *transport;
+    struct discovery *discovery;
+    struct node *node;
+    uint64_t wake_ms; /* of the core */
+
+    bool stop;  /* the loop ends after this turn */
+    bool renew; /* and begins again with a new identity */
+    int code;   /* how it ended: 0, or what is in `fault` */
+    struct err fault;
+};
+
+int64_t agent_wall_ms(void);
+
+/* Ends the loop with an error (the first one stays). */
+void agent_fail(struct agent *a, const struct err *why);
+
+/* Hands one event to the core and carries its actions out (actions.c). Not from within an action. */
+void agent_feed(struct agent *a, struct node_event *event);
+
+/* The callback of the control server (requests.c); `ctx` is the agent. */
+void agent_request(void *ctx, struct control_call *call);
+
+/* The executor's end (steps.c). agent_step_ready is the loop's callback. */
+int agent_step_run(struct agent *a, const struct step *step, struct err *err);
+int agent_step_cancel(struct agent *a, uint32_t id, struct err *err);
+void agent_step_ready(void *ctx);
+/* Closes the socket pair and waits until the executor has ended its workers and itself; ends it by force when
+ * it takes longer than it may. */
+void agent_executor_stop(struct agent *a);
+
+#endif

@@ -1,0 +1,103 @@
+/* What users ask over the local socket, and the answers. */
+#include <jansson.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "peer/agent_state.h"
+#include "protocol/mem.h"
+
+static void answer(struct control_call *call, json_t *data)
+{
+    if (data)
+        control_reply(call, data);
+    else
+        control_fail(call, KPEER_ENOMEM, "the agent is out of memory", NULL);
+}
+
+static void ask_status(struct agent *a, struct control_call *call)
+{
+    answer(call, report_status(a->node, loop_now_ms()));
+}
+
+static void ask_members(struct agent *a, struct control_call *call)
+{
+    answer(call, report_members(a->node, loop_now_ms()));
+}
+
+static void send_event(void *ctx, json_t *event)
+{
+    control_send_event(ctx, json_incref(event));
+}
+
+/* {"since_ms": N|null, "follow": BOOL} */
+static void ask_events(struct agent *a, struct control_call *call)
+{
+    const json_t *since = json_object_get(call->args, "since_ms");
+    if (since && !json_is_null(since) && (!json_is_integer(since) || json_integer_value(since) < 0)) {
+        control_fail(call, KPEER_EINVAL, "since_ms is not a number of milliseconds", NULL);
+        return;
+    }
+    uint64_t id = call->id;
+    if (json_is_integer(since)) {
+        uint64_t ago_ms = (uint64_t)json_integer_value(since), now_ms = loop_now_ms();
+        event_ring_replay(a->events, ago_ms < now_ms ? (now_ms - ago_ms) * 1000 : 0, send_event, call);
+    }
+    if (control_find(a->control, id) != call)
+        return; /* cut off meanwhile */
+    if (json_is_true(json_object_get(call->args, "follow")))
+        control_subscribe(call);
+    else
+        control_reply(call, NULL);
+}
+
+static void ask_leave(struct agent *a, struct control_call *call)
+{
+    struct node_event ev = {
+        .kind = EV_LEAVE, .request = call->id, .force = json_is_true(json_object_get(call->args, "force"))};
+    agent_feed(a, &ev);
+}
+
+static void ask_kubeconfig(struct agent *a, struct control_call *call)
+{
+    struct node_event ev = {.kind = EV_KUBECONFIG, .request = call->id};
+    agent_feed(a, &ev);
+}
+
+static void ask_retry(struct agent *a, struct control_call *call)
+{
+    struct node_event ev = {.kind = EV_RETRY};
+    uint64_t id = call->id;
+    agent_feed(a, &ev);
+    call = control_find(a->control, id);
+    if (call)
+        answer(call, json_object());
+}
+
+static void ask_version(struct agent *a, struct control_call *call)
+{
+    (void)a;
+    answer(call, json_pack("{s:s, s:i}", "version", KPEER_VERSION, "pid", (int)getpid()));
+}
+
+static const struct {
+    const char *cmd;
+    void (*ask)(struct agent *a, struct control_call *call);
+} requests[] = {
+    {"status", ask_status}, {"members", ask_members},       {"events", ask_events},   {"leave", ask_leave},
+    {"retry", ask_retry},   {"kubeconfig", ask_kubeconfig}, {"version", ask_version},
+};
+
+void agent_request(void *ctx, struct control_call *call)
+{
+    struct agent *a = ctx;
+    for (size_t i = 0; i < COUNT_OF(requests); i++)
+        if (strcmp(requests[i].cmd, call->cmd) == 0) {
+            if (a->node)
+                requests[i].ask(a, call);
+            else
+                control_fail(call, KPEER_ESTATE, "the agent is only just starting", NULL);
+            return;
+        }
+    control_fail(call, KPEER_EINVAL, "the agent does not know this request",
+                 "the command and the agent are of different versions: start the agent anew");
+}
