@@ -6,7 +6,8 @@
 #include "protocol/mem.h"
 #include "protocol/secret.h"
 
-/* A key of its own for each use, so that a signature never lends itself to decryption or the other way round. */
+/* A key of its own for each use, so that a signature never lends itself to decryption or the other way round.
+ */
 static void derive(uint8_t out[static 32], const uint8_t seed[static IDENTITY_SEED_BYTES], const char *use)
 {
     crypto_generichash(out, 32, (const unsigned char *)use, strlen(use), seed, IDENTITY_SEED_BYTES);
@@ -90,8 +91,8 @@ void identity_sign(const struct identity *id, const char *domain, const uint8_t 
     crypto_sign_detached(sig, NULL, h, sizeof h, id->sign_sk);
 }
 
-bool identity_verify(const uint8_t sign_pk[static SIGN_PK_BYTES], const char *domain, const uint8_t *bytes, size_t n,
-                     const uint8_t sig[static SIGNATURE_BYTES])
+bool identity_verify(const uint8_t sign_pk[static SIGN_PK_BYTES], const char *domain, const uint8_t *bytes,
+                     size_t n, const uint8_t sig[static SIGNATURE_BYTES])
 {
     uint8_t h[64];
     signed_hash(h, domain, bytes, n);

@@ -20,6 +20,10 @@ static inline void mem_cleanup_free(void *p)
 /* Copies a string into a fixed field; returns 0, or -1 when it does not fit (the field is then unchanged). */
 int mem_copy_text(char *dst, size_t dst_bytes, const char *src);
 
+/* Copies as much as fits, at most up to a whole UTF-8 character, control characters made spaces: for texts
+ * that are shown. */
+void mem_clip_text(char *dst, size_t dst_bytes, const char *src);
+
 /* Lower-case hex of `bytes` bytes; `out` holds 2 * bytes + 1. */
 void mem_hex(char *out, const unsigned char *src, size_t bytes);
 

@@ -10,7 +10,8 @@ enum head_type { HEAD_NIL, HEAD_BOOL, HEAD_UINT, HEAD_NEGATIVE, HEAD_STR, HEAD_B
 struct head {
     enum head_type type;
     size_t bytes;    /* of the head alone */
-    uint64_t number; /* HEAD_UINT the value, HEAD_BOOL 0 or 1, else length or count; HEAD_NEGATIVE: two's complement */
+    uint64_t number; /* HEAD_UINT the value, HEAD_BOOL 0 or 1, else length or count; HEAD_NEGATIVE: two's
+                        complement */
 };
 
 static const char fault_short[] = "it ends in the middle of a value";
@@ -21,7 +22,8 @@ static const char fault_range[] = "a number is out of its range";
 static const char fault_size[] = "a text, binary or array has a size that is not allowed";
 static const char fault_text[] = "a text is not plain UTF-8";
 
-/* Reads the `width` bytes after the first, big-endian; `below` is the smallest number that needs this width. */
+/* Reads the `width` bytes after the first, big-endian; `below` is the smallest number that needs this width.
+ */
 static const char *head_wide(const uint8_t *at, size_t left, size_t width, uint64_t below, struct head *h)
 {
     uint64_t number = 0;
@@ -82,11 +84,11 @@ static const struct {
     enum head_type type;
     uint64_t below;
 } head_forms[] = {
-    {0xc4, 1, HEAD_BIN, 0},       {0xc5, 2, HEAD_BIN, 0x100},     {0xc6, 4, HEAD_BIN, 0x10000},
-    {0xcc, 1, HEAD_UINT, 0x80},   {0xcd, 2, HEAD_UINT, 0x100},    {0xce, 4, HEAD_UINT, 0x10000},
-    {0xcf, 8, HEAD_UINT, 1ull << 32}, {0xd0, 1, HEAD_NEGATIVE, 0}, {0xd1, 2, HEAD_NEGATIVE, 0},
-    {0xd2, 4, HEAD_NEGATIVE, 0},  {0xd3, 8, HEAD_NEGATIVE, 0},    {0xd9, 1, HEAD_STR, 32},
-    {0xda, 2, HEAD_STR, 0x100},   {0xdb, 4, HEAD_STR, 0x10000},   {0xdc, 2, HEAD_ARRAY, 16},
+    {0xc4, 1, HEAD_BIN, 0},           {0xc5, 2, HEAD_BIN, 0x100},   {0xc6, 4, HEAD_BIN, 0x10000},
+    {0xcc, 1, HEAD_UINT, 0x80},       {0xcd, 2, HEAD_UINT, 0x100},  {0xce, 4, HEAD_UINT, 0x10000},
+    {0xcf, 8, HEAD_UINT, 1ull << 32}, {0xd0, 1, HEAD_NEGATIVE, 0},  {0xd1, 2, HEAD_NEGATIVE, 0},
+    {0xd2, 4, HEAD_NEGATIVE, 0},      {0xd3, 8, HEAD_NEGATIVE, 0},  {0xd9, 1, HEAD_STR, 32},
+    {0xda, 2, HEAD_STR, 0x100},       {0xdb, 4, HEAD_STR, 0x10000}, {0xdc, 2, HEAD_ARRAY, 16},
     {0xdd, 4, HEAD_ARRAY, 0x10000},
 };
 
@@ -103,7 +105,8 @@ static const char *head_sized(const uint8_t *at, size_t left, struct head *h)
     return fault_kind;
 }
 
-/* Reads a head and sees that what it announces fits into what is there: each element takes a byte at least. */
+/* Reads a head and sees that what it announces fits into what is there: each element takes a byte at least.
+ */
 static const char *head_read(const uint8_t *at, size_t left, struct head *h)
 {
     const char *fault = NULL;

@@ -65,8 +65,8 @@ bool pack_nil(struct pack_reader *r);
  * came. */
 const uint8_t *pack_raw(struct pack_reader *r, size_t *n);
 
-/* The bytes of the plain UTF-8 character at `s` (1 to 4, at most `left`), 0 where there is none: no control characters,
- * shortest forms only. What pack_put_str and pack_str let through is made of these. */
+/* The bytes of the plain UTF-8 character at `s` (1 to 4, at most `left`), 0 where there is none: no control
+ * characters, shortest forms only. What pack_put_str and pack_str let through is made of these. */
 size_t pack_text_unit(const uint8_t *s, size_t left);
 
 /* Marks the input as bad for a reason of the caller's (static text); the first fault stays. */

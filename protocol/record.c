@@ -11,8 +11,8 @@
 void electorate_id(const struct electorate *set, uint8_t out[static SET_ID_BYTES])
 {
     crypto_generichash_state st;
-    uint8_t number[4] = {(uint8_t)(set->number >> 24), (uint8_t)(set->number >> 16), (uint8_t)(set->number >> 8),
-                         (uint8_t)set->number};
+    uint8_t number[4] = {(uint8_t)(set->number >> 24), (uint8_t)(set->number >> 16),
+                         (uint8_t)(set->number >> 8), (uint8_t)set->number};
     crypto_generichash_init(&st, NULL, 0, SET_ID_BYTES);
     crypto_generichash_update(&st, number, sizeof number);
     crypto_generichash_update(&st, (const unsigned char *)set->member, set->count * sizeof set->member[0]);
@@ -119,8 +119,9 @@ void record_hash(const struct record *r, uint8_t out[static 32])
     crypto_generichash(out, 32, bytes, w.used, NULL, 0);
 }
 
-void record_accept_text(const uint8_t group_id[static GROUP_ID_BYTES], const uint8_t set_id[static SET_ID_BYTES],
-                        uint64_t term, const struct record *r, uint8_t out[static ACCEPT_TEXT_BYTES])
+void record_accept_text(const uint8_t group_id[static GROUP_ID_BYTES],
+                        const uint8_t set_id[static SET_ID_BYTES], uint64_t term, const struct record *r,
+                        uint8_t out[static ACCEPT_TEXT_BYTES])
 {
     memcpy(out, group_id, GROUP_ID_BYTES);
     out += GROUP_ID_BYTES;

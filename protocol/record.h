@@ -50,10 +50,11 @@ bool record_equal(const struct record *a, const struct record *b);
 void record_hash(const struct record *r, uint8_t out[static 32]);
 
 /* What a peer signs when it accepts: this group, this set, this term, this record, and nothing else. */
-#define ACCEPT_DOMAIN      "kpeer accept 1"
-#define ACCEPT_TEXT_BYTES  (GROUP_ID_BYTES + SET_ID_BYTES + 8 + 32)
-void record_accept_text(const uint8_t group_id[static GROUP_ID_BYTES], const uint8_t set_id[static SET_ID_BYTES],
-                        uint64_t term, const struct record *r, uint8_t out[static ACCEPT_TEXT_BYTES]);
+#define ACCEPT_DOMAIN     "kpeer accept 1"
+#define ACCEPT_TEXT_BYTES (GROUP_ID_BYTES + SET_ID_BYTES + 8 + 32)
+void record_accept_text(const uint8_t group_id[static GROUP_ID_BYTES],
+                        const uint8_t set_id[static SET_ID_BYTES], uint64_t term, const struct record *r,
+                        uint8_t out[static ACCEPT_TEXT_BYTES]);
 
 /* A committed record: the decision and its proof. */
 struct commit_signature {

@@ -49,8 +49,8 @@ size_t seal_close(const struct seal *s, enum seal_kind kind, const uint8_t nonce
 {
     unsigned long long written = 0;
     put_header(out, kind, s->group_id, nonce);
-    crypto_aead_xchacha20poly1305_ietf_encrypt(out + SEAL_HEADER_BYTES, &written, plain, n, out, AD_BYTES, NULL,
-                                               nonce, s->key[kind - 1]);
+    crypto_aead_xchacha20poly1305_ietf_encrypt(out + SEAL_HEADER_BYTES, &written, plain, n, out, AD_BYTES,
+                                               NULL, nonce, s->key[kind - 1]);
     return SEAL_HEADER_BYTES + (size_t)written;
 }
 
@@ -115,8 +115,8 @@ static void box_nonce(uint8_t nonce[static 24], const uint8_t *ephemeral_pk, con
     crypto_generichash_final(&st, nonce, 24);
 }
 
-int seal_box(const uint8_t box_pk[static BOX_PK_BYTES], const uint8_t seed[static 32], const uint8_t *plain, size_t n,
-             uint8_t *out)
+int seal_box(const uint8_t box_pk[static BOX_PK_BYTES], const uint8_t seed[static 32], const uint8_t *plain,
+             size_t n, uint8_t *out)
 {
     uint8_t sk[32], nonce[24];
     crypto_box_seed_keypair(out, sk, seed);

@@ -51,8 +51,8 @@ void secret_derive(const struct secret *s, const char *purpose, uint8_t out[stat
 void secret_group_id(const struct secret *group_key, uint8_t out[static GROUP_ID_BYTES])
 {
     static const char purpose[] = "kpeer group id 1";
-    crypto_generichash(out, GROUP_ID_BYTES, (const unsigned char *)purpose, sizeof purpose - 1, group_key->bytes,
-                       sizeof group_key->bytes);
+    crypto_generichash(out, GROUP_ID_BYTES, (const unsigned char *)purpose, sizeof purpose - 1,
+                       group_key->bytes, sizeof group_key->bytes);
 }
 
 void secret_subnet_key(uint8_t out[static GROUP_KEY_BYTES])

@@ -26,9 +26,11 @@ static int signed_text(const uint8_t *group_id, const struct statement *s, uint8
 
 int statement_encode(const struct identity *me, const uint8_t group_id[static GROUP_ID_BYTES],
                      enum statement_kind kind, const struct peer_id *subject, uint64_t version,
-                     const uint8_t *payload, size_t payload_bytes, uint8_t **out, size_t *out_bytes, struct err *err)
+                     const uint8_t *payload, size_t payload_bytes, uint8_t **out, size_t *out_bytes,
+                     struct err *err)
 {
-    struct statement s = {.kind = kind, .version = version, .payload = payload, .payload_bytes = payload_bytes};
+    struct statement s = {
+        .kind = kind, .version = version, .payload = payload, .payload_bytes = payload_bytes};
     cleanup_free uint8_t *text = NULL;
     size_t n = 0;
     uint8_t sig[SIGNATURE_BYTES];

@@ -2,11 +2,12 @@
  * What peers state to the group: signed, versioned, each with a single writer, carried by gossip.
  *
  *   profile  what a peer is and does: name, address, facts, phase, what it asks of the control plane
- *   ballot   where it stands in the formation: set it is bound to, sets it signed off, term, vote, accepted record
- *   grant    what the control plane gives one peer: a sealed ticket, "your pod answers", "your Node is gone"
+ *   ballot   where it stands in the formation: set it is bound to, sets it signed off, term, vote, accepted
+ * record grant    what the control plane gives one peer: a sealed ticket, "your pod answers", "your Node is
+ * gone"
  *
- * A newer version of a statement replaces the older one; nothing else changes it. That is all there is to merging.
- * Owner: node.c and the modules below it. Pure.
+ * A newer version of a statement replaces the older one; nothing else changes it. That is all there is to
+ * merging. Owner: node.c and the modules below it. Pure.
  */
 #ifndef KPEER_STATEMENT_H
 #define KPEER_STATEMENT_H
@@ -29,7 +30,7 @@ struct profile {
     uint8_t box_pk[BOX_PK_BYTES];
     enum role_pref role;
     enum phase phase;
-    bool able;     /* would found a cluster if elected: big enough, preflight green, not told to be a worker */
+    bool able; /* would found a cluster if elected: big enough, preflight green, not told to be a worker */
     bool rehearse; /* dry run */
     bool has_facts;
     uint32_t expect;
@@ -38,11 +39,11 @@ struct profile {
     char pod_cidr[STEP_CIDR_BYTES];
     char service_cidr[STEP_CIDR_BYTES];
     char wanted_version[STEP_VERSION_BYTES];
-    char cluster_id[STEP_ID_BYTES]; /* of the cluster this host has joined or founded; empty: none */
-    uint64_t ticket_nonce;          /* asks the control plane for a ticket; 0: asks for none */
-    uint64_t leave_nonce;           /* asks it to drain and delete this host's Node */
+    char cluster_id[STEP_ID_BYTES];       /* of the cluster this host has joined or founded; empty: none */
+    uint64_t ticket_nonce;                /* asks the control plane for a ticket; 0: asks for none */
+    uint64_t leave_nonce;                 /* asks it to drain and delete this host's Node */
     char pod_address[STEP_ADDRESS_BYTES]; /* its probe pod; asks others to see whether it answers */
-    char note[128];                 /* what it waits for or why it failed */
+    char note[128];                       /* what it waits for or why it failed */
 };
 
 struct ballot {
@@ -61,10 +62,10 @@ struct grant {
     struct peer_id subject;
     uint64_t ticket_nonce; /* which request the ticket answers; 0: none */
     uint16_t ticket_bytes;
-    uint8_t ticket[TICKET_BOX_MAX];        /* sealed to the subject: protocol/ticket.h */
-    char reached[STEP_ADDRESS_BYTES];      /* the subject's probe pod that answered from the issuer's host */
-    uint64_t leave_nonce;                  /* the subject's Node was drained and deleted for this request */
-    char refused[128];                     /* why the control plane will not; empty: it does */
+    uint8_t ticket[TICKET_BOX_MAX];   /* sealed to the subject: protocol/ticket.h */
+    char reached[STEP_ADDRESS_BYTES]; /* the subject's probe pod that answered from the issuer's host */
+    uint64_t leave_nonce;             /* the subject's Node was drained and deleted for this request */
+    char refused[128];                /* why the control plane will not; empty: it does */
 };
 
 /* A statement as it travels: [kind, owner's key, subject, version, payload, signature]. */
@@ -83,12 +84,14 @@ struct statement {
 /* Signs and encodes; the caller frees *out. */
 int statement_encode(const struct identity *me, const uint8_t group_id[static GROUP_ID_BYTES],
                      enum statement_kind kind, const struct peer_id *subject, uint64_t version,
-                     const uint8_t *payload, size_t payload_bytes, uint8_t **out, size_t *out_bytes, struct err *err);
+                     const uint8_t *payload, size_t payload_bytes, uint8_t **out, size_t *out_bytes,
+                     struct err *err);
 /* Decodes the frame; with `check`, verifies the signature too (KPEER_EAUTH). */
 int statement_decode(const uint8_t *wire, size_t n, const uint8_t group_id[static GROUP_ID_BYTES], bool check,
                      struct statement *out, struct err *err);
 
-/* Payloads. Encode into `out` of STATEMENT_PAYLOAD_MAX bytes, and return the length (0: too large). Decode strictly. */
+/* Payloads. Encode into `out` of STATEMENT_PAYLOAD_MAX bytes, and return the length (0: too large). Decode
+ * strictly. */
 size_t profile_encode(const struct profile *p, uint8_t out[static STATEMENT_PAYLOAD_MAX]);
 int profile_decode(const uint8_t *bytes, size_t n, struct profile *out);
 size_t ballot_encode(const struct ballot *b, uint8_t out[static STATEMENT_PAYLOAD_MAX]);

@@ -20,8 +20,8 @@ static const struct {
     [STEP_PREPARE] = {"prepare", STEP_F_ROLE},
     [STEP_CA] = {"cluster-ca", 0},
     [STEP_INIT] = {"kubeadm-init", STEP_F_NODE_NAME | STEP_F_ADDRESS | STEP_F_INTERFACE | STEP_F_ENDPOINT |
-                                       STEP_F_POD_CIDR | STEP_F_SERVICE_CIDR | STEP_F_VERSION | STEP_F_CA_HASH |
-                                       STEP_F_CLUSTER_ID},
+                                       STEP_F_POD_CIDR | STEP_F_SERVICE_CIDR | STEP_F_VERSION |
+                                       STEP_F_CA_HASH | STEP_F_CLUSTER_ID},
     [STEP_APPLY] = {"apply-network", STEP_F_ADDRESS | STEP_F_INTERFACE | STEP_F_POD_CIDR},
     [STEP_TOKEN_MINT] = {"token-mint", STEP_F_NODE_NAME | STEP_F_TTL},
     [STEP_TOKEN_REVOKE] = {"token-revoke", STEP_F_TOKEN},
@@ -216,8 +216,10 @@ static const struct text_field {
     bool (*ok)(const char *s);
     const char *wanted;
 } text_fields[] = {
-#define TEXT(bit, member, ok, wanted)                                                                          \
-    {bit, #member, offsetof(struct step, member), sizeof(((struct step *)0)->member), ok, wanted}
+#define TEXT(bit, member, ok, wanted)                                                                        \
+    {                                                                                                        \
+        bit, #member, offsetof(struct step, member), sizeof(((struct step *)0)->member), ok, wanted          \
+    }
     TEXT(STEP_F_NODE_NAME, node_name, name_ok, "a lower-case host name (RFC 1123)"),
     TEXT(STEP_F_ADDRESS, address, address_ok, "the address of a host"),
     TEXT(STEP_F_INTERFACE, interface, interface_ok, "the name of an interface"),
@@ -259,7 +261,8 @@ int step_check(const struct step *step, struct err *err)
         return refuse(err, step, "role", "a role");
     if (fields & STEP_F_TTL && (step->ttl_s == 0 || step->ttl_s > TTL_MAX_S))
         return refuse(err, step, "ttl_s", "from a second to a day");
-    if (fields & STEP_F_RECORD && (!step->record || !step->record_bytes || step->record_bytes > STEP_RECORD_MAX))
+    if (fields & STEP_F_RECORD &&
+        (!step->record || !step->record_bytes || step->record_bytes > STEP_RECORD_MAX))
         return refuse(err, step, "record", "a committed record");
     for (size_t i = 0; i < COUNT_OF(text_fields); i++) {
         const struct text_field *f = &text_fields[i];
@@ -572,7 +575,8 @@ int step_result_encode(const struct step_result *r, uint8_t **out, size_t *out_b
 }
 
 /* An empty field, or one that passes the check of its kind in a step. */
-static void read_checked(struct pack_reader *r, const char *name, char *field, size_t n, bool (*ok)(const char *))
+static void read_checked(struct pack_reader *r, const char *name, char *field, size_t n,
+                         bool (*ok)(const char *))
 {
     pack_field(r, name);
     pack_str(r, field, n);

@@ -14,8 +14,9 @@
 
 #include "protocol/err.h"
 
-#define STEP_NAME_BYTES 64 /* a host or Node name (RFC 1123 label or subdomain up to 63 bytes) and its NUL   \
-                            */
+#define STEP_NAME_BYTES                                                                                      \
+    64 /* a host or Node name (RFC 1123 label or subdomain up to 63 bytes) and its NUL                       \
+        */
 #define STEP_ADDRESS_BYTES   46          /* INET6_ADDRSTRLEN */
 #define STEP_INTERFACE_BYTES 16          /* IFNAMSIZ */
 #define STEP_CIDR_BYTES      50          /* an address, a slash, three digits */

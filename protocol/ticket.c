@@ -3,13 +3,12 @@
 #include <sodium.h>
 #include <string.h>
 
-
 #include "protocol/seal.h"
 
 #define PLAIN_MAX (TICKET_BOX_MAX - SEAL_BOX_OVERHEAD_BYTES)
 
-int ticket_seal(const struct ticket *t, const uint8_t box_pk[static BOX_PK_BYTES], const uint8_t seed[static 32],
-                uint8_t out[static TICKET_BOX_MAX], uint16_t *out_bytes)
+int ticket_seal(const struct ticket *t, const uint8_t box_pk[static BOX_PK_BYTES],
+                const uint8_t seed[static 32], uint8_t out[static TICKET_BOX_MAX], uint16_t *out_bytes)
 {
     uint8_t plain[PLAIN_MAX];
     struct pack_writer w;

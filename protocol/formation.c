@@ -1,0 +1,671 @@
+#include "protocol/formation.h"
+
+#include <sodium.h>
+#include <string.h>
+
+#define BIND_TIMEOUT_MS                                                                                      \
+    2000 /* a set that is not constituted by then, and is not what we see, is signed off */
+#define DISAGREE_MS      1000  /* how long we look on while somebody is bound to a set that we do not see */
+#define HOPELESS_MS      10000 /* how long a constituted set may be without anybody alive who could found */
+#define STAND_TIMEOUT_MS 1500
+#define LONE_SETTLES     6 /* a lone host settles this many times as long */
+
+static const struct peer_id *self(const struct formation_input *in)
+{
+    return &in->me->id;
+}
+
+static const struct formation_peer *find(const struct formation_input *in, const struct peer_id *id)
+{
+    for (size_t i = 0; i < in->peer_count; i++)
+        if (peer_id_equal(&in->peer[i].id, id))
+            return &in->peer[i];
+    return NULL;
+}
+
+/* The latest ballot of a peer, our own included; NULL when unknown. */
+static const struct ballot *ballot_of(const struct formation *f, const struct formation_input *in,
+                                      const struct formation_peer *p)
+{
+    if (!p)
+        return NULL;
+    return peer_id_equal(&p->id, self(in)) ? &f->mine : p->ballot;
+}
+
+static const struct ballot *member_ballot(const struct formation *f, const struct formation_input *in,
+                                          size_t i)
+{
+    return ballot_of(f, in, find(in, &f->mine.set.member[i]));
+}
+
+/* True if this ballot was cast under the set that we are bound to. */
+static bool same_set(const struct formation *f, const struct ballot *b)
+{
+    return b && b->bound && electorate_equal(&b->set, &f->mine.set);
+}
+
+void formation_start(struct formation *f, const struct identity *me, uint64_t now_ms, uint64_t lease_ms)
+{
+    f->view_since_ms = now_ms;
+    f->bound_ms = f->constituted_ms = now_ms;
+    f->not_before_ms = now_ms;
+    /* We may have granted a lease just before we went down: it is honoured in full. */
+    if (!peer_id_is_zero(&f->mine.vote)) {
+        f->granted_to = f->mine.vote;
+        f->grant_until_ms = now_ms + lease_ms;
+        if (peer_id_equal(&f->mine.vote, &me->id))
+            f->not_before_ms = now_ms + lease_ms;
+    }
+}
+
+/* ---- look, settle, bind ---- */
+
+static uint64_t hash_view(const struct formation_input *in)
+{
+    uint8_t h[16];
+    uint64_t v = 0;
+    crypto_generichash_state st;
+    crypto_generichash_init(&st, NULL, 0, sizeof h);
+    for (size_t i = 0; i < in->peer_count; i++)
+        if (in->peer[i].in_view)
+            crypto_generichash_update(&st, in->peer[i].id.b, PEER_ID_BYTES);
+    crypto_generichash_final(&st, h, sizeof h);
+    memcpy(&v, h, sizeof v);
+    return v;
+}
+
+static void look(struct formation *f, const struct formation_input *in)
+{
+    uint64_t h = hash_view(in);
+    if (h != f->view_hash) {
+        f->view_hash = h;
+        f->view_since_ms = in->now_ms;
+    }
+}
+
+/* The set that would be proposed now. With `expect` it has exactly that many members: the first by id, so
+ * that all who see the same peers choose alike. Returns false when there are too few. */
+static bool choose(const struct formation_input *in, struct electorate *set)
+{
+    size_t want = in->expect ? in->expect : ELECTORATE_MAX;
+    set->count = 0;
+    for (size_t i = 0; i < in->peer_count && set->count < want; i++)
+        if (in->peer[i].in_view)
+            set->member[set->count++] = in->peer[i].id;
+    if (in->expect)
+        return set->count == in->expect;
+    return set->count >= 2 || (set->count == 1 && in->lone);
+}
+
+static bool same_members(const struct electorate *a, const struct electorate *b)
+{
+    return a->count == b->count && memcmp(a->member, b->member, a->count * sizeof a->member[0]) == 0;
+}
+
+static bool settled(const struct formation *f, const struct formation_input *in, const struct electorate *set)
+{
+    if (in->expect)
+        return true;
+    uint64_t wait = set->count == 1 ? LONE_SETTLES * in->settle_ms : in->settle_ms;
+    return in->now_ms >= f->view_since_ms + wait;
+}
+
+/* Every member of the set is bound to the set, as far as we know. */
+static bool all_bound(const struct formation *f, const struct formation_input *in,
+                      const struct electorate *set)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        const struct ballot *b = ballot_of(f, in, find(in, &set->member[i]));
+        if (!b || !b->bound || b->floor >= set->number || !electorate_equal(&b->set, set))
+            return false;
+    }
+    return true;
+}
+
+/* A living peer belongs to a constituted set without us: we come late, and wait for its record. */
+static bool comes_late(const struct formation *f, const struct formation_input *in)
+{
+    for (size_t i = 0; i < in->peer_count; i++) {
+        const struct formation_peer *p = &in->peer[i];
+        if (!p->alive || !p->ballot || !p->ballot->bound || peer_id_equal(&p->id, self(in)))
+            continue;
+        if (p->ballot->floor < p->ballot->set.number && electorate_index(&p->ballot->set, self(in)) < 0 &&
+            all_bound(f, in, &p->ballot->set))
+            return true;
+    }
+    return false;
+}
+
+static uint32_t highest_number(const struct formation *f, const struct formation_input *in)
+{
+    uint32_t n = f->mine.floor;
+    for (size_t i = 0; i < in->peer_count; i++) {
+        const struct ballot *b = in->peer[i].ballot;
+        if (!b || peer_id_equal(&in->peer[i].id, self(in)))
+            continue;
+        if (b->floor > n)
+            n = b->floor;
+        if (b->bound && b->set.number > n)
+            n = b->set.number;
+    }
+    return n;
+}
+
+/* The number under which somebody of this very set is bound to it already; 0: nobody. */
+static uint32_t proposed_number(const struct formation *f, const struct formation_input *in,
+                                const struct electorate *set)
+{
+    uint32_t best = 0;
+    for (size_t i = 0; i < in->peer_count; i++) {
+        const struct formation_peer *p = &in->peer[i];
+        if (peer_id_equal(&p->id, self(in)) || !p->alive || !p->ballot || !p->ballot->bound)
+            continue;
+        if (same_members(&p->ballot->set, set) && p->ballot->set.number > f->mine.floor &&
+            p->ballot->floor < p->ballot->set.number && p->ballot->set.number > best)
+            best = p->ballot->set.number;
+    }
+    return best;
+}
+
+static uint32_t bind_set(struct formation *f, const struct formation_input *in)
+{
+    struct electorate *set = &f->mine.set; /* unused while we are not bound */
+    if (!choose(in, set) || electorate_index(set, self(in)) < 0 || comes_late(f, in))
+        return 0;
+    uint32_t number = proposed_number(f, in, set);
+    if (number == 0) {
+        if (!peer_id_equal(&set->member[0], self(in)) || !settled(f, in, set))
+            return 0;
+        number = highest_number(f, in);
+        if (number == UINT32_MAX)
+            return 0;
+        number++;
+    }
+    set->number = number;
+    f->mine.bound = true;
+    f->mine.term = 0;
+    memset(&f->mine.vote, 0, sizeof f->mine.vote);
+    f->bound_ms = in->now_ms;
+    return FORMATION_PROMISED | FORMATION_BOUND;
+}
+
+/* ---- sign off, release ---- */
+
+static uint32_t sign_off(struct formation *f, uint32_t number)
+{
+    if (f->mine.accepted || number <= f->mine.floor)
+        return 0;
+    f->mine.floor = number;
+    f->standing = f->leading = false;
+    return FORMATION_PROMISED | FORMATION_SIGNED_OFF;
+}
+
+static bool view_is(const struct formation_input *in, const struct electorate *set)
+{
+    struct electorate now = {0};
+    return choose(in, &now) && same_members(&now, set);
+}
+
+/* A set of somebody else's that counts on us although we are not bound to it. */
+static uint32_t sign_off_others(struct formation *f, const struct formation_input *in)
+{
+    if (f->mine.bound && f->constituted)
+        return 0; /* it cannot be constituted without us, and ours goes on */
+    uint32_t done = 0;
+    for (size_t i = 0; i < in->peer_count; i++) {
+        const struct ballot *b = in->peer[i].ballot;
+        if (!b || !b->bound || peer_id_equal(&in->peer[i].id, self(in)) || b->set.number <= f->mine.floor)
+            continue;
+        if (electorate_index(&b->set, self(in)) < 0 ||
+            (f->mine.bound && electorate_equal(&b->set, &f->mine.set)))
+            continue;
+        if (f->mine.bound) {
+            uint32_t n = b->set.number > f->mine.set.number ? b->set.number : f->mine.set.number;
+            done |= sign_off(f, n);
+        } else if (!view_is(in, &b->set) && in->now_ms >= f->view_since_ms + DISAGREE_MS) {
+            done |= sign_off(f, b->set.number);
+        }
+    }
+    return done;
+}
+
+/* Nobody alive in our set could found a cluster, and somebody outside of it could. */
+static bool hopeless(struct formation *f, const struct formation_input *in)
+{
+    bool inside = false, outside = false;
+    for (size_t i = 0; i < in->peer_count; i++) {
+        if (!in->peer[i].in_view || !in->peer[i].eligible)
+            continue;
+        if (electorate_index(&f->mine.set, &in->peer[i].id) >= 0)
+            inside = true;
+        else
+            outside = true;
+    }
+    if (inside || !outside) {
+        f->hopeless_ms = 0;
+        return false;
+    }
+    if (f->hopeless_ms == 0)
+        f->hopeless_ms = in->now_ms;
+    return in->now_ms >= f->hopeless_ms + HOPELESS_MS;
+}
+
+static uint32_t sign_off_own(struct formation *f, const struct formation_input *in)
+{
+    if (!f->mine.bound || f->mine.floor >= f->mine.set.number)
+        return 0;
+    if (f->constituted)
+        return hopeless(f, in) ? sign_off(f, f->mine.set.number) : 0;
+    if (in->now_ms < f->bound_ms + BIND_TIMEOUT_MS || view_is(in, &f->mine.set))
+        return 0;
+    return sign_off(f, f->mine.set.number);
+}
+
+static uint32_t release(struct formation *f, const struct formation_input *in)
+{
+    if (!f->mine.bound || f->mine.accepted || f->mine.floor < f->mine.set.number)
+        return 0;
+    size_t off = 0;
+    for (size_t i = 0; i < f->mine.set.count; i++) {
+        const struct ballot *b = member_ballot(f, in, i);
+        if (b && b->floor >= f->mine.set.number)
+            off++;
+    }
+    if (off < electorate_majority(&f->mine.set))
+        return 0;
+    f->mine.bound = false;
+    f->constituted = false;
+    f->hopeless_ms = 0;
+    f->view_since_ms = in->now_ms;
+    return FORMATION_PROMISED | FORMATION_RELEASED;
+}
+
+static uint32_t constitute(struct formation *f, const struct formation_input *in)
+{
+    if (!f->mine.bound || f->constituted || f->mine.floor >= f->mine.set.number)
+        return 0;
+    if (!all_bound(f, in, &f->mine.set))
+        return 0;
+    f->constituted = true;
+    f->constituted_ms = in->now_ms;
+    return FORMATION_PROMISED | FORMATION_CONSTITUTED;
+}
+
+/* ---- vote, lease, accept ---- */
+
+/* A lease that we granted to somebody else still runs. */
+static bool leased_to_other(const struct formation *f, const struct peer_id *id, uint64_t now_ms)
+{
+    return now_ms < f->grant_until_ms && !peer_id_equal(&f->granted_to, id);
+}
+
+static void grant(struct formation *f, const struct peer_id *id, uint64_t until_ms)
+{
+    f->granted_to = *id;
+    f->grant_until_ms = until_ms;
+}
+
+static uint32_t vote_for(struct formation *f, const struct formation_input *in, const struct peer_id *id,
+                         const struct ballot *b)
+{
+    if (b->term <= f->mine.term || leased_to_other(f, id, in->now_ms))
+        return 0;
+    uint32_t lost = f->leading ? FORMATION_LEASE_LOST : 0;
+    f->standing = f->leading = false;
+    f->mine.term = b->term;
+    f->mine.vote = *id;
+    grant(f, id, in->now_ms + in->lease_ms);
+    return FORMATION_PROMISED | FORMATION_VOTED | lost;
+}
+
+static void sign_accept(struct formation *f, const struct formation_input *in)
+{
+    uint8_t set_id[SET_ID_BYTES], text[ACCEPT_TEXT_BYTES];
+    electorate_id(&f->mine.set, set_id);
+    record_accept_text(in->group_id, set_id, f->mine.accepted_term, &f->mine.record, text);
+    identity_sign(in->me, ACCEPT_DOMAIN, text, sizeof text, f->mine.accept_sig);
+}
+
+/* What a leader proposed in its own term; accepting it is also promising that term. */
+static uint32_t accept_from(struct formation *f, const struct formation_input *in, const struct peer_id *id,
+                            const struct ballot *b)
+{
+    if (!b->accepted || b->accepted_term != b->term || b->term < f->mine.term)
+        return 0;
+    if (b->term == f->mine.term && !peer_id_equal(&f->mine.vote, id))
+        return 0;
+    if (f->mine.accepted && f->mine.accepted_term >= b->term)
+        return 0;
+    if (b->term > f->mine.term && leased_to_other(f, id, in->now_ms))
+        return 0;
+    uint32_t lost = f->leading ? FORMATION_LEASE_LOST : 0;
+    f->standing = f->leading = false;
+    f->mine.term = b->term;
+    f->mine.vote = *id;
+    f->mine.accepted = true;
+    f->mine.accepted_term = b->term;
+    f->mine.record = b->record;
+    sign_accept(f, in);
+    return FORMATION_PROMISED | FORMATION_ACCEPTED | lost;
+}
+
+/* May act under our set at all. */
+static bool active(const struct formation *f)
+{
+    return f->mine.bound && f->constituted && f->mine.floor < f->mine.set.number;
+}
+
+static uint32_t answer_candidates(struct formation *f, const struct formation_input *in)
+{
+    uint32_t done = 0;
+    for (size_t i = 0; i < f->mine.set.count; i++) {
+        const struct peer_id *id = &f->mine.set.member[i];
+        const struct ballot *b = member_ballot(f, in, i);
+        if (peer_id_equal(id, self(in)) || !same_set(f, b) || !peer_id_equal(&b->vote, id))
+            continue;
+        done |= accept_from(f, in, id, b);
+        done |= vote_for(f, in, id, b);
+    }
+    return done;
+}
+
+static bool ranks_before(const struct formation_peer *a, const struct formation_peer *b)
+{
+    if (a->rank != b->rank)
+        return a->rank < b->rank;
+    return peer_id_compare(&a->id, &b->id) < 0;
+}
+
+/* How many living members of our set should stand before us. */
+static uint32_t my_place(const struct formation *f, const struct formation_input *in)
+{
+    const struct formation_peer *me = find(in, self(in));
+    uint32_t place = 0;
+    for (size_t i = 0; i < in->peer_count; i++) {
+        const struct formation_peer *p = &in->peer[i];
+        if (p->alive && p->eligible && p != me && electorate_index(&f->mine.set, &p->id) >= 0 &&
+            (!me->eligible || ranks_before(p, me)))
+            place++;
+    }
+    return place;
+}
+
+static uint64_t stand_time(const struct formation *f, const struct formation_input *in)
+{
+    uint64_t t = f->constituted_ms;
+    if (f->grant_until_ms > t && !peer_id_equal(&f->granted_to, self(in)))
+        t = f->grant_until_ms;
+    if (f->not_before_ms > t)
+        t = f->not_before_ms;
+    return t + my_place(f, in) * (in->lease_ms / 2);
+}
+
+static uint64_t highest_term(const struct formation *f, const struct formation_input *in)
+{
+    uint64_t term = f->mine.term;
+    for (size_t i = 0; i < f->mine.set.count; i++) {
+        const struct ballot *b = member_ballot(f, in, i);
+        if (same_set(f, b) && b->term > term)
+            term = b->term;
+    }
+    return term;
+}
+
+/* Who cannot found stands only to carry forward what it has accepted. */
+static bool may_stand(const struct formation *f, const struct formation_input *in)
+{
+    const struct formation_peer *me = find(in, self(in));
+    return me && (f->mine.accepted || (me->eligible && in->checks_green));
+}
+
+static uint32_t stand(struct formation *f, const struct formation_input *in)
+{
+    if (f->standing || f->leading || !may_stand(f, in) || in->now_ms < stand_time(f, in))
+        return 0;
+    uint64_t term = highest_term(f, in);
+    if (term == UINT64_MAX)
+        return 0;
+    f->mine.term = term + 1;
+    f->mine.vote = *self(in);
+    f->standing = true;
+    f->stand_ms = in->now_ms;
+    grant(f, self(in), in->now_ms + in->lease_ms);
+    return FORMATION_PROMISED | FORMATION_STANDS;
+}
+
+/* Votes for us in our term; *best is the ballot among them with the latest accepted record, or NULL. */
+static size_t count_votes(const struct formation *f, const struct formation_input *in,
+                          const struct ballot **best)
+{
+    size_t votes = 0;
+    *best = NULL;
+    for (size_t i = 0; i < f->mine.set.count; i++) {
+        const struct ballot *b = member_ballot(f, in, i);
+        if (!same_set(f, b) || b->term != f->mine.term || !peer_id_equal(&b->vote, self(in)))
+            continue;
+        votes++;
+        if (b->accepted && (!*best || b->accepted_term > (*best)->accepted_term))
+            *best = b;
+    }
+    return votes;
+}
+
+/* The lease that voters granted is counted from before we asked, and a little short, for clocks that drift.
+ */
+static uint64_t lease_end(uint64_t asked_ms, uint64_t lease_ms)
+{
+    return asked_ms + lease_ms - lease_ms / 10;
+}
+
+static uint32_t take_votes(struct formation *f, const struct formation_input *in)
+{
+    const struct ballot *best = NULL;
+    if (!f->standing || f->leading)
+        return 0;
+    if (count_votes(f, in, &best) < electorate_majority(&f->mine.set)) {
+        if (in->now_ms >= f->stand_ms + STAND_TIMEOUT_MS) {
+            f->standing = false;
+            f->not_before_ms = in->now_ms + in->jitter % 1000;
+        }
+        return 0;
+    }
+    f->leading = true;
+    f->lease_until_ms = lease_end(f->stand_ms, in->lease_ms);
+    f->round = 0;
+    f->ask_ms = in->now_ms;
+    memset(f->granted, 0, sizeof f->granted);
+    if (!best)
+        return FORMATION_ELECTED;
+    f->mine.record = best->record;
+    f->mine.accepted = true;
+    f->mine.accepted_term = f->mine.term;
+    sign_accept(f, in);
+    return FORMATION_ELECTED | FORMATION_PROMISED | FORMATION_ACCEPTED;
+}
+
+static bool proposed(const struct formation *f)
+{
+    return f->mine.accepted && f->mine.accepted_term == f->mine.term;
+}
+
+static uint32_t keep_lease(struct formation *f, const struct formation_input *in)
+{
+    if (!f->leading)
+        return 0;
+    if (in->now_ms >= f->lease_until_ms) {
+        f->leading = f->standing = false;
+        f->not_before_ms = in->now_ms + in->lease_ms / 2 + in->jitter % 1000;
+        return FORMATION_LEASE_LOST;
+    }
+    if (in->now_ms < f->ask_ms)
+        return 0;
+    f->round++;
+    f->round_sent_ms[f->round % FORMATION_ROUNDS] = in->now_ms;
+    f->ask_ms = in->now_ms + in->lease_ms / 5;
+    grant(f, self(in), in->now_ms + in->lease_ms);
+    formation_lease_granted(f, self(in), f->mine.term, f->round, in->lease_ms);
+    return FORMATION_ASK_LEASE;
+}
+
+uint32_t formation_tick(struct formation *f, const struct formation_input *in)
+{
+    uint32_t done = 0;
+    look(f, in);
+    done |= sign_off_own(f, in);
+    done |= sign_off_others(f, in);
+    done |= release(f, in);
+    if (!f->mine.bound)
+        done |= bind_set(f, in);
+    done |= constitute(f, in);
+    if (!active(f))
+        return done;
+    done |= keep_lease(f, in);
+    done |= answer_candidates(f, in);
+    done |= stand(f, in);
+    done |= take_votes(f, in);
+    return done;
+}
+
+static void earlier(uint64_t *at, uint64_t t, uint64_t now_ms)
+{
+    if (t > now_ms && t < *at)
+        *at = t;
+}
+
+uint64_t formation_wake(const struct formation *f, const struct formation_input *in)
+{
+    uint64_t now = in->now_ms, at = now + 1000;
+    earlier(&at, f->view_since_ms + in->settle_ms, now);
+    earlier(&at, f->view_since_ms + DISAGREE_MS, now);
+    earlier(&at, f->bound_ms + BIND_TIMEOUT_MS, now);
+    earlier(&at, f->grant_until_ms, now);
+    if (!active(f))
+        return at;
+    if (f->leading) {
+        earlier(&at, f->ask_ms, now);
+        earlier(&at, f->lease_until_ms, now);
+    } else if (f->standing) {
+        earlier(&at, f->stand_ms + STAND_TIMEOUT_MS, now);
+    } else if (may_stand(f, in)) {
+        earlier(&at, stand_time(f, in), now);
+    }
+    return at;
+}
+
+bool formation_lease_asked(struct formation *f, const struct peer_id *from,
+                           const uint8_t set_id[static SET_ID_BYTES], uint64_t term, uint64_t now_ms,
+                           uint64_t lease_ms)
+{
+    uint8_t mine[SET_ID_BYTES];
+    if (!active(f) || term != f->mine.term || !peer_id_equal(&f->mine.vote, from))
+        return false;
+    electorate_id(&f->mine.set, mine);
+    if (memcmp(mine, set_id, sizeof mine) != 0 || leased_to_other(f, from, now_ms))
+        return false;
+    grant(f, from, now_ms + lease_ms);
+    return true;
+}
+
+void formation_lease_granted(struct formation *f, const struct peer_id *from, uint64_t term, uint64_t round,
+                             uint64_t lease_ms)
+{
+    int who = f->mine.bound ? electorate_index(&f->mine.set, from) : -1;
+    if (who < 0 || !f->leading || term != f->mine.term || round > f->round ||
+        round + FORMATION_ROUNDS <= f->round)
+        return;
+    if (f->granted[who].round < round)
+        f->granted[who].round = round;
+    size_t n = 0;
+    for (size_t i = 0; i < f->mine.set.count; i++)
+        if (f->granted[i].round >= round)
+            n++;
+    uint64_t until = lease_end(f->round_sent_ms[round % FORMATION_ROUNDS], lease_ms);
+    if (n >= electorate_majority(&f->mine.set) && until > f->lease_until_ms)
+        f->lease_until_ms = until;
+}
+
+bool formation_may_found(const struct formation *f, uint64_t now_ms)
+{
+    return active(f) && f->leading && now_ms < f->lease_until_ms;
+}
+
+int formation_propose(struct formation *f, const struct formation_input *in, const struct record *record)
+{
+    if (!formation_may_found(f, in->now_ms) || f->mine.accepted)
+        return KPEER_ESTATE;
+    f->mine.record = *record;
+    f->mine.accepted = true;
+    f->mine.accepted_term = f->mine.term;
+    sign_accept(f, in);
+    return 0;
+}
+
+bool formation_carries(const struct formation *f)
+{
+    return f->leading && proposed(f);
+}
+
+void formation_resign(struct formation *f, uint64_t until_ms)
+{
+    f->leading = f->standing = false;
+    f->not_before_ms = until_ms;
+}
+
+/* ---- commit ---- */
+
+static bool accepts_same(const struct formation *f, const struct ballot *b, const struct ballot *ref)
+{
+    return same_set(f, b) && b->accepted && b->accepted_term == ref->accepted_term &&
+           record_equal(&b->record, &ref->record);
+}
+
+static void add_signature(const struct formation *f, const struct formation_input *in, size_t i,
+                          const uint8_t *text, struct committed *out)
+{
+    const struct formation_peer *p = find(in, &f->mine.set.member[i]);
+    const struct ballot *b = member_ballot(f, in, i);
+    struct commit_signature *s = &out->signature[out->signature_count];
+    if (!p || !p->sign_pk ||
+        !identity_verify(p->sign_pk, ACCEPT_DOMAIN, text, ACCEPT_TEXT_BYTES, b->accept_sig))
+        return;
+    s->member = (uint16_t)i;
+    memcpy(s->sign_pk, p->sign_pk, sizeof s->sign_pk);
+    memcpy(s->sig, b->accept_sig, sizeof s->sig);
+    out->signature_count++;
+}
+
+static bool gather(const struct formation *f, const struct formation_input *in, const struct ballot *ref,
+                   struct committed *out)
+{
+    uint8_t set_id[SET_ID_BYTES], text[ACCEPT_TEXT_BYTES];
+    memset(out, 0, sizeof *out);
+    memcpy(out->group_id, in->group_id, sizeof out->group_id);
+    out->term = ref->accepted_term;
+    out->record = ref->record;
+    out->set = f->mine.set;
+    electorate_id(&out->set, set_id);
+    record_accept_text(in->group_id, set_id, out->term, &out->record, text);
+    for (size_t i = 0; i < f->mine.set.count; i++)
+        if (accepts_same(f, member_ballot(f, in, i), ref))
+            add_signature(f, in, i, text, out);
+    return out->signature_count >= electorate_majority(&out->set);
+}
+
+bool formation_committed(const struct formation *f, const struct formation_input *in, struct committed *out)
+{
+    if (!f->mine.bound || !f->constituted)
+        return false;
+    uint64_t tried = 0;
+    for (size_t i = 0; i < f->mine.set.count; i++) {
+        const struct ballot *ref = member_ballot(f, in, i);
+        size_t n = 0;
+        if (!same_set(f, ref) || !ref->accepted || ref->accepted_term == tried)
+            continue;
+        tried = ref->accepted_term;
+        for (size_t k = 0; k < f->mine.set.count; k++)
+            n += accepts_same(f, member_ballot(f, in, k), ref);
+        if (n >= electorate_majority(&f->mine.set) && gather(f, in, ref, out))
+            return true;
+    }
+    return false;
+}

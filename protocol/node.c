@@ -1,0 +1,633 @@
+#include "protocol/node.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/check.h"
+#include "protocol/mem.h"
+#include "protocol/node_state.h"
+
+#define PROMISES_VERSION 1
+#define MEMBERS_VERSION  1
+#define SNAPSHOT_MS      5000
+#define SNAPSHOT_MAX     (1024 * 1024)
+
+void node_config_default(struct node_config *cfg)
+{
+    *cfg = (struct node_config){.port = 7373,
+                                .api_port = 6443,
+                                .pod_cidr = "10.244.0.0/16",
+                                .service_cidr = "10.96.0.0/12",
+                                .settle_ms = 5000,
+                                .beat_ms = 1000,
+                                .lease_ms = 5000,
+                                .ticket_ttl_ms = 600000};
+}
+
+void node_random_bytes(struct node *n, uint8_t *out, size_t bytes)
+{
+    uint8_t nonce[crypto_stream_chacha20_NONCEBYTES] = {0};
+    uint64_t count = n->rng_count++;
+    memcpy(nonce, &count, sizeof count);
+    crypto_stream_chacha20(out, bytes, nonce, n->rng_key);
+}
+
+uint64_t node_random(struct node *n)
+{
+    uint64_t v = 0;
+    node_random_bytes(n, (uint8_t *)&v, sizeof v);
+    return v;
+}
+
+/* ---- members ---- */
+
+static size_t lower_bound(const struct node *n, const struct peer_id *id)
+{
+    size_t lo = 0, hi = n->member_count;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (peer_id_compare(&n->member[mid]->id, id) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+struct member *node_member(struct node *n, const struct peer_id *id)
+{
+    size_t i = lower_bound(n, id);
+    return i < n->member_count && peer_id_equal(&n->member[i]->id, id) ? n->member[i] : NULL;
+}
+
+struct member *node_self(struct node *n)
+{
+    return node_member(n, &n->me->id);
+}
+
+struct member *node_member_add(struct node *n, const struct peer_id *id)
+{
+    size_t i = lower_bound(n, id);
+    if (i < n->member_count && peer_id_equal(&n->member[i]->id, id))
+        return n->member[i];
+    if (n->member_count == MEMBERS_MAX)
+        return NULL;
+    struct member *m = calloc(1, sizeof *m);
+    if (!m) {
+        n->no_memory = true;
+        return NULL;
+    }
+    m->id = *id;
+    m->state = STATE_FAILED; /* until heard */
+    m->discovered_ms = n->now_ms;
+    memmove(&n->member[i + 1], &n->member[i], (n->member_count - i) * sizeof n->member[0]);
+    n->member[i] = m;
+    n->member_count++;
+    return m;
+}
+
+const char *node_name_of(struct node *n, const struct peer_id *id)
+{
+    const struct member *m = node_member(n, id);
+    if (peer_id_equal(id, &n->me->id))
+        return n->cfg.name;
+    return m && m->has_profile ? m->profile.name : "";
+}
+
+uint32_t node_alive_count(const struct node *n)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < n->member_count; i++)
+        count += n->member[i]->state == STATE_ALIVE || n->member[i]->state == STATE_SUSPECT;
+    return count;
+}
+
+bool node_is_founder(const struct node *n)
+{
+    return n->committed && peer_id_equal(&n->record.founder, &n->me->id);
+}
+
+/* ---- formation's view of the group ---- */
+
+static uint32_t rank_of(const struct profile *p)
+{
+    uint32_t pinned = p->role == ROLE_MASTER ? 0 : 1;
+    uint32_t fit = p->facts.cpus >= CHECK_MASTER_CPUS && p->facts.memory_mb >= CHECK_MASTER_MEMORY_MB ? 0 : 1;
+    return pinned << 1 | fit;
+}
+
+static bool presentable(const struct node *n, const struct profile *p)
+{
+    return p->address[0] && p->has_facts && p->rehearse == n->cfg.dry_run && p->cluster_id[0] == '\0' &&
+           p->phase != PHASE_LEAVING && p->phase != PHASE_LEFT;
+}
+
+/* The largest number that anybody alive was told to wait for. */
+uint32_t node_expected(const struct node *n)
+{
+    uint32_t expect = n->cfg.expect;
+    for (size_t i = 0; i < n->member_count; i++) {
+        const struct member *m = n->member[i];
+        if (m->state == STATE_ALIVE && m->has_profile && m->profile.expect > expect)
+            expect = m->profile.expect;
+    }
+    return expect;
+}
+
+/* The set that will found, or those who would be in it. */
+static void check_before_vote(struct node *n)
+{
+    struct check_host host[ELECTORATE_MAX];
+    struct check_fault fault;
+    size_t count = 0;
+    for (size_t i = 0; i < n->member_count && count < ELECTORATE_MAX; i++) {
+        const struct member *m = n->member[i];
+        if (m->state != STATE_ALIVE || !m->has_profile || !presentable(n, &m->profile))
+            continue;
+        if (n->formation.mine.bound && electorate_index(&n->formation.mine.set, &m->id) < 0)
+            continue;
+        host[count++] = (struct check_host){&m->profile, m->clock_offset_ms, m->self || m->heard};
+    }
+    bool green = check_group(host, count, &fault);
+    if (strcmp(fault.text, n->work.blocked) == 0)
+        return;
+    memcpy(n->work.blocked, fault.text, sizeof n->work.blocked);
+    memcpy(n->work.blocked_hint, fault.hint, sizeof n->work.blocked_hint);
+    if (green)
+        return;
+    struct action *a = out_event(n, EVENT_BLOCKED, NULL);
+    out_text(a, "%s", fault.text);
+    mem_copy_text(a->hint, sizeof a->hint, fault.hint);
+}
+
+struct formation_input node_formation_input(struct node *n)
+{
+    for (size_t i = 0; i < n->member_count; i++) {
+        const struct member *m = n->member[i];
+        bool alive = m->state == STATE_ALIVE || m->state == STATE_SUSPECT;
+        bool profile = m->has_profile;
+        n->peers[i] = (struct formation_peer){
+            .id = m->id,
+            .alive = alive,
+            .in_view = m->state == STATE_ALIVE && profile && presentable(n, &m->profile),
+            .eligible = profile && (m->self ? work_able(n) : m->profile.able),
+            .rank = profile ? rank_of(&m->profile) : UINT32_MAX,
+            .sign_pk = m->keyed ? m->sign_pk : NULL,
+            .ballot = m->ballot,
+        };
+    }
+    return (struct formation_input){.now_ms = n->now_ms,
+                                    .me = n->me,
+                                    .group_id = n->group_id,
+                                    .peer = n->peers,
+                                    .peer_count = n->member_count,
+                                    .expect = node_expected(n),
+                                    .lone = n->cfg.pinned || n->cfg.expect == 1,
+                                    .checks_green = n->work.blocked[0] == '\0',
+                                    .settle_ms = n->cfg.settle_ms,
+                                    .lease_ms = n->cfg.lease_ms,
+                                    .jitter = (uint32_t)node_random(n)};
+}
+
+/* ---- what lasts ---- */
+
+static void persist(struct node *n, enum store_key key, struct pack_writer *w)
+{
+    uint8_t *bytes = NULL;
+    size_t bytes_n = 0;
+    if (pack_writer_take(w, &bytes, &bytes_n, NULL) != 0) {
+        n->no_memory = true;
+        return;
+    }
+    out_own(n, bytes, bytes_n);
+    struct action *a = out_action(n, ACT_PERSIST);
+    a->store = key;
+    a->bytes = bytes;
+    a->n = bytes_n;
+}
+
+void node_persist_promises(struct node *n)
+{
+    struct pack_writer w;
+    pack_writer_init(&w, STATEMENT_WIRE_MAX + 4096);
+    pack_put_array(&w, 6);
+    pack_put_uint(&w, PROMISES_VERSION);
+    pack_put_uint(&w, n->boot);
+    pack_put_bool(&w, n->formation.constituted);
+    ballot_pack(&w, &n->formation.mine);
+    pack_put_str(&w, n->work.founding);
+    pack_put_str(&w, n->work.joined);
+    persist(n, STORE_PROMISES, &w);
+    pack_writer_fini(&w);
+}
+
+static int load_promises(struct node *n, const struct stored *s, struct err *err)
+{
+    struct pack_reader r;
+    if (!s->bytes)
+        return 0;
+    int rc = pack_open(&r, s->bytes, s->n, 4, err);
+    if (rc)
+        return err_wrap(err, "stored promises");
+    pack_array(&r, 6, 6);
+    if (pack_uint(&r, UINT32_MAX) != PROMISES_VERSION)
+        pack_fail(&r, KPEER_EVERSION, "version");
+    n->boot = pack_uint(&r, UINT32_MAX);
+    n->formation.constituted = pack_bool(&r);
+    ballot_unpack(&r, &n->formation.mine);
+    pack_str(&r, n->work.founding, sizeof n->work.founding);
+    pack_str(&r, n->work.joined, sizeof n->work.joined);
+    rc = pack_close(&r, err);
+    return rc ? err_wrap(err, "stored promises") : 0;
+}
+
+static void persist_members(struct node *n)
+{
+    struct pack_writer w;
+    size_t count = 0;
+    for (size_t i = 0; i < n->gossip.count; i++)
+        count += n->gossip.item[i].kind == STATEMENT_PROFILE;
+    pack_writer_init(&w, SNAPSHOT_MAX);
+    pack_put_array(&w, 2);
+    pack_put_uint(&w, MEMBERS_VERSION);
+    pack_put_array(&w, count);
+    for (size_t i = 0; i < n->gossip.count; i++)
+        if (n->gossip.item[i].kind == STATEMENT_PROFILE)
+            pack_put_raw(&w, n->gossip.item[i].wire, n->gossip.item[i].wire_bytes);
+    persist(n, STORE_MEMBERS, &w);
+    pack_writer_fini(&w);
+    n->members_dirty_ms = 0;
+}
+
+static int load_members(struct node *n, const struct stored *s, struct err *err)
+{
+    struct pack_reader r;
+    if (!s->bytes)
+        return 0;
+    int rc = pack_open(&r, s->bytes, s->n, 4, err);
+    if (rc)
+        return err_wrap(err, "stored members");
+    pack_array(&r, 2, 2);
+    if (pack_uint(&r, UINT32_MAX) != MEMBERS_VERSION)
+        pack_fail(&r, KPEER_EVERSION, "version");
+    uint32_t count = pack_array(&r, 0, GOSSIP_ITEMS_MAX);
+    for (uint32_t i = 0; i < count && !pack_bad(&r); i++) {
+        size_t bytes = 0;
+        const uint8_t *wire = pack_raw(&r, &bytes);
+        if (!pack_bad(&r))
+            net_take(n, wire, bytes, true);
+    }
+    rc = pack_close(&r, err);
+    return rc ? err_wrap(err, "stored members") : 0;
+}
+
+/* Stored before anybody is told, and before anything is done with it. */
+static void tell_commit(struct node *n, uint64_t term)
+{
+    struct action *a = out_action(n, ACT_PERSIST);
+    a->store = STORE_CLUSTER;
+    a->bytes = n->cluster_blob;
+    a->n = n->cluster_bytes;
+    a = out_event(n, EVENT_RECORD_COMMITTED, &n->record.founder);
+    a->term = term;
+    out_text(a, "cluster %s at %s, founded by %s", n->record.cluster_id, n->record.endpoint,
+             n->record.founder_name);
+}
+
+/* Takes a verified record for good. 1: adopted, 0: known already, negative: not ours to adopt. */
+int node_adopt(struct node *n, const uint8_t *blob, size_t bytes)
+{
+    struct committed *c = malloc(sizeof *c);
+    if (!c) {
+        n->no_memory = true;
+        return KPEER_ENOMEM;
+    }
+    int rc = committed_decode(blob, bytes, c, NULL);
+    if (rc == 0 && memcmp(c->group_id, n->group_id, sizeof n->group_id) != 0)
+        rc = KPEER_EREFUSED;
+    const struct ballot *mine = &n->formation.mine;
+    /* Our own set may have decided what we accepted: another set's record is then a second cluster, not an
+     * answer. */
+    bool other =
+        mine->accepted && !record_equal(&mine->record, &c->record) && !electorate_equal(&mine->set, &c->set);
+    if (rc == 0 && (n->committed ? !record_equal(&n->record, &c->record) : other))
+        rc = KPEER_ESTATE;
+    if (rc == 0 && !n->committed) {
+        n->record = c->record;
+        n->cluster_blob = malloc(bytes);
+        if (n->cluster_blob) {
+            memcpy(n->cluster_blob, blob, bytes);
+            n->cluster_bytes = bytes;
+            n->committed = true;
+            rc = 1;
+            if (n->started)
+                tell_commit(n, c->term);
+        } else {
+            n->no_memory = true;
+            rc = KPEER_ENOMEM;
+        }
+    }
+    free(c);
+    return rc;
+}
+
+/* ---- construction ---- */
+
+static int node_init(struct node *n, const struct node_config *cfg, const struct identity *identity,
+                     const struct secret *group_key, const struct stored *stored, struct err *err)
+{
+    n->cfg = *cfg;
+    n->me = identity;
+    secret_group_id(group_key, n->group_id);
+    int rc = seal_new(&n->seal, group_key, err);
+    if (rc == 0)
+        rc = load_promises(n, &stored[STORE_PROMISES], err);
+    struct member *self = rc == 0 ? node_member_add(n, &identity->id) : NULL;
+    if (rc == 0 && !self)
+        rc = err_set(err, KPEER_ENOMEM, "out of memory");
+    if (rc)
+        return rc;
+    self->self = self->keyed = self->heard = true;
+    self->state = STATE_ALIVE;
+    memcpy(self->sign_pk, identity->sign_pk, sizeof self->sign_pk);
+    memcpy(self->box_pk, identity->box_pk, sizeof self->box_pk);
+    if (stored[STORE_CLUSTER].bytes &&
+        node_adopt(n, stored[STORE_CLUSTER].bytes, stored[STORE_CLUSTER].n) < 0)
+        return err_set(err, KPEER_EINVAL, "the stored cluster record cannot be read or is of another group");
+    return load_members(n, &stored[STORE_MEMBERS], err);
+}
+
+int node_new(struct node **out, const struct node_config *cfg, const struct identity *identity,
+             const struct secret *group_key, const struct stored stored[static STORE_KEY_COUNT],
+             uint64_t instance, const uint8_t seed[static 32], struct err *err)
+{
+    struct node *n = calloc(1, sizeof *n);
+    if (!n)
+        return err_set(err, KPEER_ENOMEM, "out of memory");
+    n->instance = instance;
+    memcpy(n->rng_key, seed, sizeof n->rng_key);
+    int rc = node_init(n, cfg, identity, group_key, stored, err);
+    out_begin(n); /* nobody watches yet */
+    if (rc) {
+        node_free(n);
+        return rc;
+    }
+    *out = n;
+    return 0;
+}
+
+void node_free(struct node *n)
+{
+    if (!n)
+        return;
+    for (size_t i = 0; i < n->member_count; i++) {
+        sodium_memzero(&n->member[i]->job, sizeof n->member[i]->job);
+        free(n->member[i]->ballot);
+        free(n->member[i]);
+    }
+    gossip_fini(&n->gossip);
+    out_free(n);
+    seal_free(n->seal);
+    free(n->cluster_blob);
+    sodium_memzero(n, sizeof *n);
+    free(n);
+}
+
+/* ---- the entry ---- */
+
+/* A start is numbered so that it is later than every earlier one, also after a restored snapshot of the VM.
+ */
+static void start(struct node *n, const struct node_event *ev)
+{
+    uint64_t seconds = ev->wall_ms > 0 ? (uint64_t)ev->wall_ms / 1000 : 0;
+    uint64_t boot = n->boot + 1 > seconds ? n->boot + 1 : seconds;
+    n->started = true;
+    n->boot = boot > UINT32_MAX ? UINT32_MAX : boot;
+    n->start_ms = n->now_ms;
+    struct member *self = node_self(n);
+    self->boot = n->boot;
+    self->instance = n->instance;
+    formation_start(&n->formation, n->me, n->now_ms, n->cfg.lease_ms);
+    node_persist_promises(n);
+    out_text(out_event(n, EVENT_AGENT_STARTED, &n->me->id), "kpeer %s", n->cfg.version);
+    work_start(n);
+    n->beacon_ms = n->now_ms;
+}
+
+static void take_address(struct node *n, const struct node_event *ev)
+{
+    if (strcmp(n->address, ev->address) == 0 && strcmp(n->interface, ev->interface) == 0)
+        return;
+    memcpy(n->address, ev->address, sizeof n->address);
+    memcpy(n->interface, ev->interface, sizeof n->interface);
+    struct action *a = out_event(n, n->address[0] ? EVENT_ADDRESS_PROVEN : EVENT_ADDRESS_LOST, &n->me->id);
+    memcpy(a->address, ev->address, sizeof a->address);
+    out_text(a, "%s on %s", n->address[0] ? n->address : "no address is proven",
+             n->interface[0] ? n->interface : "any interface");
+}
+
+static void take_host(struct node *n, const struct node_event *ev)
+{
+    if (ev->facts) {
+        n->facts = *ev->facts;
+        n->work.have_facts = true;
+    }
+    if (ev->nets) {
+        n->nets = *ev->nets;
+        n->work.have_nets = true;
+    }
+}
+
+static void take_progress(struct node *n, const struct step_progress *p)
+{
+    for (size_t i = 0; i < RUNNING_MAX; i++) {
+        if (n->running[i].id != p->id || p->id == 0)
+            continue;
+        struct action *a = out_event(n, EVENT_STEP_PROGRESS, NULL);
+        mem_copy_text(a->name, sizeof a->name, step_word(n->running[i].kind));
+        out_text(a, "%s%s%s", p->phase, p->phase[0] && p->line[0] ? ": " : "", p->line);
+        a->took_ms = (uint32_t)(n->now_ms - n->running[i].started_ms);
+    }
+}
+
+static void tell_result(struct node *n, const struct running *run, const struct step_result *r)
+{
+    struct action *a = out_event(n, r->code ? EVENT_STEP_FAILED : EVENT_STEP_FINISHED, NULL);
+    mem_copy_text(a->name, sizeof a->name, step_word(run->kind));
+    out_text(a, "%s", r->code ? r->text : "");
+    memcpy(a->hint, r->hint, sizeof a->hint);
+    a->code = r->code;
+    a->took_ms = (uint32_t)(n->now_ms - run->started_ms);
+}
+
+static void take_result(struct node *n, const struct step_result *r)
+{
+    for (size_t i = 0; i < RUNNING_MAX; i++) {
+        if (n->running[i].id != r->id || r->id == 0)
+            continue;
+        struct running run = n->running[i];
+        n->running[i].id = 0;
+        tell_result(n, &run, r);
+        if (run.id == n->work.main_step)
+            work_result(n, &run, r);
+        else
+            serve_result(n, &run, r);
+        return;
+    }
+}
+
+static void dispatch(struct node *n, const struct node_event *ev)
+{
+    switch (ev->kind) {
+    case EV_START:
+        start(n, ev);
+        break;
+    case EV_TICK:
+        break;
+    case EV_HELLO:
+        net_hello(n, ev);
+        break;
+    case EV_MESSAGE:
+        net_message(n, ev);
+        break;
+    case EV_LINK_DOWN: {
+        struct member *m = node_member(n, &ev->peer);
+        if (m)
+            alive_link_down(n, m);
+        break;
+    }
+    case EV_ADDRESS:
+        take_address(n, ev);
+        break;
+    case EV_HOST:
+        take_host(n, ev);
+        break;
+    case EV_STEP_PROGRESS:
+        take_progress(n, ev->progress);
+        break;
+    case EV_STEP_DONE:
+        take_result(n, ev->result);
+        break;
+    case EV_LEAVE:
+        work_leave(n, ev);
+        break;
+    case EV_KUBECONFIG:
+        serve_kubeconfig(n, ev->request, NULL);
+        break;
+    case EV_RETRY:
+        work_retry(n);
+        break;
+    }
+}
+
+/* ---- the end of each step: decide, store, tell ---- */
+
+static void tell_formation(struct node *n, uint32_t done)
+{
+    const struct ballot *b = &n->formation.mine;
+    if (done & FORMATION_RELEASED)
+        out_text(out_event(n, EVENT_ELECTORATE_RELEASED, NULL), "the set of hosts changed; settling anew");
+    if (done & FORMATION_BOUND)
+        out_text(out_event(n, EVENT_ELECTORATE_BOUND, NULL), "%u hosts, number %u", b->set.count,
+                 b->set.number);
+    if (done & FORMATION_CONSTITUTED)
+        out_text(out_event(n, EVENT_ELECTORATE_CONSTITUTED, NULL), "%u hosts decide", b->set.count);
+    if (done & FORMATION_STANDS)
+        out_event(n, EVENT_ELECTION_STARTED, &n->me->id)->term = b->term;
+    if (done & FORMATION_VOTED)
+        out_event(n, EVENT_ELECTED, &b->vote)->term = b->term;
+    if (done & FORMATION_ELECTED)
+        out_event(n, EVENT_ELECTED, &n->me->id)->term = b->term;
+    if (done & FORMATION_LEASE_LOST)
+        out_event(n, EVENT_LEASE_LOST, &n->me->id)->term = b->term;
+}
+
+static void commit_if_decided(struct node *n, const struct formation_input *in)
+{
+    struct committed *c = malloc(sizeof *c);
+    uint8_t *blob = NULL;
+    size_t bytes = 0;
+    if (!c) {
+        n->no_memory = true;
+        return;
+    }
+    if (formation_committed(&n->formation, in, c) && committed_encode(c, &blob, &bytes, NULL) == 0) {
+        if (node_adopt(n, blob, bytes) == 1)
+            net_push_cluster(n);
+        free(blob);
+    }
+    free(c);
+}
+
+/* Formation runs until nothing changes: a vote may elect at once in a group of one. */
+static void form(struct node *n)
+{
+    if (n->committed || n->work.leaving)
+        return;
+    check_before_vote(n);
+    for (int i = 0; i < 4; i++) {
+        struct formation_input in = node_formation_input(n);
+        uint32_t done = formation_tick(&n->formation, &in);
+        if (done & FORMATION_PROMISED) {
+            node_persist_promises(n);
+            net_publish_ballot(n);
+        }
+        tell_formation(n, done);
+        if (done & FORMATION_LEASE_LOST)
+            work_lease_lost(n);
+        if (done & FORMATION_ASK_LEASE)
+            net_ask_lease(n);
+        if (n->formation.mine.accepted || n->formation.constituted)
+            commit_if_decided(n, &in);
+        if (!(done & ~(uint32_t)FORMATION_ASK_LEASE) || n->committed)
+            return;
+    }
+}
+
+static uint64_t min64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t wake(struct node *n)
+{
+    uint64_t at = min64(n->beacon_ms, alive_wake(n));
+    at = min64(at, work_wake(n));
+    at = min64(at, serve_wake(n));
+    if (n->members_dirty_ms)
+        at = min64(at, n->members_dirty_ms + SNAPSHOT_MS);
+    if (!n->committed && !n->work.leaving) {
+        struct formation_input in = node_formation_input(n);
+        at = min64(at, formation_wake(&n->formation, &in));
+    }
+    return at > n->now_ms ? at : n->now_ms + 1;
+}
+
+int node_step(struct node *n, const struct node_event *event, uint64_t now_ms, struct actions *out)
+{
+    out_begin(n);
+    n->now_ms = now_ms > n->now_ms ? now_ms : n->now_ms;
+    if (event->wall_ms)
+        n->wall_ms = event->wall_ms;
+    if (!n->stopped && (n->started || event->kind == EV_START)) {
+        bool was_committed = n->committed;
+        dispatch(n, event);
+        net_publish_profile(n);
+        alive_tick(n);
+        form(n);
+        work_tick(n);
+        serve_tick(n);
+        net_publish_profile(n);
+        form(n); /* our own new profile may be what was missing */
+        if (n->committed && !was_committed)
+            work_tick(n);
+        net_publish_profile(n);
+        net_tick(n);
+        if (n->members_dirty_ms && n->now_ms >= n->members_dirty_ms + SNAPSHOT_MS)
+            persist_members(n);
+    }
+    *out = (struct actions){.list = n->action, .count = n->action_count, .wake_ms = wake(n)};
+    return n->no_memory ? KPEER_ENOMEM : 0;
+}

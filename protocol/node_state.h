@@ -1,0 +1,282 @@
+/*
+ * The inside of struct node, shared by the node_*.c files and nobody else.
+ *
+ *   node.c         construction, the one entry, what happens at the end of each step
+ *   node_out.c     actions and events
+ *   node_net.c     beacons, messages, gossip
+ *   node_alive.c   liveness
+ *   node_work.c    what this host does next: the ordered steps from inspection to ready, and leaving
+ *   node_serve.c   what the control plane does for others: tickets, proofs, removals, the admin kubeconfig
+ *   node_view.c    what the user interface sees
+ */
+#ifndef KPEER_NODE_STATE_H
+#define KPEER_NODE_STATE_H
+
+#include "protocol/formation.h"
+#include "protocol/gossip.h"
+#include "protocol/node.h"
+#include "protocol/seal.h"
+#include "protocol/statement.h"
+#include "protocol/ticket.h"
+
+#define MEMBERS_MAX  ELECTORATE_MAX
+#define RUNNING_MAX  48
+#define SIDE_MAX     16 /* steps at once for others */
+#define PENDING_MAX  8  /* users' requests that wait for another host */
+#define PUSH_ALL_MAX 64 /* up to this many members everybody is told directly */
+#define PUSH_SOME    8
+
+/* What the control plane does for one member. Step ids are 0 while nothing runs. */
+struct job {
+    uint64_t served_nonce; /* ticket request that was answered */
+    uint32_t mint_step;
+    uint32_t stale_step;
+    bool stale_gone; /* an old Node of that name was deleted for this request */
+    char token[STEP_TOKEN_BYTES];
+    uint64_t token_until_ms; /* 0: none out */
+    uint32_t revoke_step;
+    uint32_t reach_step;
+    char reached[STEP_ADDRESS_BYTES];
+    uint32_t drain_step;
+    uint32_t delete_step;
+    bool drained;
+    uint64_t left_nonce; /* removal that was done */
+    uint64_t retry_ms;
+    struct grant grant; /* as last told */
+    bool changed;
+};
+
+struct member {
+    struct peer_id id;
+    bool self;
+    bool keyed; /* sign_pk known */
+    uint8_t sign_pk[SIGN_PK_BYTES];
+    uint8_t box_pk[BOX_PK_BYTES];
+    uint64_t boot;
+    uint64_t instance;
+    uint64_t hello_counter;
+    uint64_t message_counter; /* highest seen of this instance */
+    uint64_t message_window;  /* bit i: message_counter - i was seen */
+    uint64_t heard_ms;
+    uint64_t suspect_ms;
+    uint64_t discovered_ms;
+    enum member_state state;
+    bool heard; /* in this run */
+    char address[STEP_ADDRESS_BYTES];
+    uint16_t port;
+    bool linked;
+    uint64_t digest;
+    uint64_t pulled_ms;
+    int64_t clock_offset_ms;
+    bool has_profile;
+    struct profile profile;
+    uint64_t phase_since_ms;
+    struct ballot *ballot; /* NULL: not known */
+    struct job job;
+};
+
+struct running {
+    uint32_t id; /* 0: free */
+    enum step_kind kind;
+    struct peer_id subject;
+    uint64_t started_ms;
+    uint64_t request;
+};
+
+struct pending {
+    uint64_t request; /* 0: free */
+    uint64_t until_ms;
+};
+
+enum preflight { PREFLIGHT_UNKNOWN = 0, PREFLIGHT_GREEN, PREFLIGHT_RED };
+enum leave_stage { LEAVE_NONE = 0, LEAVE_REMOVAL, LEAVE_RESET, LEAVE_UNDO, LEAVE_DONE };
+
+/* What this host has done and does. `founding` and `joined` are durable. */
+struct work {
+    char founding[STEP_ID_BYTES]; /* cluster id of an init that was begun here; empty: none */
+    char joined[STEP_ID_BYTES];   /* cluster that this host is part of */
+    bool have_facts;
+    bool have_nets;
+    enum preflight preflight;
+    enum step_role preflight_role;
+    bool master_red; /* fit as a worker only */
+    bool prepared;
+    char ca_hash[STEP_HASH_BYTES];
+    bool inited;
+    bool applied;
+    bool need_reset;
+    bool proved;
+    char pod_address[STEP_ADDRESS_BYTES];
+    char reached[STEP_ADDRESS_BYTES];
+    bool ready_told;
+    bool have_ticket;
+    struct ticket ticket; /* secret inside */
+    uint64_t ticket_nonce;
+    uint64_t ticket_asked_ms;
+    uint64_t ticket_used_nonce;
+    uint32_t main_step; /* 0: none */
+    enum step_kind main_kind;
+    uint64_t retry_ms; /* run no main step before */
+    uint64_t reset_ms; /* reset nothing before */
+    uint32_t failures; /* in a row */
+    uint64_t able_ms;  /* would not found before */
+    enum leave_stage leaving;
+    bool leave_force;
+    uint64_t leave_request;
+    uint64_t leave_nonce;
+    uint64_t leave_until_ms;
+    enum phase phase;
+    uint64_t phase_since_ms;
+    bool failed;
+    char error[256];
+    char hint[ERR_HINT_BYTES];
+    char blocked[256]; /* what the group's check found */
+    char blocked_hint[ERR_HINT_BYTES];
+};
+
+struct node {
+    struct node_config cfg;
+    const struct identity *me;
+    struct seal *seal;
+    uint8_t group_id[GROUP_ID_BYTES];
+    uint8_t rng_key[32]; /* in guarded memory with the rest of the node */
+    uint64_t rng_count;
+    uint64_t instance;
+    uint64_t boot;
+    bool started;
+    bool stopped;
+    uint64_t start_ms;
+    uint64_t now_ms;
+    int64_t wall_ms;
+
+    char address[STEP_ADDRESS_BYTES];
+    char interface[STEP_INTERFACE_BYTES];
+    struct facts facts;
+    struct host_nets nets;
+
+    struct member *member[MEMBERS_MAX]; /* ascending by id; ourselves included */
+    size_t member_count;
+    struct gossip gossip;
+    struct formation formation;
+    struct formation_peer peers[MEMBERS_MAX]; /* formation's input, refreshed in place */
+    uint8_t *cluster_blob;                    /* the committed record, encoded */
+    size_t cluster_bytes;
+    struct record record;
+    bool committed;
+    uint64_t conflict_ms; /* last told */
+
+    struct work work;
+    struct running running[RUNNING_MAX];
+    uint32_t last_step_id;
+    struct pending pending[PENDING_MAX];
+
+    uint64_t hello_counter;
+    uint64_t message_counter;
+    uint32_t statement_count;
+    uint64_t beacon_ms; /* when the next is due */
+    uint32_t beacons_sent;
+    uint64_t members_dirty_ms; /* 0: the snapshot is up to date */
+    struct hello hello;
+    uint8_t profile_told[STATEMENT_PAYLOAD_MAX];
+    size_t profile_told_bytes;
+    uint64_t dropped[8];
+
+    struct action *action;
+    size_t action_count;
+    size_t action_room;
+    struct action spare;
+    struct {
+        void *p;
+        size_t n;
+    } * owned; /* what the actions point to */
+    size_t owned_count;
+    size_t owned_room;
+    bool no_memory;
+};
+
+enum drop {
+    DROP_FOREIGN,
+    DROP_MALFORMED,
+    DROP_FORGED,
+    DROP_REPLAYED,
+    DROP_UNKNOWN,
+    DROP_STALE,
+    DROP_STATE,
+    DROP_LIMIT
+};
+
+/* node.c */
+uint64_t node_random(struct node *n);
+void node_random_bytes(struct node *n, uint8_t *out, size_t bytes);
+struct member *node_self(struct node *n);
+struct member *node_member(struct node *n, const struct peer_id *id);
+/* Finds or makes; NULL when there is no room or memory. */
+struct member *node_member_add(struct node *n, const struct peer_id *id);
+const char *node_name_of(struct node *n, const struct peer_id *id);
+struct formation_input node_formation_input(struct node *n);
+void node_persist_promises(struct node *n);
+int node_adopt(struct node *n, const uint8_t *blob, size_t bytes);
+bool node_is_founder(const struct node *n);
+uint32_t node_alive_count(const struct node *n);
+uint32_t node_expected(const struct node *n);
+
+/* node_out.c */
+void out_begin(struct node *n);
+void out_free(struct node *n);
+struct action *out_action(struct node *n, enum action_kind kind);
+/* Copies bytes for the actions of this step; NULL when out of memory. */
+void *out_copy(struct node *n, const void *bytes, size_t bytes_n);
+/* Takes a malloc'ed buffer over. */
+void out_own(struct node *n, void *p, size_t bytes_n);
+struct action *out_event(struct node *n, enum event_kind kind, const struct peer_id *member);
+void out_text(struct action *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void out_reply(struct node *n, uint64_t request, int code, const char *text, const char *hint);
+/* Starts a step; returns its id, or 0. */
+uint32_t out_run(struct node *n, struct step *step, const struct peer_id *subject, uint64_t request);
+void out_cancel(struct node *n, uint32_t id);
+
+/* node_net.c */
+void net_hello(struct node *n, const struct node_event *ev);
+void net_message(struct node *n, const struct node_event *ev);
+void net_tick(struct node *n);
+void net_publish_profile(struct node *n);
+void net_publish_ballot(struct node *n);
+void net_publish_grant(struct node *n, struct member *m);
+void net_push_cluster(struct node *n);
+void net_ask_lease(struct node *n);
+void net_probe(struct node *n, const struct member *to, const struct peer_id *target);
+void net_ask_kubeconfig(struct node *n, const struct member *founder, uint64_t request);
+void net_give_kubeconfig(struct node *n, const struct member *to, uint64_t request, int code,
+                         const uint8_t *bytes, size_t bytes_n);
+void net_take(struct node *n, const uint8_t *wire, size_t bytes, bool stored);
+void net_drop(struct node *n, enum drop why);
+
+/* node_alive.c */
+void alive_heard(struct node *n, struct member *m);
+void alive_link_down(struct node *n, struct member *m);
+void alive_left(struct node *n, struct member *m);
+void alive_tick(struct node *n);
+uint64_t alive_wake(const struct node *n);
+uint64_t alive_beat_ms(const struct node *n);
+
+/* node_work.c */
+void work_start(struct node *n);
+void work_tick(struct node *n);
+void work_result(struct node *n, const struct running *run, const struct step_result *r);
+void work_leave(struct node *n, const struct node_event *ev);
+void work_retry(struct node *n);
+void work_grant(struct node *n, const struct grant *g);
+void work_lease_lost(struct node *n);
+void work_fill_profile(struct node *n, struct profile *p);
+uint64_t work_wake(const struct node *n);
+bool work_able(const struct node *n);
+/* Which step this host would run now; the order of things as data. */
+enum step_kind work_next(const struct node *n);
+
+/* node_serve.c */
+void serve_tick(struct node *n);
+void serve_result(struct node *n, const struct running *run, const struct step_result *r);
+void serve_kubeconfig(struct node *n, uint64_t request, const struct peer_id *asker);
+uint64_t serve_wake(const struct node *n);
+
+#endif

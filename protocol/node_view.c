@@ -1,0 +1,224 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "protocol/mem.h"
+#include "protocol/node_state.h"
+
+static const char *const role_words[] = {"undecided", "master", "worker"};
+static const char *const state_words[] = {"alive", "suspect", "failed", "left"};
+static const char *const phase_words[PHASE_COUNT] = {"looking",      "settling", "electing", "preparing",
+                                                     "initialising", "joining",  "ready",    "leaving",
+                                                     "failed",       "left"};
+static const char *const event_words[EVENT_KIND_COUNT] = {
+    [EVENT_AGENT_STARTED] = "agent-started",
+    [EVENT_MEMBER_DISCOVERED] = "member-discovered",
+    [EVENT_MEMBER_ALIVE] = "member-alive",
+    [EVENT_MEMBER_SUSPECT] = "member-suspect",
+    [EVENT_MEMBER_FAILED] = "member-failed",
+    [EVENT_MEMBER_LEFT] = "member-left",
+    [EVENT_ADDRESS_PROVEN] = "address-proven",
+    [EVENT_ADDRESS_LOST] = "address-lost",
+    [EVENT_ELECTORATE_BOUND] = "electorate-bound",
+    [EVENT_ELECTORATE_CONSTITUTED] = "electorate-constituted",
+    [EVENT_ELECTORATE_RELEASED] = "electorate-released",
+    [EVENT_ELECTION_STARTED] = "election-started",
+    [EVENT_ELECTED] = "elected",
+    [EVENT_LEASE_LOST] = "lease-lost",
+    [EVENT_INIT_STARTED] = "init-started",
+    [EVENT_INIT_FINISHED] = "init-finished",
+    [EVENT_RECORD_COMMITTED] = "record-committed",
+    [EVENT_TICKET_ISSUED] = "ticket-issued",
+    [EVENT_TICKET_OPENED] = "ticket-opened",
+    [EVENT_JOIN_STARTED] = "join-started",
+    [EVENT_JOIN_FINISHED] = "join-finished",
+    [EVENT_NODE_READY] = "node-ready",
+    [EVENT_STEP_STARTED] = "step-started",
+    [EVENT_STEP_PROGRESS] = "step-progress",
+    [EVENT_STEP_FINISHED] = "step-finished",
+    [EVENT_STEP_FAILED] = "step-failed",
+    [EVENT_CONFLICT] = "conflict",
+    [EVENT_PHASE] = "phase",
+    [EVENT_BLOCKED] = "blocked",
+    [EVENT_LEFT] = "left",
+};
+static const char *const drop_words[] = {"foreign", "malformed", "forged", "replayed",
+                                         "unknown", "stale",     "state",  "limit"};
+
+const char *role_word(enum member_role role)
+{
+    return (size_t)role < COUNT_OF(role_words) ? role_words[role] : "undecided";
+}
+
+const char *state_word(enum member_state state)
+{
+    return (size_t)state < COUNT_OF(state_words) ? state_words[state] : "failed";
+}
+
+const char *phase_word(enum phase phase)
+{
+    return (size_t)phase < COUNT_OF(phase_words) ? phase_words[phase] : "failed";
+}
+
+const char *event_word(enum event_kind kind)
+{
+    return (size_t)kind < COUNT_OF(event_words) ? event_words[kind] : "unknown";
+}
+
+const char *node_drop_word(size_t i)
+{
+    return i < COUNT_OF(drop_words) ? drop_words[i] : "unknown";
+}
+
+size_t node_member_count(const struct node *n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n->member_count; i++)
+        count += n->member[i]->self || n->member[i]->has_profile;
+    return count;
+}
+
+static bool shows_before(const struct member *a, const struct member *b)
+{
+    if (a->self != b->self)
+        return a->self;
+    int c = strcmp(a->profile.name, b->profile.name);
+    return c ? c < 0 : peer_id_compare(&a->id, &b->id) < 0;
+}
+
+/* The i-th to be shown: ourselves, then by name. Selection, since a table is drawn rarely and groups are
+ * small. */
+static const struct member *nth(const struct node *n, size_t i)
+{
+    const struct member *last = NULL, *best = NULL;
+    for (size_t k = 0; k <= i; k++) {
+        best = NULL;
+        for (size_t j = 0; j < n->member_count; j++) {
+            const struct member *m = n->member[j];
+            if ((m->self || m->has_profile) && (!last || shows_before(last, m)) &&
+                (!best || shows_before(m, best)))
+                best = m;
+        }
+        last = best;
+        if (!best)
+            break;
+    }
+    return best;
+}
+
+static enum member_role role_of(const struct node *n, const struct member *m)
+{
+    if (!n->committed)
+        return MEMBER_UNDECIDED;
+    if (peer_id_equal(&m->id, &n->record.founder))
+        return MEMBER_MASTER;
+    return m->has_profile && m->profile.cluster_id[0] ? MEMBER_WORKER : MEMBER_UNDECIDED;
+}
+
+void node_member_view(const struct node *n, size_t i, uint64_t now_ms, struct member_view *out)
+{
+    const struct member *m = nth(n, i);
+    memset(out, 0, sizeof *out);
+    if (!m)
+        return;
+    out->id = m->id;
+    memcpy(out->name, m->self ? n->cfg.name : m->profile.name, sizeof out->name);
+    memcpy(out->address, m->profile.address, sizeof out->address);
+    if (out->address[0] == '\0')
+        memcpy(out->address, m->address, sizeof out->address);
+    out->role = role_of(n, m);
+    out->state = m->state;
+    out->phase = m->profile.phase;
+    memcpy(out->version, m->profile.version, sizeof out->version);
+    memcpy(out->kubernetes_version, m->profile.facts.kubernetes_version, sizeof out->kubernetes_version);
+    out->self = m->self;
+    out->last_heard_ms = m->self || now_ms < m->heard_ms ? 0 : now_ms - m->heard_ms;
+    out->phase_ms = now_ms > m->phase_since_ms ? now_ms - m->phase_since_ms : 0;
+    memcpy(out->note, m->profile.note, sizeof out->note);
+}
+
+static void waiting_to_settle(const struct node *n, char *out, size_t bytes)
+{
+    uint32_t alive = node_alive_count(n), expect = node_expected(n);
+    if (expect > alive)
+        snprintf(out, bytes, "%u more host%s: %u of %u expected are here", expect - alive,
+                 expect - alive == 1 ? "" : "s", alive, expect);
+    else if (alive == 1 && !n->cfg.pinned && expect != 1)
+        snprintf(out, bytes, "other hosts: run kpeer up on them too (none was heard yet)");
+    else if (n->address[0] == '\0')
+        snprintf(out, bytes, "an address on which another host hears this one");
+    else if (n->formation.mine.bound)
+        snprintf(out, bytes, "the other hosts to agree on who decides (%u hosts)",
+                 n->formation.mine.set.count);
+    else
+        snprintf(out, bytes, "%u hosts to settle: no newcomer for %u ms", alive, n->cfg.settle_ms);
+}
+
+static void waiting_for(const struct node *n, char *out, size_t bytes)
+{
+    const struct work *w = &n->work;
+    if (w->ready_told || w->leaving)
+        return;
+    if (w->blocked[0])
+        mem_clip_text(out, bytes, w->blocked);
+    else if (w->main_step)
+        snprintf(out, bytes, "%s on this host", step_word(w->main_kind));
+    else if (!n->committed && !n->formation.constituted)
+        waiting_to_settle(n, out, bytes);
+    else if (!n->committed)
+        snprintf(out, bytes, "the master to found the cluster");
+    else if (w->ticket_nonce)
+        snprintf(out, bytes, "a ticket from the master %s", n->record.founder_name);
+    else if (w->proved)
+        snprintf(out, bytes, "the master to reach the probe pod %s on this host", w->pod_address);
+}
+
+static void name_of(const struct node *n, const struct peer_id *id, char out[static STEP_NAME_BYTES])
+{
+    for (size_t i = 0; i < n->member_count; i++)
+        if (peer_id_equal(&n->member[i]->id, id))
+            memcpy(out, n->member[i]->self ? n->cfg.name : n->member[i]->profile.name, STEP_NAME_BYTES);
+}
+
+void node_status_view(const struct node *n, uint64_t now_ms, struct node_status *out)
+{
+    const struct formation *f = &n->formation;
+    memset(out, 0, sizeof *out);
+    out->phase = n->work.phase;
+    for (size_t i = 0; i < n->member_count; i++)
+        if (n->member[i]->self)
+            out->role = role_of(n, n->member[i]);
+    memcpy(out->address, n->address, sizeof out->address);
+    memcpy(out->interface, n->interface, sizeof out->interface);
+    waiting_for(n, out->waiting, sizeof out->waiting);
+    memcpy(out->error, n->work.error, sizeof out->error);
+    memcpy(out->hint, n->work.blocked[0] && !n->work.error[0] ? n->work.blocked_hint : n->work.hint,
+           sizeof out->hint);
+    if (n->work.blocked[0] && !out->error[0])
+        memcpy(out->error, n->work.blocked, sizeof out->error);
+    out->healthy = n->work.phase == PHASE_READY && !out->error[0] && n->address[0];
+    out->electorate = f->mine.bound ? f->mine.set.count : 0;
+    out->constituted = f->constituted;
+    out->expect = node_expected(n);
+    out->term = f->mine.term;
+    out->leader = n->committed ? n->record.founder : f->mine.vote;
+    name_of(n, &out->leader, out->leader_name);
+    out->lease_left_ms = f->leading && f->lease_until_ms > now_ms ? f->lease_until_ms - now_ms : 0;
+    memcpy(out->dropped, n->dropped, sizeof out->dropped);
+    for (size_t i = 0; i < RUNNING_MAX; i++)
+        out->steps_running += n->running[i].id != 0;
+}
+
+const struct record *node_record(const struct node *n)
+{
+    return n->committed ? &n->record : NULL;
+}
+
+const uint8_t *node_group_id(const struct node *n)
+{
+    return n->group_id;
+}
+
+const struct peer_id *node_id(const struct node *n)
+{
+    return &n->me->id;
+}
