@@ -13,6 +13,7 @@ from .run import wait_until
 
 BASE = pathlib.Path("/sys/fs/cgroup")
 WANTED = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd", "unified")
+KUBELET_NEEDS = ("cpu", "cpuset", "hugetlb", "io", "memory", "pids")
 
 
 def unified():
@@ -29,6 +30,29 @@ def hierarchies():
 def controllers():
     """The v1 hierarchies by name, to be mounted again inside a full host."""
     return [] if unified() else [path.name for path in hierarchies()]
+
+
+def enable_controllers():
+    """Hands the controllers that kubelet needs down from the root of v2; returns those which were not before."""
+    if not unified():
+        return []
+    control = BASE / "cgroup.subtree_control"
+    available = (BASE / "cgroup.controllers").read_text().split()
+    missing = set(available) & set(KUBELET_NEEDS) - set(control.read_text().split())
+    return [name for name in sorted(missing) if _switch_controller(f"+{name}")]
+
+
+def disable_controllers(names):
+    for name in names:
+        _switch_controller(f"-{name}")
+
+
+def _switch_controller(word):
+    try:
+        (BASE / "cgroup.subtree_control").write_text(word)
+    except OSError:  # somebody else holds it
+        return False
+    return True
 
 
 def _top(instance):
@@ -59,13 +83,13 @@ def create(instance, host):
 
 
 def _limit(instance, host):
-    if host.memory:
-        limit = size_bytes(host.memory)
-        file = "memory.max" if unified() else "memory.limit_in_bytes"
-        (_group(instance, host, "memory") / file).write_text(str(limit))
-    if host.cpus:
-        group = _group(instance, host, "cpuset")
-        source = group.parent / ("cpuset.cpus.effective" if unified() else "cpuset.cpus")
+    """Holds a host to its size, where the machine has the controller for it."""
+    file = _group(instance, host, "memory") / ("memory.max" if unified() else "memory.limit_in_bytes")
+    if host.memory and file.exists():
+        file.write_text(str(size_bytes(host.memory)))
+    group = _group(instance, host, "cpuset")
+    source = group.parent / ("cpuset.cpus.effective" if unified() else "cpuset.cpus")
+    if host.cpus and source.exists():
         (group / "cpuset.cpus").write_text(",".join(map(str, _cpu_list(source.read_text())[: host.cpus])))
 
 

@@ -12,7 +12,7 @@ import sys
 import time
 
 from . import cgroup, faults, host as hosts, network, state
-from .errors import LabError, UsageError
+from .errors import LabError, NotThere, UsageError
 
 EXEC_FAULT = 125
 EPILOG = """exit status: 0 done, 1 failed, 2 wrong usage, 3 no such lab or host or it is not running, 4 timed out,
@@ -112,6 +112,24 @@ def _exec(instance, args):
     command = hosts.enter_command(instance, host, args.command or ["bash", "-l"], args.env)
     sys.stdout.flush()
     os.execv(command[0], command)
+
+
+def _each(instance, args):
+    chosen = [instance.running(name) for name in args.hosts.split(",")] if args.hosts else instance.hosts()
+    chosen = [host for host in chosen if hosts.status(instance, host) == "running"]
+    if not chosen:
+        instance.options()
+        raise NotThere("no host is running")
+    if not args.command:
+        raise UsageError("each: no command")
+    worst = 0
+    for host, status, output in hosts.run_on_each(instance, chosen, args.command, args.env):
+        for line in output.splitlines():
+            print(f"{host.name}: {line}")
+        if status:
+            print(f"lab: {host.name}: status {status}", file=sys.stderr)
+        worst = max(worst, status)
+    return worst
 
 
 def _cp(instance, args):
@@ -290,6 +308,11 @@ def _add_use(commands):
                      help="put a variable into the otherwise clean environment")  # fmt: skip
     run.add_argument("host", metavar="HOST")
     run.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
+    each = _command(commands, "each", _each, "run a command on all running hosts at once; lines are told by host")
+    each.add_argument("-e", "--env", type=_setting, action="append", default=[], metavar="NAME=VALUE",
+                      help="put a variable into the otherwise clean environment")  # fmt: skip
+    each.add_argument("--hosts", metavar="HOST,HOST…", help="on these alone")
+    each.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
     copy = _command(commands, "cp", _cp, "copy a file or folder from this machine into a host")
     copy.add_argument("host", metavar="HOST")
     copy.add_argument("source", metavar="SRC")
@@ -326,8 +349,7 @@ def main(arguments):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
     try:
-        args.work(state.Instance(args.name, args.dir), args)
-        return 0
+        return args.work(state.Instance(args.name, args.dir), args) or 0
     except KeyboardInterrupt as interrupt:
         print(f"lab: interrupted ({interrupt}); what this command made is undone", file=sys.stderr)
         return 130

@@ -272,6 +272,25 @@ def enter_command(instance, host, command, environment=()):
     return [*words, "--", *command]
 
 
+def run_on_each(instance, chosen, command, environment=()):
+    """Runs a command on many hosts at once; yields each host with its status and output, in their order."""
+    jobs = {}
+    try:
+        for host in chosen:
+            words = enter_command(instance, host, command, environment)
+            jobs[host.name] = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+        for host in chosen:
+            output = jobs[host.name].communicate()[0]
+            yield host, jobs[host.name].returncode, output
+    finally:
+        for job in jobs.values():
+            if job.poll() is None:
+                job.kill()
+                job.wait()
+
+
 def copy_in(instance, host, source, target):
     """Copies a file or a folder from this machine into a host; a file replaces the old one in one step."""
     source = pathlib.Path(source)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import pathlib
 
+from . import cgroup
 from .run import exclusive
 
 FOLDER = pathlib.Path("/run/kpeer-lab")
@@ -33,7 +34,9 @@ def _record():
     FOLDER.mkdir(mode=0o700, exist_ok=True)
     with exclusive(FOLDER / "limits.lock"):
         file = FOLDER / "limits.json"
-        record = json.loads(file.read_text()) if file.exists() else {"users": [], "old": {}}
+        record = {"users": [], "old": {}, "controllers": []}
+        if file.exists():
+            record |= json.loads(file.read_text())
         yield record
         if record["users"]:
             file.write_text(json.dumps(record))
@@ -54,6 +57,7 @@ def hold(instance):
             if path.exists() and int(path.read_text()) < wanted:
                 record["old"].setdefault(key, int(path.read_text()))
                 path.write_text(str(wanted))
+        record["controllers"] += cgroup.enable_controllers()
 
 
 def release(instance):
@@ -66,3 +70,4 @@ def release(instance):
         if not record["users"]:
             for key, old in record["old"].items():
                 _path(key).write_text(str(old))
+            cgroup.disable_controllers(record["controllers"])
