@@ -1,0 +1,103 @@
+/* The commands: what they are called, take and do. Parsing, help and the manual page's check go by this
+ * table. */
+#include "peer/command.h"
+#include "protocol/mem.h"
+
+static const struct command_flag agent_flags[] = {
+    {"ready-fd", "N", NULL}, /* from `up`: where to tell how the start went */
+    {NULL, NULL, NULL},
+};
+
+static const struct command_flag events_flags[] = {
+    {"since", "DURATION", "first what happened in the last DURATION, as far as the agent still holds it"},
+    {"no-follow", NULL, "end when what is held has been shown"},
+    {NULL, NULL, NULL},
+};
+
+static const struct command_flag leave_flags[] = {
+    {"force", NULL, "this host alone: do not wait for the control plane"},
+    {"timeout", "DURATION", "give up waiting after DURATION (10m)"},
+    {NULL, NULL, NULL},
+};
+
+static const struct command_flag key_flags[] = {
+    {"force", NULL, "generate: replace the key that is there"},
+    {NULL, NULL, NULL},
+};
+
+static const struct command_flag kubeconfig_flags[] = {
+    {"install", NULL, "write it to ~/.kube/config of whoever called (also through sudo)"},
+    {"force", NULL, "install: replace another kubeconfig that is there"},
+    {NULL, NULL, NULL},
+};
+
+const struct command command_table[] = {
+    {.name = "up",
+     .summary = "make this host a member, and show how it becomes a Node",
+     .run = cmd_up,
+     .about = "Starts the agent (as a systemd unit where systemd runs, else in the background), and shows "
+              "each phase "
+              "until this host's Node is Ready. Run again, it resumes or says that all is well. ^C leaves "
+              "the agent "
+              "at work (exit 130).",
+     .example =
+         "  sudo kpeer up\n  sudo kpeer up --expect 3\n  sudo kpeer up --role worker --interface eth1\n"
+         "  kpeer up --dry-run --state-dir /tmp/a/state --run-dir /tmp/a/run",
+     .takes_agent_flags = true},
+    {.name = "members",
+     .summary = "who is in the group",
+     .run = cmd_members,
+     .about = "Lists the group's members as this host sees them.",
+     .example = "  kpeer members\n  kpeer members -o wide\n  kpeer members -o json"},
+    {.name = "status",
+     .summary = "how this host is; exit 0 only if healthy",
+     .run = cmd_status,
+     .about =
+         "Shows this host's phase, the election, the cluster and the last error with what to do about it.",
+     .example = "  kpeer status\n  kpeer status -o json"},
+    {.name = "events",
+     .summary = "the stream of what happens",
+     .run = cmd_events,
+     .flags = events_flags,
+     .about = "Shows what happens, as it happens, until ^C. With -o json one object a line.",
+     .example = "  kpeer events --since 5m\n  kpeer events --since 1h --no-follow -o json"},
+    {.name = "leave",
+     .summary = "drain, delete, reset, undo, goodbye",
+     .run = cmd_leave,
+     .flags = leave_flags,
+     .about = "Takes this host out of the cluster and the group: drains and deletes its Node, resets the "
+              "host, puts "
+              "back what kpeer changed, says goodbye, stops the agent.",
+     .example = "  sudo kpeer leave\n  sudo kpeer leave --force"},
+    {.name = "key",
+     .summary = "the group key",
+     .run = cmd_key,
+     .args = "generate|show|rotate",
+     .flags = key_flags,
+     .min_args = 1,
+     .max_args = 1,
+     .takes_key_file = true,
+     .about = "Makes or shows the key that hosts of one group share. Whoever has it can join the group.",
+     .example = "  sudo kpeer key generate\n  sudo kpeer key show --key-file /root/group.key"},
+    {.name = "kubeconfig",
+     .summary = "the cluster's admin kubeconfig",
+     .run = cmd_kubeconfig,
+     .flags = kubeconfig_flags,
+     .about = "Fetches the admin kubeconfig over the encrypted link, so that any member can be the console.",
+     .example = "  sudo kpeer kubeconfig > admin.conf\n  sudo kpeer kubeconfig --install"},
+    {.name = "agent",
+     .summary = "the daemon itself, in the foreground",
+     .run = cmd_agent,
+     .flags = agent_flags,
+     .about = "Runs the agent in the foreground. `kpeer up` starts it where it is not running.",
+     .example = "  sudo kpeer agent --log-level debug",
+     .takes_agent_flags = true},
+    {.name = "version",
+     .summary = "version, and versions of the libraries in use",
+     .run = cmd_version,
+     .about = "Shows the versions of kpeer and of the libraries in use.",
+     .example = "  kpeer version\n  kpeer version -o json",
+     .no_config = true},
+};
+
+const size_t command_count = COUNT_OF(command_table);
