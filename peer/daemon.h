@@ -1,0 +1,29 @@
+/*
+ * Starting the agent for `kpeer up` and taking it away after `kpeer leave`: as a systemd unit where systemd
+ * runs, else as a background process. A start that fails is told to the caller. Only commands call this
+ * module.
+ */
+#ifndef KPEER_DAEMON_H
+#define KPEER_DAEMON_H
+
+#include <stdbool.h>
+
+#include "peer/command.h"
+
+#define DAEMON_UNIT "kpeer.service"
+
+/* Whether systemd would start the agent: it runs, we are root, and this is no rehearsal. */
+bool daemon_has_systemd(const struct config *cfg);
+
+/* Starts the agent with the flags that `call` was given and waits until it answers or failed. `how` gets
+ * "systemd unit kpeer.service" or "background process, log in …". */
+int daemon_start(const struct call *call, char *how, size_t how_bytes, struct err *err);
+
+/* Stops and disables the unit, and removes it where `up` wrote it; nothing where there is no systemd. */
+int daemon_remove(const struct config *cfg, struct err *err);
+
+/* The unit's text, which the caller frees. Flags and KPEER_ settings of the environment are kept in it. */
+int daemon_unit_text(const struct call *call, const char *program, char *const *env, char **out,
+                     struct err *err);
+
+#endif
