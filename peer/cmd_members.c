@@ -1,0 +1,83 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "peer/command.h"
+#include "protocol/mem.h"
+
+#define ANSWER_MS 5000
+
+static const struct writer_column columns[] = {
+    {"NAME", false},  {"ADDRESS", false},   {"ROLE", false}, {"STATE", false}, {"PHASE", false},
+    {"KPEER", false}, {"KUBERNETES", true}, {"HEARD", true}, {"ID", true},     {"NOTE", false},
+};
+
+static enum writer_tint tint_of(const char *word)
+{
+    static const struct {
+        const char *word;
+        enum writer_tint tint;
+    } tints[] = {{"alive", TINT_GOOD}, {"ready", TINT_GOOD}, {"suspect", TINT_WARN},
+                 {"failed", TINT_BAD}, {"left", TINT_DIM},   {"leaving", TINT_WARN}};
+
+    for (size_t i = 0; i < COUNT_OF(tints); i++)
+        if (strcmp(tints[i].word, word) == 0)
+            return tints[i].tint;
+    return TINT_NONE;
+}
+
+static void fill_row(struct writer_cell row[static COUNT_OF(columns)], const json_t *m)
+{
+    static const char *const keys[] = {"name",    "address",    "role", "state", "phase",
+                                       "version", "kubernetes", "",     "id",    "note"};
+    bool self = json_is_true(json_object_get(m, "self"));
+
+    for (size_t i = 0; i < COUNT_OF(columns); i++) {
+        writer_safe(row[i].text, sizeof row[i].text, writer_text(m, keys[i]));
+        row[i].tint = i == 3 || i == 4 ? tint_of(row[i].text) : TINT_NONE;
+    }
+    if (self)
+        strncat(row[0].text, " *", sizeof row[0].text - strlen(row[0].text) - 1);
+    if (self)
+        snprintf(row[7].text, sizeof row[7].text, "-");
+    else
+        writer_duration(row[7].text, sizeof row[7].text,
+                        json_integer_value(json_object_get(m, "last_heard_ms")));
+}
+
+static int show_table(struct call *call, const json_t *answer, struct err *err)
+{
+    const json_t *members = json_object_get(answer, "members"), *cluster = json_object_get(answer, "cluster");
+    size_t rows = json_array_size(members);
+    cleanup_free struct writer_cell *cells = calloc(rows ? rows * COUNT_OF(columns) : 1, sizeof *cells);
+    char text[160];
+
+    if (!cells)
+        return err_set(err, KPEER_ENOMEM, "out of memory");
+    for (size_t i = 0; i < rows; i++)
+        fill_row(cells + i * COUNT_OF(columns), json_array_get(members, i));
+    if (json_is_object(cluster)) {
+        writer_safe(text, sizeof text, writer_text(cluster, "endpoint"));
+        fprintf(call->out.to, "cluster %.8s at %s", writer_text(cluster, "id"), text);
+        writer_safe(text, sizeof text, writer_text(cluster, "kubernetes"));
+        fprintf(call->out.to, ", Kubernetes %s\n", text);
+    } else {
+        fprintf(call->out.to, "no cluster yet\n");
+    }
+    return writer_table(&call->out, columns, COUNT_OF(columns), cells, rows, err);
+}
+
+int cmd_members(struct call *call, struct err *err)
+{
+    struct control_client *client = NULL;
+    json_t *answer = NULL;
+    int code = command_connect(call, &client, err);
+
+    if (!code)
+        code = control_ask(client, "members", NULL, ANSWER_MS, &answer, err);
+    if (!code)
+        code = writer_is_data(&call->out) ? writer_value(&call->out, answer, err)
+                                          : show_table(call, answer, err);
+    json_decref(answer);
+    control_close(client);
+    return code;
+}

@@ -1,0 +1,370 @@
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "discovery/address.h"
+#include "discovery/listen.h"
+#include "peer/command.h"
+#include "peer/daemon.h"
+#include "peer/keyfile.h"
+#include "peer/progress.h"
+#include "protocol/mem.h"
+
+#define LISTEN_MS   3000
+#define ANSWER_MS   5000
+#define LOOK_MS     1000 /* how often the agent is asked, when no event comes */
+#define DRAW_MS     100
+#define EXIT_DETACH 130
+
+static volatile sig_atomic_t detached;
+
+static void on_signal(int sig)
+{
+    (void)sig;
+    detached = 1;
+}
+
+static void cleanup_key(struct secret **key)
+{
+    secret_free(*key);
+}
+
+/* ---- the key ---- */
+
+static int make_pin(const struct config *cfg, struct evidence_pin *pin, struct err *err)
+{
+    memset(pin, 0, sizeof *pin);
+    mem_copy_text(pin->interface, sizeof pin->interface, cfg->interface);
+    pin->have_subnet = cfg->subnet[0] != '\0';
+    return pin->have_subnet ? network_parse(cfg->subnet, &pin->subnet, err) : 0;
+}
+
+static int listen_first(const struct config *cfg, struct listen_result *heard, struct err *err)
+{
+    struct address group;
+    struct evidence_pin pin;
+    int code = make_pin(cfg, &pin, err);
+
+    if (!code && address_parse(cfg->multicast_group, &group))
+        code = err_set(err, KPEER_EINVAL, "multicast.group %s: no address", cfg->multicast_group);
+    return code ? code : discovery_listen(&group, cfg->multicast_port, &pin, LISTEN_MS, heard, err);
+}
+
+static int refuse_keyless(const struct config *cfg, const struct listen_result *heard, struct err *err)
+{
+    char from[STEP_ADDRESS_BYTES];
+
+    if (heard->group_count) {
+        address_text(&heard->group[0].from, from);
+        err_set(err, KPEER_EREFUSED,
+                "this host has no group key, and a group is here already (heard from %s)", from);
+        return err_hint(err,
+                        "copy its key: sudo scp root@%s:%s %s; or, if the group was started so, "
+                        "kpeer up --trust-subnet",
+                        from, cfg->key_file, cfg->key_file);
+    }
+    address_text(&heard->newcomer[0], from);
+    err_set(err, KPEER_EREFUSED,
+            "this host has no group key, and another host without one is starting too (%s)", from);
+    return err_hint(err,
+                    "on one: sudo kpeer key generate, and copy %s to the others; or, on an isolated network, "
+                    "--trust-subnet on all",
+                    cfg->key_file);
+}
+
+static int make_key(struct call *call, struct progress *p, struct err *err)
+{
+    __attribute__((cleanup(cleanup_key))) struct secret *key = NULL;
+    int code = keyfile_generate(&key, err);
+
+    if (!code)
+        code = keyfile_write(call->cfg.key_file, key, false, err);
+    if (code)
+        return code;
+    progress_say(p, TINT_GOOD, "no group heard: made a new group key, %s", call->cfg.key_file);
+    progress_say(p, TINT_NONE, "  other hosts get it by: sudo scp %s root@HOST:%s   and then: sudo kpeer up",
+                 call->cfg.key_file, call->cfg.key_file);
+    return 0;
+}
+
+/* Sees that there is a key before an agent is started: reads it, or listens and makes one. */
+static int ensure_key(struct call *call, struct progress *p, struct err *err)
+{
+    __attribute__((cleanup(cleanup_key))) struct secret *key = NULL;
+    struct listen_result heard = {0};
+    int code;
+
+    if (call->cfg.trust == TRUST_SUBNET) {
+        progress_say(
+            p, TINT_BAD,
+            "WARNING: --trust-subnet: whoever is on this subnet may join this group and take its cluster. "
+            "For isolated networks only.");
+        return 0;
+    }
+    code = keyfile_read(call->cfg.key_file, &key, err);
+    if (code != KPEER_ENOTFOUND)
+        return code;
+    progress_say(p, TINT_NONE, "no group key at %s: listening %d s for a group …", call->cfg.key_file,
+                 LISTEN_MS / 1000);
+    code = listen_first(&call->cfg, &heard, err);
+    if (code)
+        return err_wrap(err, "listening for a group");
+    if (heard.group_count || heard.newcomer_count)
+        return refuse_keyless(&call->cfg, &heard, err);
+    return make_key(call, p, err);
+}
+
+/* ---- watching ---- */
+
+struct watch {
+    struct call *call;
+    struct progress progress;
+    struct control_client *events, *asks;
+    json_t *status;  /* the last answer */
+    int failed_code; /* of the last step that failed */
+    char failed_step[64];
+    char waiting[300]; /* as last told */
+    long long started_ms;
+    long long looked_ms;
+};
+
+static const char *phase_of(const struct watch *w)
+{
+    return writer_text(w->status, "phase");
+}
+
+/* Says once what this host waits for; again when it becomes something else. */
+static void tell_waiting(struct watch *w)
+{
+    const char *waiting = writer_text(w->status, "waiting");
+
+    if (strcmp(waiting, w->waiting) != 0 && *waiting && !w->progress.live)
+        progress_say(&w->progress, TINT_WARN, "              waiting: %s", waiting);
+    snprintf(w->waiting, sizeof w->waiting, "%s", waiting);
+}
+
+static int look(struct watch *w, struct err *err)
+{
+    json_t *status = NULL;
+    int code = control_ask(w->asks, "status", NULL, ANSWER_MS, &status, err);
+
+    if (code)
+        return code;
+    json_decref(w->status);
+    w->status = status;
+    w->looked_ms = progress_now_ms();
+    tell_waiting(w);
+    progress_set(&w->progress, phase_of(w), *w->waiting ? w->waiting : w->progress.detail,
+                 json_integer_value(json_object_get(status, "phase_ms")));
+    return 0;
+}
+
+/* The code that a word in an event stands for. */
+static int code_of(const char *word)
+{
+    for (int code = KPEER_ESTATE; code < 0; code++)
+        if (strcmp(err_word(code), word) == 0)
+            return code;
+    return KPEER_EIO;
+}
+
+static void note_failure(struct watch *w, const json_t *event)
+{
+    if (strcmp(writer_text(event, "event"), "step-failed") != 0)
+        return;
+    w->failed_code = code_of(writer_text(event, "code"));
+    writer_safe(w->failed_step, sizeof w->failed_step, writer_text(event, "step"));
+}
+
+/* Shows events until there are none for `wait_ms`. */
+static int take_events(struct watch *w, int wait_ms, struct err *err)
+{
+    for (;;) {
+        enum control_kind kind = CONTROL_DONE;
+        json_t *event = NULL;
+        int code = control_next(w->events, wait_ms, &kind, &event, err);
+
+        if (code == KPEER_ETIMEOUT || code == KPEER_ECANCELED)
+            return 0;
+        if (!code && kind != CONTROL_EVENT)
+            code = err_set(err, KPEER_EIO, "the agent ended its events");
+        if (!code) {
+            note_failure(w, event);
+            code = progress_event(&w->progress, event, false, err);
+        }
+        json_decref(event);
+        if (code)
+            return code;
+        wait_ms = 0;
+        w->looked_ms = 0; /* something happened: ask anew */
+    }
+}
+
+static int tell_failed(struct watch *w, struct err *err)
+{
+    const char *name = writer_text(w->status, "name"), *error = writer_text(w->status, "error");
+    const char *hint = writer_text(w->status, "hint");
+    int code = w->failed_code ? w->failed_code : KPEER_EIO;
+
+    /* A wrong value that a step met is a failure here, not a wrong use of this command. */
+    if (err_exit_status(code) == 2)
+        code = KPEER_EIO;
+    err_set(err, code, "host %s failed%s%s: %s", name, *w->failed_step ? " in " : "", w->failed_step,
+            *error ? error : "see kpeer events --since 10m");
+    return err_hint(err, "%s", *hint ? hint : "kpeer status; when it is mended: kpeer up again");
+}
+
+static int tell_timeout(struct watch *w, struct err *err)
+{
+    const char *waiting = writer_text(w->status, "waiting");
+
+    err_set(err, KPEER_ETIMEOUT, "host %s is not ready after %u s: phase %s%s%s",
+            writer_text(w->status, "name"), w->call->cfg.timeout_ms / 1000, phase_of(w),
+            *waiting ? ", waiting: " : "", waiting);
+    return err_hint(err,
+                    "the agent goes on; look again with: kpeer up, kpeer status, kpeer events --since 10m");
+}
+
+static void tell_ready(struct watch *w)
+{
+    const json_t *cluster = json_object_get(w->status, "cluster");
+    char took[32];
+
+    if (writer_is_data(w->progress.out)) {
+        writer_line(w->progress.out, w->status, NULL);
+        return;
+    }
+    writer_duration(took, sizeof took, progress_now_ms() - w->started_ms);
+    progress_say(&w->progress, TINT_GOOD, "%s: %s is a %s of the cluster at %s (Kubernetes %s), after %s",
+                 w->call->cfg.dry_run ? "rehearsed" : "ready", writer_text(w->status, "name"),
+                 writer_text(w->status, "role"), writer_text(cluster, "endpoint"),
+                 writer_text(cluster, "kubernetes"), took);
+    progress_say(&w->progress, TINT_NONE,
+                 "next: kpeer members    sudo kpeer kubeconfig --install    kubectl get nodes -o wide");
+}
+
+static int detach(struct watch *w)
+{
+    progress_say(
+        &w->progress, TINT_WARN,
+        "detached: the agent goes on. Come back with: kpeer up, or kpeer events; end it with: kpeer leave");
+    return EXIT_DETACH;
+}
+
+/* Until ready, failed, timed out or detached. */
+static int watch_loop(struct watch *w, struct err *err)
+{
+    while (!detached) {
+        long long now = progress_now_ms();
+        int code = now - w->looked_ms >= LOOK_MS ? look(w, err) : 0;
+
+        if (!code && strcmp(phase_of(w), "ready") == 0) {
+            tell_ready(w);
+            return 0;
+        }
+        if (!code && strcmp(phase_of(w), "failed") == 0)
+            code = tell_failed(w, err);
+        if (!code && now - w->started_ms >= (long long)w->call->cfg.timeout_ms)
+            code = tell_timeout(w, err);
+        if (code)
+            return detached ? detach(w) : code;
+        progress_draw(&w->progress);
+        code = take_events(w, w->progress.live ? DRAW_MS : LOOK_MS, err);
+        if (code)
+            return detached ? detach(w) : code;
+    }
+    return detach(w);
+}
+
+static int watch(struct watch *w, json_int_t since_ms, struct err *err)
+{
+    int code = command_connect(w->call, &w->events, err);
+
+    if (!code)
+        code = command_connect(w->call, &w->asks, err);
+    if (!code)
+        code = control_request(w->events, "events",
+                               json_pack("{s:I, s:b}", "since_ms", since_ms, "follow", 1), err);
+    if (!code)
+        code = watch_loop(w, err);
+    progress_end(&w->progress);
+    return code;
+}
+
+/* ---- the command ---- */
+
+/* An agent runs: what failed is tried again. */
+static int resume(struct watch *w, struct control_client *client, struct err *err)
+{
+    json_t *answer = NULL;
+    int code = control_ask(client, "status", NULL, ANSWER_MS, &answer, err);
+    bool ready = strcmp(writer_text(answer, "phase"), "ready") == 0;
+
+    json_decref(answer);
+    answer = NULL;
+    if (!code && ready)
+        progress_say(&w->progress, TINT_GOOD, "all is well: the agent runs and this host is ready");
+    if (!code && !ready)
+        progress_say(&w->progress, TINT_NONE, "the agent runs already: going on where it is");
+    if (!code && w->call->setting_count)
+        progress_say(&w->progress, TINT_WARN,
+                     "it keeps the settings it was started with; the flags given now are "
+                     "not used");
+    if (!code && !ready)
+        code = control_ask(client, "retry", NULL, ANSWER_MS, &answer, err);
+    json_decref(answer);
+    return code;
+}
+
+static int start(struct watch *w, struct err *err)
+{
+    char how[CONFIG_PATH_BYTES + 64];
+    int code;
+
+    if (geteuid() != 0 && !w->call->cfg.dry_run) {
+        err_set(err, KPEER_EREFUSED, "only root can make this host a member");
+        return err_hint(
+            err, "sudo kpeer up; or rehearse as you are: kpeer up --dry-run --state-dir DIR --run-dir DIR");
+    }
+    code = ensure_key(w->call, &w->progress, err);
+    if (!code)
+        code = daemon_start(w->call, how, sizeof how, err);
+    if (!code)
+        progress_say(&w->progress, TINT_NONE, "the agent runs (%s)", how);
+    return code;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction act = {.sa_handler = on_signal};
+
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+}
+
+int cmd_up(struct call *call, struct err *err)
+{
+    struct watch w = {.call = call, .started_ms = progress_now_ms()};
+    struct control_client *client = NULL;
+    json_int_t since_ms = 1;
+    int code;
+
+    progress_init(&w.progress, &call->out);
+    code = command_connect(call, &client, err);
+    if (code == KPEER_ENOAGENT) {
+        code = start(&w, err);
+        since_ms = progress_now_ms() - w.started_ms + 1000;
+    } else if (!code) {
+        code = resume(&w, client, err);
+    }
+    control_close(client);
+    catch_signals();
+    if (!code)
+        code = watch(&w, since_ms, err);
+    progress_end(&w.progress);
+    control_close(w.events);
+    control_close(w.asks);
+    json_decref(w.status);
+    return code;
+}

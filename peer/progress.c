@@ -1,0 +1,233 @@
+#include "peer/progress.h"
+
+#include <langinfo.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/ioctl.h>
+
+#include "protocol/mem.h"
+
+/* How an event is told: %n its name or step, %a its address, %x its text, %t how long it took. A part in
+ * brackets is left out when what it stands for is empty. */
+static const struct {
+    const char *event;
+    const char *form;
+    enum writer_tint tint;
+    bool talkative;
+} forms[] = {
+    {"agent-started", "agent started[: %x]", TINT_NONE, false},
+    {"member-discovered", "found [%n][ at %a][: %x]", TINT_NONE, false},
+    {"member-alive", "[%n ]is alive[ at %a][: %x]", TINT_GOOD, false},
+    {"member-suspect", "[%n ]is silent[: %x]", TINT_WARN, false},
+    {"member-failed", "[%n ]is gone[: %x]", TINT_BAD, false},
+    {"member-left", "[%n ]left the group[: %x]", TINT_NONE, false},
+    {"address-proven", "address %a is proven[: %x]", TINT_GOOD, false},
+    {"address-lost", "no address is proven any more[: %x]", TINT_WARN, false},
+    {"electorate-bound", "bound to a set of hosts[: %x]", TINT_NONE, false},
+    {"electorate-constituted", "all hosts of the set are bound to it[: %x]", TINT_GOOD, false},
+    {"electorate-released", "the set of hosts is given up[: %x]", TINT_WARN, false},
+    {"election-started", "election started[: %x]", TINT_NONE, false},
+    {"elected", "[%n ]is elected[: %x]", TINT_GOOD, false},
+    {"lease-lost", "the lease is lost[: %x]", TINT_WARN, false},
+    {"init-started", "the control plane is being started[ on %n][: %x]", TINT_NONE, false},
+    {"init-finished", "the control plane is up[ on %n][: %x][ (%t)]", TINT_GOOD, false},
+    {"record-committed", "the cluster is decided[: %x]", TINT_GOOD, false},
+    {"ticket-issued", "ticket issued[ for %n][: %x]", TINT_NONE, false},
+    {"ticket-opened", "ticket opened[: %x]", TINT_NONE, false},
+    {"join-started", "joining[: %x]", TINT_NONE, false},
+    {"join-finished", "joined[: %x][ (%t)]", TINT_GOOD, false},
+    {"node-ready", "Node[ %n] is ready[: %x][ (%t)]", TINT_GOOD, false},
+    {"step-started", "%n[: %x] …", TINT_DIM, false},
+    {"step-progress", "%n[: %x]", TINT_DIM, true},
+    {"step-finished", "%n is done[: %x][ (%t)]", TINT_NONE, false},
+    {"step-failed", "%n failed[: %x][ (%t)]", TINT_BAD, false},
+    {"conflict", "conflict[: %n][: %x]", TINT_BAD, false},
+    {"phase", "→ %x[ (after %t)]", TINT_BOLD, false},
+    {"blocked", "waiting[: %n][: %x]", TINT_WARN, false},
+    {"left", "this host has left the group[: %x]", TINT_GOOD, false},
+};
+
+long long progress_now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+static const char *value_of(const json_t *event, char letter, char took[static 32])
+{
+    switch (letter) {
+    case 'n':
+        return *writer_text(event, "step") ? writer_text(event, "step") : writer_text(event, "name");
+    case 'a':
+        return writer_text(event, "address");
+    case 'x':
+        return writer_text(event, "text");
+    default:
+        took[0] = '\0';
+        if (json_object_get(event, "took_ms"))
+            writer_duration(took, 32, json_integer_value(json_object_get(event, "took_ms")));
+        return took;
+    }
+}
+
+static void append(char *out, size_t room, const char *text, size_t n)
+{
+    size_t used = strlen(out);
+
+    if (n >= room - used)
+        n = room - used - 1;
+    memcpy(out + used, text, n);
+    out[used + n] = '\0';
+}
+
+/* Whether the value that a bracketed part stands for is empty. */
+static bool part_empty(const json_t *event, const char *part)
+{
+    const char *percent = strchr(part, '%');
+    char took[32];
+
+    return percent && *value_of(event, percent[1], took) == '\0';
+}
+
+static void fill_form(const json_t *event, const char *form, char *out, size_t room)
+{
+    for (const char *p = form; *p; p++) {
+        char took[32];
+
+        if (*p == '[' && part_empty(event, p)) {
+            p = strchr(p, ']');
+        } else if (*p == '%') {
+            const char *value = value_of(event, *++p, took);
+
+            append(out, room, value, strlen(value));
+        } else if (*p != '[' && *p != ']') {
+            append(out, room, p, 1);
+        }
+    }
+}
+
+static size_t form_of(const json_t *event)
+{
+    const char *word = writer_text(event, "event");
+    size_t i = 0;
+
+    while (i < COUNT_OF(forms) && strcmp(forms[i].event, word) != 0)
+        i++;
+    return i;
+}
+
+void progress_event_text(const json_t *event, char *out, size_t room)
+{
+    size_t i = form_of(event);
+    char raw[512] = "";
+
+    if (i < COUNT_OF(forms)) {
+        fill_form(event, forms[i].form, raw, sizeof raw);
+    } else {
+        append(raw, sizeof raw, writer_text(event, "event"), strlen(writer_text(event, "event")));
+        fill_form(event, "[ %n][: %x]", raw, sizeof raw);
+    }
+    writer_safe(out, room, raw);
+}
+
+void progress_init(struct progress *p, struct writer *out)
+{
+    const char *term = getenv("TERM");
+
+    memset(p, 0, sizeof *p);
+    p->out = out;
+    p->live = !writer_is_data(out) && isatty(fileno(out->to)) && term && strcmp(term, "dumb") != 0;
+}
+
+void progress_set(struct progress *p, const char *phase, const char *detail, long long phase_ms)
+{
+    writer_safe(p->phase, sizeof p->phase, phase);
+    writer_safe(p->detail, sizeof p->detail, detail);
+    p->phase_ms = phase_ms;
+    p->seen_ms = progress_now_ms();
+}
+
+static void erase(struct progress *p)
+{
+    if (p->drawn)
+        fputs("\r\033[K", p->out->to);
+    p->drawn = false;
+}
+
+static int terminal_columns(FILE *to)
+{
+    struct winsize size;
+
+    return ioctl(fileno(to), TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
+}
+
+void progress_draw(struct progress *p)
+{
+    static const char *const dots[] = {"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"};
+    static const char *const ascii[] = {"|", "/", "-", "\\"};
+    bool utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+    const char *spinner = utf8 ? dots[p->turn % COUNT_OF(dots)] : ascii[p->turn % COUNT_OF(ascii)];
+    char took[32], line[320];
+
+    if (!p->live || !*p->phase)
+        return;
+    p->turn++;
+    writer_duration(took, sizeof took, p->phase_ms + progress_now_ms() - p->seen_ms);
+    snprintf(line, sizeof line, "%s %s%s%s", p->phase, took, *p->detail ? " · " : "", p->detail);
+    /* Bytes, not columns: a line that is a little short is better than one that wraps. */
+    line[(size_t)terminal_columns(p->out->to) - 4 < sizeof line ? (size_t)terminal_columns(p->out->to) - 4
+                                                                : sizeof line - 1] = '\0';
+    writer_safe(line, sizeof line, strdupa(line));
+    erase(p);
+    fprintf(p->out->to, "%s%s%s %s", writer_tint_on(p->out, TINT_GOOD), spinner,
+            writer_tint_off(p->out, TINT_GOOD), line);
+    fflush(p->out->to);
+    p->drawn = true;
+}
+
+void progress_say(struct progress *p, enum writer_tint tint, const char *fmt, ...)
+{
+    char raw[600], line[600];
+    va_list ap;
+
+    if (writer_is_data(p->out))
+        return;
+    va_start(ap, fmt);
+    vsnprintf(raw, sizeof raw, fmt, ap);
+    va_end(ap);
+    writer_safe(line, sizeof line, raw);
+    erase(p);
+    fprintf(p->out->to, "%s%s%s\n", writer_tint_on(p->out, tint), line, writer_tint_off(p->out, tint));
+    fflush(p->out->to);
+}
+
+int progress_event(struct progress *p, const json_t *event, bool all, struct err *err)
+{
+    size_t form = form_of(event);
+    char text[512];
+    const char *t = writer_text(event, "t");
+
+    if (writer_is_data(p->out))
+        return writer_line(p->out, event, err);
+    if (form < COUNT_OF(forms) && forms[form].talkative && !all) {
+        progress_event_text(event, p->detail, sizeof p->detail);
+        return 0;
+    }
+    progress_event_text(event, text, sizeof text);
+    progress_say(p, form < COUNT_OF(forms) ? forms[form].tint : TINT_NONE, "%.12s  %s",
+                 strlen(t) > 23 ? t + 11 : t, text);
+    if (*writer_text(event, "hint"))
+        progress_say(p, TINT_WARN, "              try: %s", writer_text(event, "hint"));
+    return ferror(p->out->to) ? err_set(err, KPEER_EIO, "writing the output failed") : 0;
+}
+
+void progress_end(struct progress *p)
+{
+    erase(p);
+    fflush(p->out->to);
+}
