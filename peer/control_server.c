@@ -201,11 +201,19 @@ void control_reply(struct control_call *call, json_t *data)
     end_call(client_of(call));
 }
 
+/* What another program said may be no UTF-8, and jansson takes nothing else. */
+static json_t *any_text(const char *text)
+{
+    json_t *value = json_string(text ? text : "");
+
+    return value ? value : json_string("(unreadable)");
+}
+
 static void fail(struct control_server *s, struct client *c, int code, const char *text, const char *hint)
 {
     queue_json(s, c,
-               json_pack("{s:s, s:i, s:s, s:s}", "kind", "error", "code", code, "message", text ? text : "",
-                         "hint", hint ? hint : ""));
+               json_pack("{s:s, s:i, s:o, s:o}", "kind", "error", "code", code, "message", any_text(text),
+                         "hint", any_text(hint)));
 }
 
 void control_fail(struct control_call *call, int code, const char *text, const char *hint)
