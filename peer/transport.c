@@ -18,7 +18,8 @@
 #define HEARTBEAT_MS     2000
 #define HEARTBEAT_TTL_MS 6000
 #define RECONNECT_MS     100
-#define RECONNECT_MAX_MS 3000
+#define RECONNECT_MAX_MS 1000
+#define CURVE_OVERHEAD   64 /* libzmq measures the message as it is on the wire */
 #define BACKLOG          512
 #define SOCKETS_MAX      (2 * TRANSPORT_LINKS_MAX + 64)
 #define AT_ONCE          64   /* messages taken from one socket in a row */
@@ -93,7 +94,7 @@ static int set_key(void *socket, int name, const uint8_t key[static 32], struct 
 static int open_router(struct transport *t, uint16_t port, struct err *err)
 {
     static const struct option options[] = {{ZMQ_CURVE_SERVER, 1}, {ZMQ_BACKLOG, BACKLOG}};
-    int64_t largest = TRANSPORT_MESSAGE_MAX;
+    int64_t largest = TRANSPORT_MESSAGE_MAX + CURVE_OVERHEAD;
     char endpoint[32];
     t->router = zmq_socket(t->zmq, ZMQ_ROUTER);
     if (!t->router)
@@ -194,8 +195,7 @@ static int open_monitor(struct transport *t, struct link *l, struct err *err)
 {
     static const struct option options[] = {{ZMQ_LINGER, 0}};
     const int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
-                       ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
-                       ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+                       ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
     char endpoint[64];
     snprintf(endpoint, sizeof endpoint, "inproc://link-%llu", (unsigned long long)++t->serial);
     l->monitor = zmq_socket(t->zmq, ZMQ_PAIR);
@@ -423,7 +423,7 @@ static void take_event(struct transport *t, struct link *l, uint16_t event)
         l->up = true;
         return;
     }
-    /* After a failed handshake libzmq does not always connect anew; we do. */
+    /* After such a failed handshake libzmq does not connect anew; we do. */
     if (event != ZMQ_EVENT_DISCONNECTED && !l->remake_ms)
         l->remake_ms = t->now_ms + REMAKE_MS;
     if (!l->up)
