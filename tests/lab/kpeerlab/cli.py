@@ -12,7 +12,7 @@ import sys
 import time
 
 from . import cgroup, faults, host as hosts, network, state
-from .errors import LabError, NotThere, UsageError
+from .errors import CannotHere, LabError, NotThere, UsageError
 
 EXEC_FAULT = 125
 EPILOG = """exit status: 0 done, 1 failed, 2 wrong usage, 3 no such lab or host or it is not running, 4 timed out,
@@ -73,6 +73,8 @@ def _setting(text):
 def _up(instance, args):
     if args.cloned and args.nics == 1:
         raise UsageError("--cloned needs two interfaces: clones differ in their host-only hardware address alone")
+    if args.standin and args.kind == "full":
+        raise UsageError("--standin is for light hosts: full ones have the real programs")
     options = state.Options(
         kind=args.kind,
         nics=args.nics,
@@ -110,7 +112,7 @@ def _exec(instance, args):
     if cgroup.is_frozen(instance, host):
         raise LabError(f"{host.name} is paused")
     command = hosts.enter_command(instance, host, args.command or ["bash", "-l"], args.env)
-    sys.stdout.flush()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and the command would inherit that
     os.execv(command[0], command)
 
 
@@ -349,6 +351,8 @@ def main(arguments):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
     try:
+        if os.geteuid() != 0:
+            raise CannotHere("hosts need root: run this as root")
         return args.work(state.Instance(args.name, args.dir), args) or 0
     except KeyboardInterrupt as interrupt:
         print(f"lab: interrupted ({interrupt}); what this command made is undone", file=sys.stderr)

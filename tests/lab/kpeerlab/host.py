@@ -19,8 +19,6 @@ LIGHT_SECONDS, FULL_SECONDS = 30, 90
 
 def require_machine():
     """Says why this machine cannot carry a lab, if it cannot."""
-    if os.geteuid() != 0:
-        raise CannotHere("hosts need root: run this as root")
     for program in ("ip", "tc", "gcc", "unshare"):
         if not shutil.which(program):
             raise CannotHere(f"{program} is not installed")
@@ -174,7 +172,7 @@ class _Starts:
                 raise TimedOut(f"{host.name} did not start in time")
             got = os.read(fd, 1)
             if not got:
-                raise LabError(f"{host.name} did not start; see {self.instance.host_dir(host)}/boot.log")
+                raise LabError(f"{host.name} did not start{_last_words(self.instance, host)}")
             text += got
         line = text.decode(errors="replace").strip()
         if line.startswith("error: "):
@@ -194,10 +192,19 @@ class _Starts:
             raise LabError(f"{host.name} said {line!r} instead of ready")
 
 
+def _last_words(instance, host):
+    """The end of what a host's first process wrote; its folder is about to go."""
+    text = ""
+    for name in ("boot.log", "console.log"):
+        path = instance.host_dir(host) / name
+        text += path.read_text(errors="replace") if path.exists() else ""
+    return "".join(f"\n    {line}" for line in text.splitlines()[-10:])
+
+
 def _await_systemd(instance, host, seconds):
     def booted():
         if not state.alive(host):
-            raise LabError(f"{host.name}: systemd ended; see {instance.host_dir(host)}/console.log")
+            raise LabError(f"{host.name}: systemd ended{_last_words(instance, host)}")
         command = enter_command(instance, host, ["systemctl", "is-system-running"])
         said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
         return said in ("running", "degraded")

@@ -84,6 +84,8 @@ class Instance:
             raise UsageError(f"bad instance name {name!r}: 1 to 20 of a-z, 0-9 and inner dashes")
         self.name = name
         self.root = pathlib.Path(root or DEFAULT_ROOT).absolute()
+        if not re.fullmatch(r"[A-Za-z0-9._/+@-]+", str(self.root)):
+            raise UsageError(f"bad state folder {str(self.root)!r}: overlayfs wants a plain name")
         self.dir = self.root / name
 
     # --- folders ------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ They are kept outside the instances' folders, since several labs may hold them a
 
 import contextlib
 import json
+import os
 import pathlib
 
 from . import cgroup
@@ -23,9 +24,22 @@ RAISED = {
     "net/ipv6/neigh/default/gc_thresh3": 65536,
 }
 
+# kube-proxy wants this one to be exactly what it works out from the number of processors, and ends when it may not
+# write it, as it may not within a host: a higher value is as bad as a lower one.
+CONNTRACK = "net/netfilter/nf_conntrack_max"
+
+
+def _conntrack_max():
+    return max(131072, 32768 * len(os.sched_getaffinity(0)))
+
 
 def _path(key):
     return pathlib.Path("/proc/sys") / key
+
+
+def _change(record, key, wanted):
+    record["old"].setdefault(key, int(_path(key).read_text()))
+    _path(key).write_text(str(wanted))
 
 
 @contextlib.contextmanager
@@ -53,10 +67,10 @@ def hold(instance):
         if user not in record["users"]:
             record["users"].append(user)
         for key, wanted in RAISED.items():
-            path = _path(key)
-            if path.exists() and int(path.read_text()) < wanted:
-                record["old"].setdefault(key, int(path.read_text()))
-                path.write_text(str(wanted))
+            if _path(key).exists() and int(_path(key).read_text()) < wanted:
+                _change(record, key, wanted)
+        if instance.options().kind == "full" and _path(CONNTRACK).exists():
+            _change(record, CONNTRACK, _conntrack_max())
         record["controllers"] += cgroup.enable_controllers()
 
 
