@@ -1,0 +1,118 @@
+#include "peer/executor/host/look.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "peer/executor/file.h"
+#include "peer/executor/host/parse.h"
+#include "protocol/mem.h"
+
+#define VERSION_MS 10000
+
+static const struct {
+    const char *socket;
+    const char *name;
+} runtimes[] = {
+    {"/run/containerd/containerd.sock", "containerd"},
+    {"/run/crio/crio.sock", "cri-o"},
+    {"/run/cri-dockerd.sock", "cri-dockerd"},
+};
+
+char *look_text(const struct exec_ctx *ctx, const char *path)
+{
+    char full[PATH_MAX];
+    char *text = NULL;
+    size_t n;
+
+    if (exec_path(ctx, path, full, sizeof(full), NULL) || file_read(full, LOOK_TEXT_MAX, &text, &n, NULL))
+        return NULL;
+    /* What follows a NUL is not text. */
+    return text;
+}
+
+bool look_line(const struct exec_ctx *ctx, const char *path, char *out, size_t out_bytes)
+{
+    cleanup_free char *text = look_text(ctx, path);
+    char *at;
+    size_t n;
+
+    out[0] = 0;
+    if (!text)
+        return false;
+    at = text + strspn(text, " \t");
+    n = strcspn(at, "\n");
+    while (n && strchr(" \t\r", at[n - 1]))
+        n--;
+    at[n] = 0;
+    return mem_copy_text(out, out_bytes, at) == 0;
+}
+
+static bool look_stat(const struct exec_ctx *ctx, const char *path, struct stat *st)
+{
+    char full[PATH_MAX];
+
+    return exec_path(ctx, path, full, sizeof(full), NULL) == 0 && stat(full, st) == 0;
+}
+
+bool look_exists(const struct exec_ctx *ctx, const char *path)
+{
+    struct stat st;
+
+    return look_stat(ctx, path, &st);
+}
+
+bool look_socket(const struct exec_ctx *ctx, const char *path)
+{
+    struct stat st;
+
+    return look_stat(ctx, path, &st) && S_ISSOCK(st.st_mode);
+}
+
+bool look_entry(const struct exec_ctx *ctx, const char *dir, const char *part, char *out, size_t out_bytes)
+{
+    char full[PATH_MAX];
+    struct dirent *entry;
+    bool found = false;
+    DIR *d;
+
+    if (exec_path(ctx, dir, full, sizeof(full), NULL))
+        return false;
+    d = opendir(full);
+    if (!d)
+        return false;
+    while (!found && (entry = readdir(d)) != NULL) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 || !strstr(entry->d_name, part))
+            continue;
+        spawn_escape(out, out_bytes, entry->d_name, strlen(entry->d_name));
+        found = true;
+    }
+    closedir(d);
+    return found;
+}
+
+const char *look_runtime(const struct exec_ctx *ctx)
+{
+    for (size_t i = 0; i < COUNT_OF(runtimes); i++) {
+        if (look_socket(ctx, runtimes[i].socket))
+            return runtimes[i].name;
+    }
+    return NULL;
+}
+
+int look_version(struct exec_ctx *ctx, const char *program, const char *const *argv, char *out, size_t out_bytes,
+                 struct err *err)
+{
+    uint32_t left = exec_left_ms(ctx);
+    struct spawn_request req = {
+        .program = program, .argv = argv, .timeout_ms = left && left < VERSION_MS ? left : VERSION_MS};
+    struct spawn_result res;
+    int code = spawn_check(&req, &res, err);
+
+    if (code == 0 && parse_version(res.out, out, out_bytes, err))
+        code = err_wrap(err, "%s", program);
+    spawn_result_fini(&res);
+    return code;
+}
