@@ -128,7 +128,7 @@ static void test_init(void **state)
 {
     (void)state;
     make_init(KUBEADM_V1BETA2, NULL, NULL);
-    assert_int_equal(tree.count, 2);
+    assert_int_equal(tree.count, 3);
     check_init("kubeadm.k8s.io/v1beta2");
     assert_string_equal(at(0, "nodeRegistration/kubeletExtraArgs/node-ip"), "192.168.10.210");
     assert_null(yamltree_text(&tree.documents[1], yamltree_get(&tree.documents[1], 1, "imageRepository")));
@@ -140,10 +140,11 @@ static void test_init(void **state)
     assert_string_equal(at(1, "imageRepository"), "registry.example/k8s");
     assert_string_equal(at(2, "kind"), "KubeletConfiguration");
     assert_string_equal(at(2, "cgroupDriver"), "systemd");
+    assert_string_equal(at(2, "nodeStatusUpdateFrequency"), "3s");
     yamltree_fini(&tree);
 
     make_init(KUBEADM_V1BETA4, "", "");
-    assert_int_equal(tree.count, 2);
+    assert_int_equal(tree.count, 3);
     check_init("kubeadm.k8s.io/v1beta4");
     assert_string_equal(at(0, "nodeRegistration/kubeletExtraArgs/0/name"), "node-ip");
     assert_string_equal(at(0, "nodeRegistration/kubeletExtraArgs/0/value"), "192.168.10.210");

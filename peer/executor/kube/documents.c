@@ -99,12 +99,17 @@ static void cluster_configuration(struct yamlout *y, const struct document_init 
     yamlout_end(y);
 }
 
+/* A kubelet notices only once a period that its Node has become Ready; the API server is told of changes
+ * alone, and of the unchanged as rarely as by default, which an explicit update period would otherwise
+ * change. */
 static void kubelet_configuration(struct yamlout *y, const char *cgroup_driver)
 {
     yamlout_begin(y);
     yamlout_text(y, "apiVersion", "kubelet.config.k8s.io/v1beta1");
     yamlout_text(y, "kind", "KubeletConfiguration");
-    yamlout_text(y, "cgroupDriver", cgroup_driver);
+    yamlout_text_if(y, "cgroupDriver", cgroup_driver);
+    yamlout_text(y, "nodeStatusUpdateFrequency", "3s");
+    yamlout_text(y, "nodeStatusReportFrequency", "5m0s");
     yamlout_end(y);
 }
 
@@ -121,8 +126,7 @@ int documents_init(const struct document_init *d, char **out, size_t *n, struct 
     node_registration(&y, &d->node);
     yamlout_end(&y);
     cluster_configuration(&y, d);
-    if (d->cgroup_driver && d->cgroup_driver[0])
-        kubelet_configuration(&y, d->cgroup_driver);
+    kubelet_configuration(&y, d->cgroup_driver);
     return yamlout_finish(&y, out, n, err);
 }
 

@@ -59,7 +59,7 @@ struct document_join {
 /* "v1.20.2" or "1.20.2" → which API. KPEER_EINVAL: not a version; KPEER_EVERSION: older than 1.15. */
 int documents_api(const char *version, enum kubeadm_api *api, struct err *err);
 
-/* InitConfiguration, ClusterConfiguration and, where a cgroup driver is given, KubeletConfiguration. As
+/* InitConfiguration, ClusterConfiguration and KubeletConfiguration. As
  * documents_join and documents_token: *out holds *n bytes and a NUL, freed by yamlout_free (it holds a
  * token). */
 int documents_init(const struct document_init *d, char **out, size_t *n, struct err *err);

@@ -144,7 +144,9 @@ static void tell_phase(void *arg, bool is_stderr, const char *line)
 {
     struct phases *p = arg;
     char masked[SPAWN_LINE_BYTES];
-    (void)is_stderr;
+    /* What it reports bears a phase; the rest is advice to a person who typed the command. */
+    if (!line[0] || (!is_stderr && line[0] != '['))
+        return;
     snprintf(masked, sizeof masked, "%s", line);
     parse_mask(masked);
     if (parse_phase(masked, p->phase, sizeof p->phase)) {
