@@ -208,7 +208,7 @@ static bool check_somebody_fit(const struct check_host *host, size_t count, stru
         CHECK_MASTER_MEMORY_MB, best->name, best->facts.cpus, best->facts.memory_mb);
 }
 
-bool check_group(const struct check_host *host, size_t count, struct check_fault *fault)
+bool check_group(const struct check_host *host, size_t count, bool complete, struct check_fault *fault)
 {
     memset(fault, 0, sizeof *fault);
     if (count == 0)
@@ -223,7 +223,7 @@ bool check_group(const struct check_host *host, size_t count, struct check_fault
     for (size_t i = 0; i < count; i++)
         if (!check_ranges(host[i].profile, host[i].profile->pod_cidr, host[i].profile->service_cidr, fault))
             return false;
-    return check_clocks(host, count, fault) && check_somebody_fit(host, count, fault);
+    return check_clocks(host, count, fault) && (!complete || check_somebody_fit(host, count, fault));
 }
 
 bool check_newcomer(const struct check_host *host, size_t count, const struct record *record,

@@ -150,7 +150,7 @@ static void check_before_vote(struct node *n)
             continue;
         host[count++] = (struct check_host){&m->profile, m->clock_offset_ms, m->self || m->heard};
     }
-    bool green = check_group(host, count, &fault);
+    bool green = check_group(host, count, n->formation.constituted, &fault);
     if (strcmp(fault.text, n->work.blocked) == 0)
         return;
     memcpy(n->work.blocked, fault.text, sizeof n->work.blocked);

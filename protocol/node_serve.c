@@ -84,6 +84,7 @@ static void serve_ticket(struct node *n, struct member *m)
     }
     s.kind = STEP_TOKEN_MINT;
     s.ttl_s = n->cfg.ticket_ttl_ms / 1000;
+    memcpy(s.node_name, m->profile.name, sizeof s.node_name);
     j->mint_step = side(n, &s, m);
 }
 

@@ -145,7 +145,7 @@ size_t profile_encode(const struct profile *p, uint8_t out[static STATEMENT_PAYL
 {
     struct pack_writer w;
     pack_writer_into(&w, out, STATEMENT_PAYLOAD_MAX);
-    pack_put_array(&w, 21);
+    pack_put_array(&w, 22);
     pack_put_str(&w, p->name);
     pack_put_str(&w, p->version);
     pack_put_str(&w, p->address);
@@ -177,7 +177,7 @@ int profile_decode(const uint8_t *bytes, size_t n, struct profile *out)
     int rc = pack_open(&r, bytes, n, 3, NULL);
     if (rc)
         return rc;
-    pack_array(&r, 21, 21);
+    pack_array(&r, 22, 22);
     pack_str(&r, p.name, sizeof p.name);
     pack_str(&r, p.version, sizeof p.version);
     pack_str(&r, p.address, sizeof p.address);
