@@ -4,7 +4,7 @@
 
 #include "protocol/pack.h"
 
-#define HELLO_FIELDS  10
+#define HELLO_FIELDS  11
 #define BEACON_FIELDS 4
 #define HEARD_FIELDS  3
 #define BEACON_DEPTH  3
@@ -32,6 +32,7 @@ static void put_hello(struct pack_writer *w, const struct hello *h)
 {
     pack_put_array(w, HELLO_FIELDS);
     pack_put_bin(w, h->id.b, sizeof h->id.b);
+    pack_put_uint(w, h->boot);
     pack_put_uint(w, h->instance);
     pack_put_uint(w, h->counter);
     pack_put_uint(w, h->age_ms);
@@ -94,6 +95,7 @@ static void get_hello(struct pack_reader *r, struct hello *h)
 {
     pack_array(r, HELLO_FIELDS, HELLO_FIELDS);
     pack_bin_copy(r, h->id.b, sizeof h->id.b);
+    h->boot = pack_uint(r, UINT64_MAX);
     h->instance = pack_uint(r, UINT64_MAX);
     h->counter = pack_uint(r, UINT64_MAX);
     h->age_ms = pack_uint(r, UINT64_MAX);

@@ -2,7 +2,7 @@
  * The multicast datagram: what a peer says to the whole subnet, sealed under the group's key.
  *
  *   seal(SEAL_BEACON,
- *     [ [id, instance, counter, age_ms, wall_ms, digest, members, sign_pk, box_pk, port],
+ *     [ [id, boot, instance, counter, age_ms, wall_ms, digest, members, sign_pk, box_pk, port],
  *       address, interface,
  *       [ [id, instance, address] … ] ])
  *

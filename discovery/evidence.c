@@ -4,7 +4,6 @@
 #include <string.h>
 
 #define CLAIMS_MAX    4
-#define RETIRED_MAX   2
 #define CLAIMANTS_MAX 8
 #define EXPIRY_BEATS  10
 #define SILENT_BEATS  3 /* whoever was silent so long since another took over its address has gone */
@@ -22,8 +21,8 @@ struct claim {
 
 struct peer {
     struct peer_id id;
+    uint64_t boot;
     uint64_t instance;
-    uint64_t retired[RETIRED_MAX]; /* instances before: what comes of them is replayed */
     uint64_t first_ms;
     uint64_t last_ms;
     struct address chosen;
@@ -148,20 +147,20 @@ static struct peer *add_peer(struct evidence *ev, const struct hello *h, uint64_
         if (fresh(ev, slot->last_ms, now_ms))
             return NULL;
     }
-    *slot = (struct peer){.id = h->id, .instance = h->instance, .first_ms = now_ms, .last_ms = now_ms};
+    *slot = (struct peer){
+        .id = h->id, .boot = h->boot, .instance = h->instance, .first_ms = now_ms, .last_ms = now_ms};
     return slot;
 }
 
-/* A peer that restarted counts from the beginning and has to hear us anew. */
-static bool enter_instance(struct peer *p, uint64_t instance, uint64_t now_ms)
+/* A peer that restarted counts from the beginning and has to hear us anew. What comes of an earlier start is
+ * replayed; two instances of one start are copies of one disk, which the core sorts out. */
+static bool enter_instance(struct peer *p, uint64_t boot, uint64_t instance, uint64_t now_ms)
 {
-    if (p->instance == instance)
+    if (boot < p->boot)
+        return false;
+    if (p->boot == boot && p->instance == instance)
         return true;
-    for (size_t i = 0; i < RETIRED_MAX; i++)
-        if (p->retired[i] == instance)
-            return false;
-    memmove(&p->retired[1], &p->retired[0], (RETIRED_MAX - 1) * sizeof p->retired[0]);
-    p->retired[0] = p->instance;
+    p->boot = boot;
     p->instance = instance;
     p->first_ms = now_ms;
     for (size_t i = 0; i < CLAIMS_MAX; i++) {
@@ -289,7 +288,7 @@ int evidence_hear(struct evidence *ev, const struct beacon *beacon, uint32_t ind
         p = add_peer(ev, h, now_ms);
     if (!p)
         return KPEER_ELIMIT;
-    if (!enter_instance(p, h->instance, now_ms))
+    if (!enter_instance(p, h->boot, h->instance, now_ms))
         return KPEER_EREPLAY;
     struct claim *c = enter_claim(ev, p, source, index, now_ms);
     if (h->counter <= c->counter && c->counter != 0)
