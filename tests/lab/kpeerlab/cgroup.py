@@ -48,8 +48,11 @@ def disable_controllers(names):
 
 
 def _switch_controller(word):
+    control = BASE / "cgroup.subtree_control"
+    if not control.exists():
+        return False
     try:
-        (BASE / "cgroup.subtree_control").write_text(word)
+        control.write_text(word)
     except OSError:  # somebody else holds it
         return False
     return True
@@ -118,7 +121,7 @@ def boot_files(instance, host):
 
 
 def exec_files(instance, host):
-    """The files for a command from outside. In v2 a group with controllers handed down takes no processes of its own."""
+    """The files for a command from outside. In v2 a group that hands controllers down takes no processes itself."""
     if not unified():
         return boot_files(instance, host)
     group = _group(instance, host, "") / "lab-exec"

@@ -263,7 +263,8 @@ def _command(commands, name, work, text, **more):
 
 
 def _add_size_options(command):
-    command.add_argument("--memory", type=_size, metavar="SIZE", help="memory of each host, limited and told in meminfo")
+    command.add_argument("--memory", type=_size, metavar="SIZE",
+                         help="memory of each host, limited and told in meminfo")  # fmt: skip
     command.add_argument("--cpus", type=_count, metavar="N", help="processors of each host")
 
 
@@ -283,7 +284,8 @@ def _add_up(commands):
     up.add_argument("--ipv6", action="store_true", help="also fd00:56::<10+n>/64 on the host-only interface")
     up.add_argument("--bind", type=_bind, action="append", default=[], metavar="SRC:DST[:rw]",
                     help="show a file or folder of this machine on each host, read-only unless :rw")  # fmt: skip
-    up.add_argument("--standin", type=_folder, metavar="DIR", help="put the programs in DIR into /usr/bin of light hosts")
+    up.add_argument("--standin", type=_folder, metavar="DIR",
+                    help="put the programs in DIR into /usr/bin of light hosts")  # fmt: skip
     up.add_argument("--cache", default=os.environ.get("KPEER_CACHE", "/var/cache/kpeer-lab"), metavar="DIR",
                     help="where full hosts come from (default: $KPEER_CACHE or /var/cache/kpeer-lab)")  # fmt: skip
     _add_size_options(up)

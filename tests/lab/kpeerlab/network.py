@@ -97,7 +97,8 @@ def bridge_lines(island, options):
     lines = []
     for bridge in bridges(island):
         lines += [
-            f"link add {bridge} address {_hardware_address(0xFF, island)} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+            f"link add {bridge} address {_hardware_address(0xFF, island)} type bridge "
+            "stp_state 0 forward_delay 0 mcast_snooping 0",
             f"link set {bridge} up",
         ]
     return lines if options.nics == 3 else lines[:2]

@@ -1,8 +1,9 @@
 """The root of a host: its disk, and the plan by which init.c puts the root together.
 
-A light host sees this machine's /usr and /etc through an overlay, and empty folders of its own in place of /var, /root,
-/home and the rest; a full host sees the base root from the cache. What a host writes lands in disk/upper (and, for full
-hosts, in disk/data, since containerd needs folders that are no overlay): that is what power-off keeps and a wipe removes.
+A light host sees this machine's /usr and /etc through an overlay, and empty folders of its own in place of /var,
+/root, /home and the rest; a full host sees the base root from the cache. What a host writes lands in disk/upper (and,
+for full hosts, in disk/data, since containerd needs folders that are no overlay): that is what power-off keeps and a
+wipe removes.
 """
 
 import os

@@ -1,7 +1,7 @@
 """What an instance of the lab remembers on disk: its options, its hosts and the process 1 of each.
 
-Each file is replaced whole, so that a reader without the lock never sees half of one. A process is known by its pid, its
-start time and the machine's boot together: a pid that was given to somebody else is never taken for a host.
+Each file is replaced whole, so that a reader without the lock never sees half of one. A process is known by its
+pid, its start time and the machine's boot together: a pid that was given to somebody else is never taken for a host.
 """
 
 import contextlib
