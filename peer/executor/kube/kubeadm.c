@@ -145,7 +145,7 @@ static void tell_phase(void *arg, bool is_stderr, const char *line)
     struct phases *p = arg;
     char masked[SPAWN_LINE_BYTES];
     /* What it reports bears a phase; the rest is advice to a person who typed the command. */
-    if (!line[0] || (!is_stderr && line[0] != '['))
+    if (!line[0] || (!is_stderr && line[0] != '[') || strncmp(line, "To see the stack trace", 22) == 0)
         return;
     snprintf(masked, sizeof masked, "%s", line);
     parse_mask(masked);
@@ -189,8 +189,11 @@ int kubeadm_run(struct exec_ctx *ctx, const char *const *argv, uint32_t timeout_
     int rc = spawn_run(&request, &res, err);
     if (rc == 0 && res.exit_status != 0)
         rc = explain(&res, argv[1], err);
-    else if (rc == KPEER_ETIMEOUT && phases.phase[0])
+    else if (rc == KPEER_ETIMEOUT && phases.phase[0]) {
         err_wrap(err, "kubeadm %s, in phase %s", argv[1], phases.phase);
+        err_hint(err,
+                 "look at the kubelet (journalctl -u kubelet -n 50) and at the way to the control plane");
+    }
     spawn_result_fini(&res);
     return rc;
 }

@@ -194,6 +194,8 @@ const char *parse_hint(const char *cause)
         const char *sign;
         const char *hint;
     } known[] = {
+        {"already exists in the cluster",
+         "another host has this name: give this one another (kpeer up --name NAME)"},
         {"already exists",
          "something of an earlier cluster is left on this host: run 'kpeer leave', then 'kpeer up'"},
         {"DirAvailable",
@@ -220,6 +222,7 @@ const char *parse_hint(const char *cause)
         {"x509: certificate has expired or is not yet valid",
          "the clocks of the hosts differ: set them right"},
         {"no such host", "this host's name must resolve: put it into /etc/hosts"},
+        {"deadline exceeded", "the control plane does not answer: see addresses and firewall"},
         {"connection refused", "nothing answers there: see on the control plane whether its API server runs"},
         {"no route to host", "the control plane cannot be reached: see addresses and firewall"},
     };

@@ -96,7 +96,10 @@ static bool query(struct proof *p, const char *const *argv, struct spawn_result 
         .kubeconfig = p->kubeconfig, .argv = argv, .timeout_ms = QUERY_MS, .quiet = true};
     if (kubectl_run(p->ctx, &call, res, &why) == 0)
         return true;
-    return missing(p, why.hint[0] ? p->hint : "see on the control plane whether its API server runs",
+    if (strstr(why.text, "(NotFound)"))
+        return missing(p, "look at the kubelet: journalctl -u kubelet -n 50",
+                       "there is no Node %s in the cluster yet", p->step->node_name);
+    return missing(p, "see on the control plane whether its API server runs",
                    "the API server does not tell: %.200s", why.text);
 }
 
