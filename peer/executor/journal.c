@@ -276,7 +276,8 @@ static int check_folder(const char *dir, struct err *err)
     if (!S_ISDIR(st.st_mode) || (st.st_uid != geteuid() && st.st_uid != 0) ||
         (st.st_mode & 022 && !(st.st_mode & S_ISVTX))) {
         err_set(err, KPEER_EREFUSED, "%s is not a folder in which this user alone can write", dir);
-        return err_hint(err, "chown it to root and take the write permission from group and others");
+        err_hint(err, "chown it to root and take the write permission from group and others");
+        return KPEER_EREFUSED;
     }
     return 0;
 }

@@ -1,0 +1,310 @@
+/* The journal: what it remembers over a restart, putting back exactly, files that others changed, damage. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "peer/executor/file.h"
+#include "peer/executor/journal.h"
+#include "peer/executor/spawn.h"
+
+#define ID "0123456789abcdef0123456789abcdef"
+
+struct place {
+    char root[64];
+    char dir[96];
+    struct journal *j;
+};
+
+static const char *at(const struct place *p, const char *name)
+{
+    static char path[4][160];
+    static unsigned next;
+    char *out = path[next++ % 4];
+
+    snprintf(out, 160, "%s/%s", p->root, name);
+    return out;
+}
+
+static void reopen(struct place *p)
+{
+    journal_close(p->j);
+    p->j = NULL;
+    assert_int_equal(journal_open(p->dir, &p->j, NULL), 0);
+}
+
+static int setup(void **state)
+{
+    struct place *p = calloc(1, sizeof(*p));
+
+    strcpy(p->root, "/tmp/kpeer-journal-XXXXXX");
+    if (!mkdtemp(p->root))
+        return -1;
+    snprintf(p->dir, sizeof(p->dir), "%s/state/executor", p->root);
+    *state = p;
+    return journal_open(p->dir, &p->j, NULL);
+}
+
+static int teardown(void **state)
+{
+    struct place *p = *state;
+    const char *argv[] = {"rm", "-rf", p->root, NULL};
+    struct spawn_result res;
+
+    journal_close(p->j);
+    spawn_run(&(struct spawn_request){.program = "rm", .argv = argv}, &res, NULL);
+    spawn_result_fini(&res);
+    free(p);
+    return 0;
+}
+
+static void put(const char *path, const char *text, mode_t mode)
+{
+    assert_int_equal(file_put(path, text, strlen(text), mode, (uid_t)-1, (gid_t)-1, NULL), 0);
+}
+
+static void assert_file(const char *path, const char *text, mode_t mode)
+{
+    struct stat st;
+    char *bytes;
+    size_t n;
+
+    assert_int_equal(file_read(path, 4096, &bytes, &n, NULL), 0);
+    assert_string_equal(bytes, text);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, mode);
+    free(bytes);
+}
+
+static void replace(struct place *p, const char *path, const char *text)
+{
+    assert_int_equal(journal_replace_file(p->j, path, text, strlen(text), 0644, NULL), 0);
+}
+
+static void test_steps_are_remembered(void **state)
+{
+    struct place *p = *state;
+
+    assert_false(journal_state(p->j)->init_begun);
+    assert_int_equal(journal_begin(p->j, STEP_INIT, ID, NULL), 0);
+    reopen(p);
+    assert_true(journal_state(p->j)->init_begun);
+    assert_false(journal_state(p->j)->init_done);
+    assert_int_equal(journal_state(p->j)->unfinished, STEP_INIT);
+    assert_string_equal(journal_state(p->j)->cluster_id, ID);
+    assert_int_equal(journal_end(p->j, STEP_INIT, KPEER_EIO, NULL), 0);
+    assert_false(journal_state(p->j)->init_done);
+    assert_int_equal(journal_begin(p->j, STEP_RESET, NULL, NULL), 0);
+    assert_int_equal(journal_end(p->j, STEP_RESET, KPEER_EIO, NULL), 0);
+    assert_true(journal_state(p->j)->init_begun); /* a reset that failed changes nothing of that */
+    assert_int_equal(journal_begin(p->j, STEP_RESET, NULL, NULL), 0);
+    assert_int_equal(journal_end(p->j, STEP_RESET, 0, NULL), 0);
+    reopen(p);
+    assert_false(journal_state(p->j)->init_begun);
+    assert_string_equal(journal_state(p->j)->cluster_id, "");
+    assert_int_equal(journal_state(p->j)->unfinished, STEP_NONE);
+}
+
+static void test_many_steps(void **state)
+{
+    struct place *p = *state;
+
+    for (int i = 0; i < 2 * JOURNAL_STEPS_MAX; i++) {
+        assert_int_equal(journal_begin(p->j, STEP_APPLY, NULL, NULL), 0);
+        assert_int_equal(journal_end(p->j, STEP_APPLY, 0, NULL), 0);
+    }
+    reopen(p);
+}
+
+static void count_path(void *ctx, const char *path)
+{
+    (void)path;
+    ++*(int *)ctx;
+}
+
+static void test_put_back(void **state)
+{
+    struct place *p = *state;
+    int done = 0;
+
+    put(at(p, "old"), "before\n", 0640);
+    replace(p, at(p, "old"), "kpeer\n");
+    replace(p, at(p, "a/b/new"), "new\n");
+    replace(p, at(p, "old"), "kpeer again\n");
+    put(at(p, "gone"), "was here\n", 0600);
+    assert_int_equal(journal_remove_file(p->j, at(p, "gone"), NULL), 0);
+    assert_int_equal(journal_remove_file(p->j, at(p, "never"), NULL), 0);
+    assert_int_equal(access(at(p, "gone"), F_OK), -1);
+    assert_true(journal_owns(p->j, at(p, "a/b/new")));
+    assert_file(at(p, "old"), "kpeer again\n", 0644);
+    reopen(p);
+    assert_int_equal(journal_state(p->j)->changes, 3);
+    assert_int_equal(journal_undo(p->j, count_path, NULL, &done, NULL), 0);
+    assert_int_equal(done, 3);
+    assert_file(at(p, "old"), "before\n", 0640);
+    assert_file(at(p, "gone"), "was here\n", 0600);
+    assert_int_equal(access(at(p, "a/b/new"), F_OK), -1);
+    assert_int_equal(journal_state(p->j)->changes, 0);
+    assert_int_equal(journal_undo(p->j, count_path, NULL, &done, NULL), 0);
+    assert_int_equal(done, 3);
+}
+
+static void test_same_content_is_no_change(void **state)
+{
+    struct place *p = *state;
+
+    put(at(p, "same"), "x", 0644);
+    replace(p, at(p, "same"), "x");
+    assert_int_equal(journal_state(p->j)->changes, 0);
+}
+
+static void test_what_others_changed_is_left(void **state)
+{
+    struct place *p = *state;
+    int left = 0;
+
+    replace(p, at(p, "mine"), "kpeer\n");
+    put(at(p, "mine"), "the user's\n", 0644);
+    assert_false(journal_owns(p->j, at(p, "mine")));
+    assert_int_equal(journal_undo(p->j, NULL, count_path, &left, NULL), 0);
+    assert_int_equal(left, 1);
+    assert_file(at(p, "mine"), "the user's\n", 0644);
+    /* And if kpeer writes over it, that is what is put back. */
+    replace(p, at(p, "mine"), "kpeer 2\n");
+    put(at(p, "mine"), "the user's second\n", 0644);
+    replace(p, at(p, "mine"), "kpeer 3\n");
+    assert_int_equal(journal_undo(p->j, NULL, NULL, NULL, NULL), 0);
+    assert_file(at(p, "mine"), "the user's second\n", 0644);
+}
+
+static void test_links_are_refused(void **state)
+{
+    struct place *p = *state;
+    struct err err = {0};
+
+    assert_int_equal(symlink("/etc/passwd", at(p, "link")), 0);
+    assert_int_equal(journal_replace_file(p->j, at(p, "link"), "x", 1, 0644, &err), KPEER_EREFUSED);
+    assert_int_equal(journal_remove_file(p->j, at(p, "link"), &err), KPEER_EREFUSED);
+    assert_int_equal(journal_replace_file(p->j, "relative", "x", 1, 0644, &err), KPEER_EINVAL);
+    assert_int_equal(journal_state(p->j)->changes, 0);
+}
+
+static void test_settings(void **state)
+{
+    struct place *p = *state;
+
+    put(at(p, "ip_forward"), "0\n", 0644);
+    assert_int_equal(journal_set_sysctl(p->j, at(p, "ip_forward"), "1", NULL), 0);
+    assert_int_equal(journal_set_sysctl(p->j, at(p, "ip_forward"), "1", NULL), 0);
+    assert_file(at(p, "ip_forward"), "1\n", 0644);
+    assert_int_equal(journal_set_sysctl(p->j, at(p, "absent"), "1", NULL), KPEER_ENOTFOUND);
+    assert_int_equal(journal_state(p->j)->changes, 1);
+    reopen(p);
+    assert_int_equal(journal_undo(p->j, NULL, NULL, NULL, NULL), 0);
+    assert_file(at(p, "ip_forward"), "0\n", 0644);
+}
+
+/* Between the note and the file a crash may come: neither the old nor the new file is then a stranger's. */
+static void test_crash_before_the_file(void **state)
+{
+    struct place *p = *state;
+    int left = 0;
+
+    put(at(p, "f"), "one\n", 0644);
+    replace(p, at(p, "f"), "two\n");
+    put(at(p, "f"), "one\n", 0644); /* as if the file had not been written yet */
+    assert_int_equal(journal_undo(p->j, NULL, count_path, &left, NULL), 0);
+    assert_int_equal(left, 0);
+    replace(p, at(p, "f"), "two\n");
+    replace(p, at(p, "f"), "three\n");
+    put(at(p, "f"), "two\n", 0644);
+    assert_int_equal(journal_undo(p->j, NULL, count_path, &left, NULL), 0);
+    assert_int_equal(left, 0);
+    assert_file(at(p, "f"), "one\n", 0644);
+}
+
+/* Each byte of the file flipped, and the file cut at each length: an error, never a guess. */
+static void test_damage(void **state)
+{
+    struct place *p = *state;
+    char path[160], *bytes;
+    size_t n;
+
+    replace(p, at(p, "f"), "x");
+    snprintf(path, sizeof(path), "%s/journal", p->dir);
+    assert_int_equal(file_read(path, 65536, &bytes, &n, NULL), 0);
+    for (size_t i = 0; i < n; i++) {
+        struct journal *j = NULL;
+        struct err err = {0};
+
+        bytes[i] ^= 0x41;
+        assert_int_equal(file_put(path, bytes, n, 0600, (uid_t)-1, (gid_t)-1, NULL), 0);
+        bytes[i] ^= 0x41;
+        assert_in_range(-journal_open(p->dir, &j, &err), -KPEER_EINVAL, -KPEER_EVERSION);
+        assert_null(j);
+        assert_string_not_equal(err.text, "");
+        assert_int_equal(file_put(path, bytes, i, 0600, (uid_t)-1, (gid_t)-1, NULL), 0);
+        assert_int_not_equal(journal_open(p->dir, &j, &err), 0);
+    }
+    bytes[14] = '2';
+    assert_int_equal(file_put(path, bytes, n, 0600, (uid_t)-1, (gid_t)-1, NULL), 0);
+    {
+        struct journal *j = NULL;
+
+        assert_int_equal(journal_open(p->dir, &j, NULL), KPEER_EVERSION);
+    }
+    free(bytes);
+}
+
+static void test_folder_open_to_others(void **state)
+{
+    struct place *p = *state;
+    struct journal *j = NULL;
+
+    assert_int_equal(chmod(p->dir, 0777), 0);
+    assert_int_equal(journal_open(p->dir, &j, NULL), KPEER_EREFUSED);
+    assert_int_equal(chmod(p->dir, 0700), 0);
+    assert_int_equal(chmod(at(p, "state"), 0775), 0);
+    assert_int_equal(journal_open(p->dir, &j, NULL), KPEER_EREFUSED);
+    assert_int_equal(journal_open("relative", &j, NULL), KPEER_EINVAL);
+}
+
+static void test_rehearsal(void **state)
+{
+    struct place *p = *state;
+    struct journal *j = NULL;
+
+    assert_int_equal(journal_open(NULL, &j, NULL), 0);
+    assert_int_equal(journal_begin(j, STEP_INIT, ID, NULL), 0);
+    assert_true(journal_state(j)->init_begun);
+    assert_int_equal(journal_replace_file(j, at(p, "f"), "x", 1, 0644, NULL), KPEER_ESTATE);
+    assert_int_equal(access(at(p, "f"), F_OK), -1);
+    journal_close(j);
+}
+
+int main(void)
+{
+#define WITH_PLACE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        WITH_PLACE(test_steps_are_remembered),
+        WITH_PLACE(test_many_steps),
+        WITH_PLACE(test_put_back),
+        WITH_PLACE(test_same_content_is_no_change),
+        WITH_PLACE(test_what_others_changed_is_left),
+        WITH_PLACE(test_links_are_refused),
+        WITH_PLACE(test_settings),
+        WITH_PLACE(test_crash_before_the_file),
+        WITH_PLACE(test_damage),
+        WITH_PLACE(test_folder_open_to_others),
+        WITH_PLACE(test_rehearsal),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
