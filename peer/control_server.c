@@ -20,6 +20,7 @@
 #include "protocol/mem.h"
 
 #define GROUPS_MAX 256
+#define UID_NOBODY 65534
 
 struct client {
     int fd; /* -1: free slot */
@@ -64,7 +65,10 @@ static const struct {
 
 static bool may_change(const struct control_server *s, const struct client *c)
 {
-    return c->uid == 0 || c->uid == geteuid() || (s->has_also && c->uid == s->also);
+    /* `nobody` is shared by whoever has no user of their own: not ours, even where the agent runs as it. */
+    bool own = c->uid == geteuid() && c->uid != UID_NOBODY;
+
+    return c->uid == 0 || own || (s->has_also && c->uid == s->also);
 }
 
 static void buffer_free(uint8_t **bytes, size_t *room)
