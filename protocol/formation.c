@@ -250,31 +250,40 @@ static bool hopeless(struct formation *f, const struct formation_input *in)
     return in->now_ms >= f->hopeless_ms + HOPELESS_MS;
 }
 
+/* How many members of our set have signed it off. */
+static size_t signed_off(const struct formation *f, const struct formation_input *in)
+{
+    size_t off = 0;
+    for (size_t i = 0; i < f->mine.set.count; i++) {
+        const struct ballot *b = member_ballot(f, in, i);
+        off += b && b->floor >= f->mine.set.number;
+    }
+    return off;
+}
+
 static uint32_t sign_off_own(struct formation *f, const struct formation_input *in)
 {
     if (!f->mine.bound || f->mine.floor >= f->mine.set.number)
         return 0;
     if (f->constituted)
         return hopeless(f, in) ? sign_off(f, f->mine.set.number) : 0;
+    if (signed_off(f, in) > 0) /* it can never be constituted any more */
+        return sign_off(f, f->mine.set.number);
     if (in->now_ms < f->bound_ms + BIND_TIMEOUT_MS || view_is(in, &f->mine.set))
         return 0;
     return sign_off(f, f->mine.set.number);
 }
 
+/* Once a majority signed the set off it can commit nothing, whatever a minority of it accepted: leaving it is
+ * safe for everybody. Nobody of that majority had accepted, nor ever will under this set. */
 static uint32_t release(struct formation *f, const struct formation_input *in)
 {
-    if (!f->mine.bound || f->mine.accepted || f->mine.floor < f->mine.set.number)
+    if (!f->mine.bound || signed_off(f, in) < electorate_majority(&f->mine.set))
         return 0;
-    size_t off = 0;
-    for (size_t i = 0; i < f->mine.set.count; i++) {
-        const struct ballot *b = member_ballot(f, in, i);
-        if (b && b->floor >= f->mine.set.number)
-            off++;
-    }
-    if (off < electorate_majority(&f->mine.set))
-        return 0;
-    f->mine.bound = false;
-    f->constituted = false;
+    if (f->mine.floor < f->mine.set.number)
+        f->mine.floor = f->mine.set.number;
+    f->mine.bound = f->mine.accepted = false;
+    f->constituted = f->leading = f->standing = false;
     f->hopeless_ms = 0;
     f->view_since_ms = in->now_ms;
     return FORMATION_PROMISED | FORMATION_RELEASED;

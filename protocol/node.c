@@ -575,7 +575,7 @@ static void form(struct node *n)
             net_publish_ballot(n);
         }
         tell_formation(n, done);
-        if (done & FORMATION_LEASE_LOST)
+        if (done & (FORMATION_LEASE_LOST | FORMATION_RELEASED))
             work_lease_lost(n);
         if (done & FORMATION_ASK_LEASE)
             net_ask_lease(n);

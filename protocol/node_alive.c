@@ -4,8 +4,9 @@
 #define MISSED_BEATS 3
 #define CONFIRM_MS   1500 /* how long direct and indirect probes have to bring an answer */
 #define HELPERS      3    /* members asked to probe for us */
-#define BEAT_MEMBERS 32 /* up to this many members the beat is as configured; beyond it slows in proportion  \
-                         */
+#define BEAT_MEMBERS                                                                                         \
+    32 /* up to this many members the beat is as configured; beyond it slows in proportion                   \
+        */
 
 uint64_t alive_beat_ms(const struct node *n)
 {

@@ -6,8 +6,9 @@
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
-#define ATTEMPTS_MAX   3      /* in a row, before this host says failed and waits to be told to try again */
-#define BACKOFF_MS     5000   /* after the first failure; doubles */
+#define ATTEMPTS_MAX   3    /* in a row, before this host says failed; it goes on trying, slowly */
+#define BACKOFF_MS     5000 /* after the first failure; doubles */
+#define BACKOFF_MAX_MS 120000
 #define RECHECK_MS     30000  /* a red preflight is looked at again, since the user may be mending it */
 #define TICKET_WAIT_MS 60000  /* then ask again: the control plane may have lost the request */
 #define REMOVAL_MS     120000 /* for the control plane to drain and delete our Node */
@@ -17,7 +18,7 @@ bool work_able(const struct node *n)
 {
     const struct work *w = &n->work;
     return w->preflight == PREFLIGHT_GREEN && w->preflight_role == STEP_ROLE_MASTER && !w->need_reset &&
-           w->failures < ATTEMPTS_MAX && n->now_ms >= w->able_ms && w->leaving == LEAVE_NONE;
+           n->now_ms >= w->able_ms && w->leaving == LEAVE_NONE;
 }
 
 void work_start(struct node *n)
@@ -238,7 +239,7 @@ static void ask_ticket(struct node *n)
 {
     struct work *w = &n->work;
     if (!n->committed || node_is_founder(n) || w->joined[0] || !w->prepared || w->have_ticket ||
-        w->main_step || w->need_reset || n->now_ms < w->retry_ms || w->failures >= ATTEMPTS_MAX || w->leaving)
+        w->main_step || w->need_reset || n->now_ms < w->retry_ms || w->leaving)
         return;
     if (w->ticket_nonce && n->now_ms < w->ticket_asked_ms + TICKET_WAIT_MS)
         return;
@@ -354,9 +355,9 @@ static void failed(struct node *n, const struct step_result *r)
     struct work *w = &n->work;
     mem_clip_text(w->error, sizeof w->error, r->text);
     memcpy(w->hint, r->hint, sizeof w->hint);
-    if (w->failures < ATTEMPTS_MAX)
-        w->failures++;
-    w->retry_ms = n->now_ms + ((uint64_t)BACKOFF_MS << (w->failures - 1));
+    uint64_t pause = (uint64_t)BACKOFF_MS << (w->failures < 8 ? w->failures : 8);
+    w->failures++;
+    w->retry_ms = n->now_ms + (pause < BACKOFF_MAX_MS ? pause : BACKOFF_MAX_MS);
     w->failed = w->failures >= ATTEMPTS_MAX;
 }
 
@@ -645,9 +646,7 @@ static bool may_begin(const struct node *n, enum step_kind kind)
         return true;
     if (kind == STEP_RESET)
         return n->now_ms >= w->reset_ms;
-    if (n->now_ms < w->retry_ms)
-        return false;
-    return w->failures < ATTEMPTS_MAX || kind == STEP_PROVE;
+    return n->now_ms >= w->retry_ms;
 }
 
 void work_tick(struct node *n)
