@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "peer/writer.h"
 #include "protocol/mem.h"
 
 void report_time(int64_t wall_us, char out[static 32])
@@ -22,8 +23,12 @@ void report_time(int64_t wall_us, char out[static 32])
 static json_t *text(const char *s)
 {
     json_t *value = json_string(s);
+    char safe[ERR_TEXT_BYTES];
 
-    return value ? value : json_string("?");
+    if (value)
+        return value;
+    writer_safe(safe, sizeof safe, s);
+    return json_string(safe);
 }
 
 /* null where there is none. */
