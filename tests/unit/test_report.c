@@ -152,7 +152,7 @@ static void test_event_words(void **state)
         char text[200];
         json_t *tree;
 
-        strcpy(act.name, "x");
+        strcpy(act.name, "xy");
         tree = report_event(&act, 0, 0);
 
         progress_event_text(tree, text, sizeof text);
