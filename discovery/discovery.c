@@ -43,6 +43,13 @@ const char *discovery_drop_word(enum discovery_drop why)
     return (size_t)why < DROP_COUNT ? words[why] : "unknown";
 }
 
+/* A callback may have announced, with a later time, before its caller goes on. */
+static void set_now(struct discovery *d, uint64_t now_ms)
+{
+    if (now_ms > d->now_ms)
+        d->now_ms = now_ms;
+}
+
 static bool fits(const struct evidence_pin *pin, const struct nic *nic, const struct network *net)
 {
     if (!pin)
@@ -285,9 +292,9 @@ static void take_waiting(struct discovery *d, const struct multicast *net)
 
 void discovery_readable(struct discovery *d, uint64_t now_ms)
 {
-    d->now_ms = now_ms;
+    set_now(d, now_ms);
     if (nic_drain(d->watch))
-        d->reload_ms = now_ms;
+        d->reload_ms = d->now_ms;
     take_waiting(d, &d->net);
     if (d->seed_net.fd >= 0)
         take_waiting(d, &d->seed_net);
@@ -334,22 +341,22 @@ void discovery_announce(struct discovery *d, const struct hello *hello, uint64_t
     const struct evidence_place *places;
     size_t n, count = evidence_places(d->evidence, &places);
     uint8_t out[BEACON_MAX_BYTES];
-    d->now_ms = now_ms;
+    set_now(d, now_ms);
     d->hello = *hello;
     note_interval(d);
     for (size_t i = 0; i < count; i++)
         if (seal_copy(d, &places[i], out, &n) == 0)
             (void)multicast_send(&d->net, &places[i], out, n);
-    seeds_each(&d->seeds, now_ms, EXPIRY_BEATS * pace_ms(d), send_to_seed, d);
+    seeds_each(&d->seeds, d->now_ms, EXPIRY_BEATS * pace_ms(d), send_to_seed, d);
 }
 
 uint64_t discovery_tick(struct discovery *d, uint64_t now_ms)
 {
-    d->now_ms = now_ms;
-    if (d->reload_ms && now_ms >= d->reload_ms && reload(d, NULL))
-        d->reload_ms = now_ms + RELOAD_RETRY_MS;
+    set_now(d, now_ms);
+    if (d->reload_ms && d->now_ms >= d->reload_ms && reload(d, NULL))
+        d->reload_ms = d->now_ms + RELOAD_RETRY_MS;
     tell_nets(d);
     tell_own(d);
-    uint64_t wake = evidence_wake(d->evidence, now_ms);
+    uint64_t wake = evidence_wake(d->evidence, d->now_ms);
     return d->reload_ms && d->reload_ms < wake ? d->reload_ms : wake;
 }

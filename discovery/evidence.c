@@ -72,7 +72,7 @@ void evidence_set_beat(struct evidence *ev, uint32_t beat_ms)
 
 static bool within(uint64_t then_ms, uint64_t now_ms, uint64_t limit_ms)
 {
-    return then_ms != 0 && now_ms - then_ms < limit_ms;
+    return then_ms != 0 && (then_ms >= now_ms || now_ms - then_ms < limit_ms);
 }
 
 static uint64_t expiry_ms(const struct evidence *ev)
@@ -351,7 +351,7 @@ bool evidence_own(struct evidence *ev, uint64_t now_ms, struct evidence_place *o
         ev->first_proof_ms = now_ms;
     bool stands = ev->chosen.index != 0 && chosen_stands(ev, now_ms);
     bool keep = stands && (!best || proofs(ev, &ev->chosen, now_ms) > 0 || pinned(ev));
-    bool dwelt = pinned(ev) || now_ms - ev->first_proof_ms >= EVIDENCE_DWELL_MS;
+    bool dwelt = pinned(ev) || now_ms >= ev->first_proof_ms + EVIDENCE_DWELL_MS;
     if (!keep) {
         ev->chosen = (struct evidence_place){0};
         if (best && dwelt)

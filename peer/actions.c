@@ -1,5 +1,6 @@
 /* Carrying out what the core wants done, in the order in which it wants it. */
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -49,7 +50,13 @@ static int do_persist(struct agent *a, const struct action *act, struct err *err
 
 static int do_run(struct agent *a, const struct action *act, struct err *err)
 {
-    return agent_step_run(a, act->step, err);
+    int rc = agent_step_run(a, act->step, err);
+    if ((rc != KPEER_EINVAL && rc != KPEER_ELIMIT) || a->refused_count == AGENT_REFUSED_MAX)
+        return rc;
+    /* Not a step that any executor would take: the step failed, the agent did not. */
+    struct agent_refused *r = &a->refused[a->refused_count++];
+    *r = (struct agent_refused){.id = act->step->id, .kind = act->step->kind, .why = *err};
+    return 0;
 }
 
 static int do_cancel(struct agent *a, const struct action *act, struct err *err)
@@ -153,12 +160,11 @@ static int (*const carry_out[])(struct agent *, const struct action *, struct er
     [ACT_REPLY] = do_reply,   [ACT_RENEW] = do_renew, [ACT_STOP] = do_stop,
 };
 
-void agent_feed(struct agent *a, struct node_event *event)
+/* One event and its actions. */
+static void feed_one(struct agent *a, struct node_event *event)
 {
     struct actions actions = {0};
     struct err e = {0};
-    if (a->code)
-        return; /* after a failed promise nothing is carried out any more */
     event->wall_ms = agent_wall_ms();
     if (node_step(a->node, event, loop_now_ms(), &actions)) {
         err_set(&e, KPEER_ENOMEM, "out of memory");
@@ -171,4 +177,35 @@ void agent_feed(struct agent *a, struct node_event *event)
             agent_fail(a, &e);
             return;
         }
+}
+
+static void feed_refused(struct agent *a)
+{
+    struct agent_refused r = a->refused[0];
+    a->refused_count--;
+    memmove(&a->refused[0], &a->refused[1], a->refused_count * sizeof r);
+    struct step_result *result = calloc(1, sizeof *result);
+    if (!result) {
+        struct err e;
+        err_set(&e, KPEER_ENOMEM, "out of memory");
+        agent_fail(a, &e);
+        return;
+    }
+    result->id = r.id;
+    result->kind = r.kind;
+    result->code = r.why.code;
+    memcpy(result->text, r.why.text, sizeof result->text);
+    memcpy(result->hint, r.why.hint, sizeof result->hint);
+    struct node_event ev = {.kind = EV_STEP_DONE, .result = result};
+    feed_one(a, &ev);
+    free(result);
+}
+
+void agent_feed(struct agent *a, struct node_event *event)
+{
+    if (a->code)
+        return; /* after a failed promise nothing is carried out any more */
+    feed_one(a, event);
+    while (a->refused_count && !a->code)
+        feed_refused(a);
 }

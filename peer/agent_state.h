@@ -19,6 +19,15 @@
 #include "peer/transport.h"
 #include "protocol/node.h"
 
+#define AGENT_REFUSED_MAX 8
+
+/* A step that could not be put into a frame: the core is told that it failed. */
+struct agent_refused {
+    uint32_t id;
+    enum step_kind kind;
+    struct err why;
+};
+
 struct agent {
     const struct config *cfg;
     struct privilege_user user;
@@ -39,6 +48,8 @@ struct agent {
     struct discovery *discovery;
     struct node *node;
     uint64_t wake_ms; /* of the core */
+    size_t refused_count;
+    struct agent_refused refused[AGENT_REFUSED_MAX];
 
     bool stop;  /* the loop ends after this turn */
     bool renew; /* and begins again with a new identity */
