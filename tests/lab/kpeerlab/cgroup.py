@@ -146,12 +146,15 @@ def _set_frozen(instance, host, frozen):
     wait_until(lambda: is_frozen(instance, host) == frozen, 10, f"{host.name}: {'freeze' if frozen else 'thaw'}")
 
 
+def frozen_file(instance, host):
+    """The file that says whether a host is frozen: "FROZEN" in v1, "frozen 1" in v2."""
+    return _group(instance, host, "freezer") / ("cgroup.events" if unified() else "freezer.state")
+
+
 def is_frozen(instance, host):
-    group = _group(instance, host, "freezer")
     with contextlib.suppress(FileNotFoundError):
-        if unified():
-            return "frozen 1" in (group / "cgroup.events").read_text()
-        return (group / "freezer.state").read_text().strip() == "FROZEN"
+        state = frozen_file(instance, host).read_text()
+        return "frozen 1" in state or state.strip() == "FROZEN"
     return False
 
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from . import cgroup, faults, host as hosts, network, state
+from . import cgroup, faults, host as hosts, network, quick, state
 from .errors import CannotHere, LabError, NotThere, UsageError
 
 EXEC_FAULT = 125
@@ -245,8 +245,8 @@ def _parser():
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--name", default="kpeer", help="name of the instance (default: kpeer); several may be up")
-    parser.add_argument("--dir", help=f"folder for the state of all instances (default: {state.DEFAULT_ROOT})")
+    parser.add_argument("--name", default=quick.DEFAULT_NAME, help="name of the instance (default: kpeer); several may be up")
+    parser.add_argument("--dir", help=f"folder for the state of all instances (default: {quick.DEFAULT_ROOT})")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing when all goes well")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_up(commands)

@@ -9,7 +9,7 @@ import subprocess
 import time
 import uuid
 
-from . import cgroup, faults, network, root, state, sysctl
+from . import cgroup, faults, network, quick, root, state, sysctl
 from .errors import CannotHere, LabError, TimedOut, UsageError
 from .run import run, wait_until
 
@@ -185,6 +185,7 @@ class _Starts:
         if not host.start:
             raise LabError(f"{host.name}: its first process ended at once")
         self.instance.save(host)
+        _note_enter(self.instance, host)
 
     def _await_ready(self, host):
         line = self._line(host)
@@ -220,6 +221,7 @@ def power_off(instance, hosts):
     for host in hosts:
         cgroup.remove(instance, host)
         if instance.host_dir(host).is_dir():
+            (instance.host_dir(host) / quick.NOTE).unlink(missing_ok=True)
             host.pid = host.start = 0
             instance.save(host)
 
@@ -269,11 +271,22 @@ def _remove_folder(folder):
 # --- commands inside ----------------------------------------------------------------------------------------------
 
 
-def enter_command(instance, host, command, environment=()):
-    """The argument vector which runs `command` inside a running host."""
+def _enter_words(instance, host):
     words = [str(instance.dir / "bin/enter"), str(host.pid), str(host.start)]
     for file in cgroup.exec_files(instance, host):
         words += ["-c", str(file)]
+    return words
+
+
+def _note_enter(instance, host):
+    """What quick.py goes by."""
+    lines = [str(cgroup.frozen_file(instance, host)), *_enter_words(instance, host)]
+    (instance.host_dir(host) / quick.NOTE).write_text("\n".join(lines))
+
+
+def enter_command(instance, host, command, environment=()):
+    """The argument vector which runs `command` inside a running host."""
+    words = _enter_words(instance, host)
     for setting in environment:
         words += ["-e", setting]
     return [*words, "--", *command]

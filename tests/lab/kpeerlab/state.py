@@ -12,10 +12,10 @@ import pathlib
 import re
 import stat
 
+from . import quick
 from .errors import LabError, NotThere, UsageError
 from .run import exclusive
 
-DEFAULT_ROOT = "/var/tmp/kpeer-lab"
 HOSTS_MAX = 240
 
 
@@ -79,11 +79,11 @@ def write_json(path, value):
 class Instance:
     """One lab: its name marks every namespace, cgroup and folder that belongs to it."""
 
-    def __init__(self, name="kpeer", root=None):
+    def __init__(self, name=quick.DEFAULT_NAME, root=None):
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?", name):
             raise UsageError(f"bad instance name {name!r}: 1 to 20 of a-z, 0-9 and inner dashes")
         self.name = name
-        self.root = pathlib.Path(root or DEFAULT_ROOT).absolute()
+        self.root = pathlib.Path(root or quick.DEFAULT_ROOT).absolute()
         if not re.fullmatch(r"[A-Za-z0-9._/+@-]+", str(self.root)):
             raise UsageError(f"bad state folder {str(self.root)!r}: overlayfs wants a plain name")
         self.dir = self.root / name
