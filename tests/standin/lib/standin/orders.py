@@ -37,7 +37,9 @@ def parse(line, number):
         raise host.Failure(f"standin: {FILE}:{number}: rubbish is one of {', '.join(RUBBISH)}", 70)
     if action == "take":
         float(value)
-    return words[0], words[1], action, value, how == "once"
+    # Both names of this phase are in use.
+    phase = "addon" if words[1] == "addons" else words[1]
+    return words[0], phase, action, value, how == "once"
 
 
 def use_up(mark):
