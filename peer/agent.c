@@ -226,7 +226,8 @@ static int host_name(char out[static STEP_NAME_BYTES], struct err *err)
         *p = (char)tolower((unsigned char)*p);
     if (!name[0] || mem_copy_text(out, STEP_NAME_BYTES, name)) {
         err_set(err, KPEER_EINVAL, "the host's name \"%.80s\" is empty or too long for a Node", name);
-        return err_hint(err, "set another one with hostnamectl, or for kpeer alone with --name");
+        err_hint(err, "set another one with hostnamectl, or for kpeer alone with --name");
+        return KPEER_EINVAL;
     }
     return 0;
 }

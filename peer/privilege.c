@@ -27,7 +27,8 @@ int privilege_choose(const char *wanted, struct privilege_user *out, struct err 
     struct privilege_user user = {.uid = (uid_t)-1, .gid = (gid_t)-1};
     if (geteuid() == 0 && wanted[0] && !find_user(wanted, &user)) {
         err_set(err, KPEER_EINVAL, "there is no user %s for the agent, or it is root", wanted);
-        return err_hint(err, "useradd --system --no-create-home %s, or set another user", wanted);
+        err_hint(err, "useradd --system --no-create-home %s, or set another user", wanted);
+        return KPEER_EINVAL;
     }
     if (geteuid() == 0 && !wanted[0] && !find_user("kpeer", &user))
         (void)find_user("nobody", &user);

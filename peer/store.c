@@ -21,6 +21,7 @@
 #define SUM_BYTES    32
 #define HEADER_BYTES (MAGIC_BYTES + 4 + KIND_BYTES + 8)
 #define FILE_MAX     (HEADER_BYTES + STORE_BLOB_MAX + SUM_BYTES)
+#define STALE_TRIES  100
 #define IDENTITY     "identity"
 #define HOST_BYTES   (16 + 1 + FACTS_MACS_MAX * 6)
 
@@ -61,7 +62,8 @@ static int open_dir(struct store *s, struct err *err)
         return err_errno(err, errno, "cannot open the state folder %s", s->dir);
     if (st.st_uid != geteuid() && (s->uid == (uid_t)-1 || st.st_uid != s->uid)) {
         err_set(err, KPEER_EREFUSED, "the state folder %s belongs to user %u", s->dir, st.st_uid);
-        return err_hint(err, "chown it to the agent's user, or use another folder (--state-dir)");
+        err_hint(err, "chown it to the agent's user, or use another folder (--state-dir)");
+        return KPEER_EREFUSED;
     }
     if (give_away(s, s->fd) || ((st.st_mode & 0077) && fchmod(s->fd, 0700)))
         return err_errno(err, errno, "cannot make the state folder %s ours", s->dir);
@@ -78,7 +80,8 @@ static int take_lock(struct store *s, struct err *err)
     if (errno != EWOULDBLOCK)
         return err_errno(err, errno, "cannot lock %s", s->dir);
     err_set(err, KPEER_ESTATE, "another agent uses the state folder %s", s->dir);
-    return err_hint(err, "stop it first, or give this one a folder of its own (--state-dir)");
+    err_hint(err, "stop it first, or give this one a folder of its own (--state-dir)");
+    return KPEER_ESTATE;
 }
 
 int store_open(struct store **out, const char *dir, uid_t uid, gid_t gid, struct err *err)
@@ -260,8 +263,9 @@ static int get_file(struct store *s, const char *name, uint8_t **out, size_t *n,
         if (rc) {
             sodium_memzero(file, total);
             free(file);
-            return err_hint(
-                err, "restore it from a copy, or move the state folder away and let this host begin anew");
+            err_hint(err,
+                     "restore it from a copy, or move the state folder away and let this host begin anew");
+            return rc;
         }
         total -= HEADER_BYTES + SUM_BYTES;
         memmove(file, file + HEADER_BYTES, total);
@@ -334,8 +338,16 @@ static bool have_files(const struct store *s)
  * stale-TIME. */
 static int move_aside(struct store *s, char stale[static 64], struct err *err)
 {
-    snprintf(stale, 64, "stale-%lld", (long long)time(NULL));
-    if (mkdirat(s->fd, stale, 0700) && errno != EEXIST)
+    int made = -1;
+    long long now = (long long)time(NULL);
+    for (int i = 0; made && i < STALE_TRIES;
+         i++) { /* never into a folder that holds what an earlier one left */
+        snprintf(stale, 64, "stale-%lld", now + i);
+        made = mkdirat(s->fd, stale, 0700);
+        if (made && errno != EEXIST)
+            break;
+    }
+    if (made)
         return err_errno(err, errno, "cannot make %s/%s", s->dir, stale);
     int to = openat(s->fd, stale, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (to < 0)
