@@ -1,10 +1,10 @@
 #include "protocol/step.h"
 
-#include <arpa/inet.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/field.h"
 #include "protocol/mem.h"
 #include "protocol/pack.h"
 
@@ -36,177 +36,6 @@ static const struct {
     [STEP_KUBECONFIG] = {"kubeconfig", 0},
 };
 
-static bool is_lower_or_digit(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-/* RFC 1123: labels of a-z, 0-9 and inner hyphens, joined by dots. */
-static bool name_ok(const char *s)
-{
-    char before = '.';
-
-    if (!*s)
-        return false;
-    for (; *s; before = *s++) {
-        if (!is_lower_or_digit(*s) && *s != '-' && *s != '.')
-            return false;
-        if (!is_lower_or_digit(*s) && !is_lower_or_digit(before) && !(*s == '-' && before == '-'))
-            return false;
-    }
-    return is_lower_or_digit(before);
-}
-
-/* Reads an address; returns its length in bytes (4 or 16) or 0. */
-static size_t address_read(const char *s, uint8_t out[static 16])
-{
-    if (inet_pton(AF_INET, s, out) == 1)
-        return 4;
-    return inet_pton(AF_INET6, s, out) == 1 ? 16 : 0;
-}
-
-/* An address that a single other host can be reached at. */
-static bool address_ok(const char *s)
-{
-    static const uint8_t loopback6[16] = {[15] = 1};
-    uint8_t a[16];
-    size_t n = address_read(s, a);
-
-    if (n == 4)
-        return a[0] != 0 && a[0] != 127 && a[0] < 224;
-    return n == 16 && a[0] != 0xff && memcmp(a, loopback6, 16) != 0 && !sodium_is_zero(a, 16);
-}
-
-/* The kernel allows more in a name; what is beyond this has no place in a configuration. */
-static bool interface_ok(const char *s)
-{
-    if (!*s || *s == '.' || *s == '-')
-        return false;
-    for (; *s; s++) {
-        if (!is_lower_or_digit(*s) && !(*s >= 'A' && *s <= 'Z') && *s != '_' && *s != '.' && *s != '-')
-            return false;
-    }
-    return true;
-}
-
-/* Decimal without sign or leading zeros, at most `max`; the whole of `s`. */
-static bool number_ok(const char *s, unsigned min, unsigned max)
-{
-    unsigned value = 0;
-
-    if (!*s || (s[0] == '0' && s[1]))
-        return false;
-    for (; *s; s++) {
-        if (!is_digit(*s))
-            return false;
-        value = value * 10 + (unsigned)(*s - '0');
-        if (value > max)
-            return false;
-    }
-    return value >= min;
-}
-
-static bool endpoint_ok(const char *s)
-{
-    char copy[STEP_ADDRESS_BYTES + 8];
-    char *host = copy, *colon;
-
-    if (mem_copy_text(copy, sizeof(copy), s))
-        return false;
-    colon = strrchr(copy, ':');
-    if (!colon || colon == copy)
-        return false;
-    *colon = 0;
-    if (!number_ok(colon + 1, 1, 65535))
-        return false;
-    if (*host == '[') {
-        if (colon[-1] != ']')
-            return false;
-        colon[-1] = 0;
-        host++;
-    } else if (strchr(host, ':')) {
-        return false;
-    }
-    return address_ok(host);
-}
-
-/* ADDRESS/BITS with no bits set beyond the prefix. */
-static bool cidr_ok(const char *s)
-{
-    char copy[STEP_CIDR_BYTES];
-    uint8_t a[16];
-    unsigned bits;
-    size_t n;
-    char *slash;
-
-    if (mem_copy_text(copy, sizeof(copy), s) || !(slash = strchr(copy, '/')))
-        return false;
-    *slash = 0;
-    n = address_read(copy, a);
-    if (n == 0 || !number_ok(slash + 1, 1, (unsigned)(8 * n)))
-        return false;
-    bits = (unsigned)strtoul(slash + 1, NULL, 10);
-    for (unsigned i = bits; i < 8 * n; i++) {
-        if (a[i / 8] & (0x80 >> i % 8))
-            return false;
-    }
-    return true;
-}
-
-/* vMAJOR.MINOR.PATCH, and perhaps -pre.release or +build. */
-static bool version_ok(const char *s)
-{
-    if (*s++ != 'v')
-        return false;
-    for (int part = 0; part < 3; part++) {
-        if (part && *s++ != '.')
-            return false;
-        if (!is_digit(*s) || (*s == '0' && is_digit(s[1])))
-            return false;
-        while (is_digit(*s))
-            s++;
-    }
-    if (!*s)
-        return true;
-    if (*s != '-' && *s != '+')
-        return false;
-    for (s++; *s; s++) {
-        if (!is_lower_or_digit(*s) && !(*s >= 'A' && *s <= 'Z') && !strchr(".-+", *s))
-            return false;
-    }
-    return s[-1] != '-' && s[-1] != '+' && s[-1] != '.';
-}
-
-static bool hex_ok(const char *s, size_t digits)
-{
-    return strlen(s) == digits && strspn(s, "0123456789abcdef") == digits;
-}
-
-static bool hash_ok(const char *s)
-{
-    return strncmp(s, "sha256:", 7) == 0 && hex_ok(s + 7, 64);
-}
-
-/* kubeadm's pattern: [a-z0-9]{6}\.[a-z0-9]{16} */
-static bool token_ok(const char *s)
-{
-    for (int i = 0; i < 23; i++) {
-        if (i == 6 ? s[i] != '.' : !is_lower_or_digit(s[i]))
-            return false;
-    }
-    return s[23] == 0;
-}
-
-static bool cluster_id_ok(const char *s)
-{
-    return hex_ok(s, STEP_ID_BYTES - 1);
-}
-
 /* The fields that are text, in the order in which a frame carries them. */
 static const struct text_field {
     uint32_t bit;
@@ -220,17 +49,17 @@ static const struct text_field {
     {                                                                                                        \
         bit, #member, offsetof(struct step, member), sizeof(((struct step *)0)->member), ok, wanted          \
     }
-    TEXT(STEP_F_NODE_NAME, node_name, name_ok, "a lower-case host name (RFC 1123)"),
-    TEXT(STEP_F_ADDRESS, address, address_ok, "the address of a host"),
-    TEXT(STEP_F_INTERFACE, interface, interface_ok, "the name of an interface"),
-    TEXT(STEP_F_ENDPOINT, endpoint, endpoint_ok, "ADDRESS:PORT"),
-    TEXT(STEP_F_POD_CIDR, pod_cidr, cidr_ok, "a network, ADDRESS/BITS"),
-    TEXT(STEP_F_SERVICE_CIDR, service_cidr, cidr_ok, "a network, ADDRESS/BITS"),
-    TEXT(STEP_F_VERSION, kubernetes_version, version_ok, "a version such as v1.20.2"),
-    TEXT(STEP_F_CA_HASH, ca_hash, hash_ok, "sha256: and 64 hex digits"),
-    TEXT(STEP_F_TOKEN, token, token_ok, "a bootstrap token"),
-    TEXT(STEP_F_POD_ADDRESS, pod_address, address_ok, "the address of a pod"),
-    TEXT(STEP_F_CLUSTER_ID, cluster_id, cluster_id_ok, "32 hex digits"),
+    TEXT(STEP_F_NODE_NAME, node_name, field_name, "a lower-case host name (RFC 1123)"),
+    TEXT(STEP_F_ADDRESS, address, field_address, "the address of a host"),
+    TEXT(STEP_F_INTERFACE, interface, field_interface, "the name of an interface"),
+    TEXT(STEP_F_ENDPOINT, endpoint, field_endpoint, "ADDRESS:PORT"),
+    TEXT(STEP_F_POD_CIDR, pod_cidr, field_cidr, "a network, ADDRESS/BITS"),
+    TEXT(STEP_F_SERVICE_CIDR, service_cidr, field_cidr, "a network, ADDRESS/BITS"),
+    TEXT(STEP_F_VERSION, kubernetes_version, field_version, "a version such as v1.20.2"),
+    TEXT(STEP_F_CA_HASH, ca_hash, field_hash, "sha256: and 64 hex digits"),
+    TEXT(STEP_F_TOKEN, token, field_token, "a bootstrap token"),
+    TEXT(STEP_F_POD_ADDRESS, pod_address, field_address, "the address of a pod"),
+    TEXT(STEP_F_CLUSTER_ID, cluster_id, field_cluster_id, "32 hex digits"),
 #undef TEXT
 };
 
@@ -336,14 +165,14 @@ int step_frame_type(const uint8_t *bytes, size_t n, enum step_frame *type, struc
     return 0;
 }
 
-static size_t field_count(uint32_t fields)
+static size_t count_fields(uint32_t fields)
 {
     return (size_t)__builtin_popcount(fields);
 }
 
 static void write_fields(struct pack_writer *w, const struct step *step, uint32_t fields)
 {
-    pack_put_array(w, field_count(fields));
+    pack_put_array(w, count_fields(fields));
     if (fields & STEP_F_ROLE)
         pack_put_uint(w, (uint64_t)step->role);
     for (size_t i = 0; i < COUNT_OF(text_fields); i++) {
@@ -378,7 +207,7 @@ int step_encode(const struct step *step, uint8_t **out, size_t *out_bytes, struc
 static void read_fields(struct pack_reader *r, struct step *step)
 {
     uint32_t fields = step_fields(step->kind);
-    uint32_t count = (uint32_t)field_count(fields);
+    uint32_t count = (uint32_t)count_fields(fields);
 
     pack_field(r, "fields");
     pack_array(r, count, count);
@@ -606,9 +435,9 @@ int step_result_decode(const uint8_t *bytes, size_t n, struct step_result *resul
     if (v.have_facts)
         read_facts(&r, &v.facts);
     v.finding_count = read_findings(&r, v.findings);
-    read_checked(&r, "token", v.token, sizeof(v.token), token_ok);
-    read_checked(&r, "ca_hash", v.ca_hash, sizeof(v.ca_hash), hash_ok);
-    read_checked(&r, "pod_address", v.pod_address, sizeof(v.pod_address), address_ok);
+    read_checked(&r, "token", v.token, sizeof(v.token), field_token);
+    read_checked(&r, "ca_hash", v.ca_hash, sizeof(v.ca_hash), field_hash);
+    read_checked(&r, "pod_address", v.pod_address, sizeof(v.pod_address), field_address);
     pack_field(&r, "blob");
     blob = pack_bin(&r, 0, STEP_BLOB_MAX, &v.blob_bytes);
     code = pack_close(&r, err);

@@ -108,8 +108,8 @@ static void say_command(struct exec_ctx *ctx, const char *program, const char *c
 }
 
 /* Nothing was run: an empty success. */
-static int rehearse(struct exec_ctx *ctx, const char *program, const char *const *argv, struct spawn_result *res,
-                    struct err *err)
+static int rehearse(struct exec_ctx *ctx, const char *program, const char *const *argv,
+                    struct spawn_result *res, struct err *err)
 {
     say_command(ctx, program, argv);
     memset(res, 0, sizeof(*res));

@@ -138,7 +138,8 @@ static void loop(struct executor *x)
         if (x->closing && !jobs_running(&x->jobs))
             return;
         wait = jobs_tick(&x->jobs);
-        fds[0] = (struct pollfd){.fd = x->fd, .events = (short)((x->closing ? 0 : POLLIN) | (waiting ? POLLOUT : 0))};
+        fds[0] = (struct pollfd){.fd = x->fd,
+                                 .events = (short)((x->closing ? 0 : POLLIN) | (waiting ? POLLOUT : 0))};
         fds[1] = (struct pollfd){.fd = x->signal_fd, .events = POLLIN};
         count = jobs_poll(&x->jobs, fds + 2);
         if (poll(fds, 2 + count, wait) <= 0)

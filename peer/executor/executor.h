@@ -1,11 +1,12 @@
 /*
  * The root side of kpeer: a process of its own which carries out typed steps and nothing else.
  *
- * The agent starts it before it drops root and talks to it in frames (protocol/step.h) over a sequenced-packet socket
- * pair. The executor opens no network socket and takes no path, argument vector or shell line from the agent: what it
- * may run is fixed by its configuration, copied when it is forked. Each step runs in a worker process of its own
- * process group; steps that change the host run one after the other in the order asked, the others side by side.
- * When the agent goes away it ends its workers in order and exits.
+ * The agent starts it before it drops root and talks to it in frames (protocol/step.h) over a
+ * sequenced-packet socket pair. The executor opens no network socket and takes no path, argument vector or
+ * shell line from the agent: what it may run is fixed by its configuration, copied when it is forked. Each
+ * step runs in a worker process of its own process group; steps that change the host run one after the other
+ * in the order asked, the others side by side. When the agent goes away it ends its workers in order and
+ * exits.
  */
 #ifndef KPEER_EXECUTOR_H
 #define KPEER_EXECUTOR_H
@@ -41,14 +42,14 @@ enum executor_tool {
 struct executor_config {
     char state_dir[EXECUTOR_PATH_BYTES]; /* holds the executor's own folder; absolute */
     char tools[TOOL_COUNT][EXECUTOR_PATH_BYTES];
-    bool dry_run; /* rehearse: say what would be done, change nothing */
+    bool dry_run;                               /* rehearse: say what would be done, change nothing */
     char flannel_manifest[EXECUTOR_PATH_BYTES]; /* a user's manifest; empty: kpeer's own */
     char flannel_version[32];                   /* "v0.22.3" */
     char flannel_backend[16];                   /* "vxlan", "host-gw" */
-    char flannel_images[128];   /* repository the two Flannel images come from; empty: docker.io/flannel */
-    char image_repository[128]; /* for kubeadm's images; empty: kubeadm's default */
+    char flannel_images[128];    /* repository the two Flannel images come from; empty: docker.io/flannel */
+    char image_repository[128];  /* for kubeadm's images; empty: kubeadm's default */
     char kubernetes_version[32]; /* wanted, "v1.20.2"; empty: that of the kubeadm at hand */
-    char probe_image[128];      /* image of the probe pods; empty: kube's default */
+    char probe_image[128];       /* image of the probe pods; empty: kube's default */
     char ignore[EXECUTOR_IGNORE_MAX][EXECUTOR_IGNORE_BYTES]; /* kubeadm preflight errors to ignore, by name */
     size_t ignore_count;
     char root[EXECUTOR_PATH_BYTES]; /* what is looked at as the host's root folder; empty: "/". Tests only */
@@ -57,9 +58,9 @@ struct executor_config {
 /* The name of a tool as its program is called ("kubeadm"); never NULL. */
 const char *executor_tool_name(enum executor_tool tool);
 
-/* Forks the executor. *agent_fd becomes the agent's end of the socket pair (close-on-exec), *pid the executor, which
- * the agent reaps. Call before threads are started and before root is dropped. The caller's descriptors other than
- * stderr are closed in the executor. */
+/* Forks the executor. *agent_fd becomes the agent's end of the socket pair (close-on-exec), *pid the
+ * executor, which the agent reaps. Call before threads are started and before root is dropped. The caller's
+ * descriptors other than stderr are closed in the executor. */
 int executor_start(const struct executor_config *cfg, int *agent_fd, pid_t *pid, struct err *err);
 
 #endif

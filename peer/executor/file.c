@@ -101,7 +101,8 @@ static int sync_parent(const char *path, struct err *err)
     return 0;
 }
 
-int file_put(const char *path, const void *bytes, size_t n, mode_t mode, uid_t uid, gid_t gid, struct err *err)
+int file_put(const char *path, const void *bytes, size_t n, mode_t mode, uid_t uid, gid_t gid,
+             struct err *err)
 {
     char temp[PATH_MAX];
     int used = snprintf(temp, sizeof(temp), "%s.kpeer-XXXXXX", path);

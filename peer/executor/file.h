@@ -1,5 +1,6 @@
 /*
- * Files as the executor reads and writes them: bounded, and atomically. Anybody in peer/executor may use this module.
+ * Files as the executor reads and writes them: bounded, and atomically. Anybody in peer/executor may use this
+ * module.
  */
 #ifndef KPEER_FILE_H
 #define KPEER_FILE_H
@@ -10,14 +11,16 @@
 
 #include "protocol/err.h"
 
-/* Reads what is at `path`, at most `max` bytes, whatever size the file system tells (/proc tells none). *out ends with
- * a NUL that is not counted, and is the caller's to free. KPEER_ENOTFOUND: there is none; KPEER_ELIMIT: larger than
- * `max`; KPEER_EINVAL: not a regular file (symbolic links in its last part are followed). */
+/* Reads what is at `path`, at most `max` bytes, whatever size the file system tells (/proc tells none). *out
+ * ends with a NUL that is not counted, and is the caller's to free. KPEER_ENOTFOUND: there is none;
+ * KPEER_ELIMIT: larger than `max`; KPEER_EINVAL: not a regular file (symbolic links in its last part are
+ * followed). */
 int file_read(const char *path, size_t max, char **out, size_t *n, struct err *err);
 
-/* Puts `n` bytes at `path` so that a crash leaves the old or the new file: new file, fsync, rename, fsync of the
- * folder. Owner and mode are as given; uid and gid -1 leave the caller's own. */
-int file_put(const char *path, const void *bytes, size_t n, mode_t mode, uid_t uid, gid_t gid, struct err *err);
+/* Puts `n` bytes at `path` so that a crash leaves the old or the new file: new file, fsync, rename, fsync of
+ * the folder. Owner and mode are as given; uid and gid -1 leave the caller's own. */
+int file_put(const char *path, const void *bytes, size_t n, mode_t mode, uid_t uid, gid_t gid,
+             struct err *err);
 
 /* Removes the file and syncs its folder. Absent is success. */
 int file_remove(const char *path, struct err *err);

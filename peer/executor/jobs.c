@@ -18,7 +18,7 @@
 #include "protocol/mem.h"
 
 /* What a worker needs beyond its limit to end its program and say so. */
-#define END_MS  (SPAWN_GRACE_MS + SPAWN_LINGER_MS + 2000)
+#define END_MS     (SPAWN_GRACE_MS + SPAWN_LINGER_MS + 2000)
 #define SEND_BYTES (2 * STEP_FRAME_MAX)
 
 void jobs_init(struct jobs *jobs, const struct executor_config *cfg,
@@ -293,7 +293,8 @@ static void take_frame(struct jobs *jobs, struct job *job, const uint8_t *bytes,
         return;
     if (type == STEP_FRAME_PROGRESS && step_progress_decode(bytes, n, &p, NULL) == 0 && p.id == job->id) {
         jobs->tell(jobs->ctx, bytes, n);
-    } else if (type == STEP_FRAME_RESULT && !job->result && step_result_decode(bytes, n, &result, NULL) == 0) {
+    } else if (type == STEP_FRAME_RESULT && !job->result &&
+               step_result_decode(bytes, n, &result, NULL) == 0) {
         if (result.id == job->id && result.kind == job->kind && (job->result = malloc(n)) != NULL) {
             memcpy(job->result, bytes, n);
             job->result_bytes = n;
@@ -339,8 +340,8 @@ static void conclude(struct jobs *jobs, struct job *job)
     else if (job->why == KPEER_ETIMEOUT)
         err_set(&e, job->why, "step %s did not end in its time and was stopped by force", word);
     else if (WIFSIGNALED(job->status))
-        err_set(&e, KPEER_EIO, "the worker of step %s was ended by signal %d (%s)", word, WTERMSIG(job->status),
-                strsignal(WTERMSIG(job->status)));
+        err_set(&e, KPEER_EIO, "the worker of step %s was ended by signal %d (%s)", word,
+                WTERMSIG(job->status), strsignal(WTERMSIG(job->status)));
     else
         err_set(&e, KPEER_EIO, "the worker of step %s ended with status %d and no answer", word,
                 WEXITSTATUS(job->status));

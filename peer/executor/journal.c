@@ -16,14 +16,14 @@
 #include "protocol/mem.h"
 #include "protocol/pack.h"
 
-#define JOURNAL_MAGIC "kpeer-journal "
+#define JOURNAL_MAGIC   "kpeer-journal "
 #define JOURNAL_VERSION "1\n"
-#define HEAD_BYTES     (sizeof(JOURNAL_MAGIC JOURNAL_VERSION) - 1)
-#define HASH_BYTES     32
-#define PATH_BYTES     512
-#define VALUE_BYTES    128
-#define JOURNAL_MAX    (1024 * 1024)
-#define NO_OWNER       ((uid_t)-1)
+#define HEAD_BYTES      (sizeof(JOURNAL_MAGIC JOURNAL_VERSION) - 1)
+#define HASH_BYTES      32
+#define PATH_BYTES      512
+#define VALUE_BYTES     128
+#define JOURNAL_MAX     (1024 * 1024)
+#define NO_OWNER        ((uid_t)-1)
 
 enum change_kind { CHANGE_FILE = 1, CHANGE_SYSCTL = 2 };
 
@@ -32,9 +32,10 @@ struct change {
     char path[PATH_BYTES];
     bool had; /* something was there */
     uint32_t mode, uid, gid;
-    bool removed;                /* what is there now is nothing */
-    uint8_t now[HASH_BYTES];     /* of what kpeer puts there */
-    uint8_t before[HASH_BYTES];  /* of what kpeer had put there before, as a crash may have left that; else zero */
+    bool removed;            /* what is there now is nothing */
+    uint8_t now[HASH_BYTES]; /* of what kpeer puts there */
+    uint8_t
+        before[HASH_BYTES]; /* of what kpeer had put there before, as a crash may have left that; else zero */
     char old_value[VALUE_BYTES]; /* CHANGE_SYSCTL */
     char new_value[VALUE_BYTES];
 };
@@ -429,7 +430,8 @@ static void forget(struct journal *j, struct change *c)
 }
 
 /* The change noted for `path`, or a new one at the end. */
-static int note(struct journal *j, enum change_kind kind, const char *path, struct change **out, struct err *err)
+static int note(struct journal *j, enum change_kind kind, const char *path, struct change **out,
+                struct err *err)
 {
     struct change *c = find_change(j, kind, path);
 
@@ -487,12 +489,14 @@ static void present_fini(struct present *p)
 
 #define cleanup_present __attribute__((cleanup(present_fini)))
 
-/* Whether what is there is what kpeer put there, this time or, should a crash have come between, the time before. */
+/* Whether what is there is what kpeer put there, this time or, should a crash have come between, the time
+ * before. */
 static bool as_written(const struct change *c, const struct present *p)
 {
     if (!p->there)
         return c->removed;
-    return (!c->removed && memcmp(p->hash, c->now, HASH_BYTES) == 0) || memcmp(p->hash, c->before, HASH_BYTES) == 0;
+    return (!c->removed && memcmp(p->hash, c->now, HASH_BYTES) == 0) ||
+           memcmp(p->hash, c->before, HASH_BYTES) == 0;
 }
 
 /* Copies of replaced files are named after the path's hash. */
@@ -646,7 +650,8 @@ int journal_set_sysctl(struct journal *j, const char *path, const char *value, s
 
 enum undone { UNDO_BACK, UNDO_LEFT, UNDO_SAME };
 
-/* Whether what is there is already what had been there: nothing was changed, or it was put back before a crash. */
+/* Whether what is there is already what had been there: nothing was changed, or it was put back before a
+ * crash. */
 static bool as_found(const struct change *c, const struct present *p, const char *kept, size_t kept_bytes)
 {
     if (!p->there || !c->had)
@@ -679,8 +684,8 @@ static int undo_file(const struct journal *j, const struct change *c, enum undon
     code = file_make_parents(c->path, err);
     /* Where this is not root, an owner of somebody else's could not have been taken away either. */
     return code ? code
-                : file_put(c->path, kept, n, c->mode, geteuid() ? NO_OWNER : c->uid, geteuid() ? NO_OWNER : c->gid,
-                           err);
+                : file_put(c->path, kept, n, c->mode, geteuid() ? NO_OWNER : c->uid,
+                           geteuid() ? NO_OWNER : c->gid, err);
 }
 
 static int undo_sysctl(const struct change *c, enum undone *how, struct err *err)
@@ -694,7 +699,9 @@ static int undo_sysctl(const struct change *c, enum undone *how, struct err *err
     }
     if (code)
         return code;
-    *how = strcmp(now, c->old_value) == 0 ? UNDO_SAME : strcmp(now, c->new_value) == 0 ? UNDO_BACK : UNDO_LEFT;
+    *how = strcmp(now, c->old_value) == 0   ? UNDO_SAME
+           : strcmp(now, c->new_value) == 0 ? UNDO_BACK
+                                            : UNDO_LEFT;
     return *how == UNDO_BACK ? sysctl_write(c->path, c->old_value, err) : 0;
 }
 

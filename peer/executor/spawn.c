@@ -271,7 +271,8 @@ static int prepare_attributes(posix_spawnattr_t *attr)
     e = posix_spawnattr_init(attr);
     if (e)
         return e;
-    e = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    e = posix_spawnattr_setflags(attr,
+                                 POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
     e = e ? e : posix_spawnattr_setpgroup(attr, 0);
     e = e ? e : posix_spawnattr_setsigdefault(attr, &all);
     return e ? e : posix_spawnattr_setsigmask(attr, &none);
@@ -475,7 +476,8 @@ int spawn_run(const struct spawn_request *req, struct spawn_result *res, struct 
         code = outcome(&run, err);
     }
     close_fd(&run.pidfd);
-    if (hand_over(&run.out, &res->out, &res->out_bytes) + hand_over(&run.err, &res->errout, &res->errout_bytes))
+    if (hand_over(&run.out, &res->out, &res->out_bytes) +
+        hand_over(&run.err, &res->errout, &res->errout_bytes))
         code = code ? code : err_set(err, KPEER_ENOMEM, "out of memory");
     sodium_memzero(&run, sizeof(run));
     return code;

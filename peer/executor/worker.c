@@ -55,7 +55,8 @@ uint32_t worker_limit_ms(const struct step *step)
     return step->timeout_ms < LIMIT_MAX_MS ? step->timeout_ms : LIMIT_MAX_MS;
 }
 
-static int run_inspect(struct exec_ctx *ctx, const struct step *step, struct step_result *result, struct err *err)
+static int run_inspect(struct exec_ctx *ctx, const struct step *step, struct step_result *result,
+                       struct err *err)
 {
     int code = host_facts(ctx, &result->facts, err);
 
@@ -108,7 +109,8 @@ static void say_left(void *ctx, const char *path)
     exec_say(ctx, "undo", -1, "left alone %s: somebody has changed it since", path);
 }
 
-static int run_undo(struct exec_ctx *ctx, const struct step *step, struct step_result *result, struct err *err)
+static int run_undo(struct exec_ctx *ctx, const struct step *step, struct step_result *result,
+                    struct err *err)
 {
     const struct journal_state *state = journal_state(ctx->journal);
 
@@ -127,13 +129,13 @@ static int run_undo(struct exec_ctx *ctx, const struct step *step, struct step_r
 
 static int refuse_state(const struct journal_state *s, struct err *err)
 {
-    err_set(err, KPEER_ESTATE, "kubeadm %s was begun on this host before%s%s", s->init_begun ? "init" : "join",
-            s->cluster_id[0] ? ", for cluster " : "", s->cluster_id);
+    err_set(err, KPEER_ESTATE, "kubeadm %s was begun on this host before%s%s",
+            s->init_begun ? "init" : "join", s->cluster_id[0] ? ", for cluster " : "", s->cluster_id);
     return err_hint(err, "reset this host first: kpeer leave --force");
 }
 
-/* A join is on a record that a majority has signed, and never on a second cluster without a reset between. What the
- * record says takes the place of what anybody else said. */
+/* A join is on a record that a majority has signed, and never on a second cluster without a reset between.
+ * What the record says takes the place of what anybody else said. */
 static int admit_join(const struct journal_state *s, struct step *step, struct err *err)
 {
     struct record record = {0};
@@ -177,8 +179,10 @@ static int open_journal(struct exec_ctx *ctx, struct err *err)
     return journal_open(NULL, &ctx->journal, err);
 }
 
-/* The step between its entries in the journal. The result of the step matters more than a failure to note it. */
-static int run_noted(struct exec_ctx *ctx, const struct step *step, struct step_result *result, struct err *err)
+/* The step between its entries in the journal. The result of the step matters more than a failure to note it.
+ */
+static int run_noted(struct exec_ctx *ctx, const struct step *step, struct step_result *result,
+                     struct err *err)
 {
     bool noted = worker_changes_host(step->kind) && !ctx->dry_run;
     struct err other = {0};

@@ -1,5 +1,6 @@
 /*
- * One step, carried out: what a worker process does from its fork to its exit. The executor alone uses this module.
+ * One step, carried out: what a worker process does from its fork to its exit. The executor alone uses this
+ * module.
  */
 #ifndef KPEER_WORKER_H
 #define KPEER_WORKER_H
@@ -16,8 +17,8 @@ bool worker_changes_host(enum step_kind kind);
 /* The time limit of a step in milliseconds: what the asker wants, at most an hour, else the kind's own. */
 uint32_t worker_limit_ms(const struct step *step);
 
-/* Carries out a step that step_check has passed, in this process, and fills the result, which the caller ends with
- * step_result_fini. Progress goes to `progress`. */
+/* Carries out a step that step_check has passed, in this process, and fills the result, which the caller ends
+ * with step_result_fini. Progress goes to `progress`. */
 void worker_run(const struct executor_config *cfg, const struct step *step,
                 void (*progress)(void *arg, const struct step_progress *p), void *progress_arg,
                 struct step_result *result);

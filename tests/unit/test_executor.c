@@ -1,5 +1,5 @@
-/* The executor as a process: real frames over the socket pair, a stand-in kubeadm, cancelling, crashes, the agent's
- * death. */
+/* The executor as a process: real frames over the socket pair, a stand-in kubeadm, cancelling, crashes, the
+ * agent's death. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,8 +26,8 @@
 #include "protocol/step.h"
 
 #define WAIT_MS 10000
-#define HASH "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-#define ID "0123456789abcdef0123456789abcdef"
+#define HASH    "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define ID      "0123456789abcdef0123456789abcdef"
 
 struct bench {
     char root[64];
@@ -59,10 +59,12 @@ static void write_kubeadm(const struct bench *b)
 {
     char script[512];
 
-    snprintf(script, sizeof(script),
-             "#!/bin/sh\nif [ -e %s/hang ]; then echo $$ >%s/hung.new; mv %s/hung.new %s/hung; sleep 300; fi\n"
-             "case \"$*\" in *json*) echo '{\"clientVersion\":{\"gitVersion\":\"v1.20.2\"}}';; *) echo v1.20.2;; esac\n",
-             b->root, b->root, b->root, b->root);
+    snprintf(
+        script, sizeof(script),
+        "#!/bin/sh\nif [ -e %s/hang ]; then echo $$ >%s/hung.new; mv %s/hung.new %s/hung; sleep 300; fi\n"
+        "case \"$*\" in *json*) echo '{\"clientVersion\":{\"gitVersion\":\"v1.20.2\"}}';; *) echo v1.20.2;; "
+        "esac\n",
+        b->root, b->root, b->root, b->root);
     write_file(b, "kubeadm", script, 0755);
 }
 
@@ -162,7 +164,8 @@ static struct step_result answer(struct bench *b)
             return result;
         }
         assert_int_equal(step_progress_decode(bytes, (size_t)n, &progress, NULL), 0);
-        snprintf(b->progress + strlen(b->progress), sizeof(b->progress) - strlen(b->progress), "%s\n", progress.line);
+        snprintf(b->progress + strlen(b->progress), sizeof(b->progress) - strlen(b->progress), "%s\n",
+                 progress.line);
     }
 }
 
@@ -240,13 +243,19 @@ static void test_inspect(void **state)
 
 static void test_rubbish_is_dropped(void **state)
 {
-#define FRAME(text) {text, sizeof(text) - 1}
+#define FRAME(text)                                                                                          \
+    {                                                                                                        \
+        text, sizeof(text) - 1                                                                               \
+    }
     static const struct {
         const char *bytes;
         size_t n;
-    } frames[] = {FRAME("\xdd\x0f\xff\xff\xff"),       FRAME("\xc0"),
-                  FRAME("\x95\x01\x00\x01\x00\x90"), FRAME("hello"), /* a step of number 0 */
-                  FRAME("\x92\x02\x00"),               FRAME("\x92\x09\x01"),
+    } frames[] = {FRAME("\xdd\x0f\xff\xff\xff"),
+                  FRAME("\xc0"),
+                  FRAME("\x95\x01\x00\x01\x00\x90"),
+                  FRAME("hello"), /* a step of number 0 */
+                  FRAME("\x92\x02\x00"),
+                  FRAME("\x92\x09\x01"),
                   FRAME("\x96\x03\x01\x01\xa0\xa0\xff")}; /* progress, which the agent does not send */
     struct bench *b = *state;
     static uint8_t big[STEP_FRAME_MAX + 1];
@@ -402,7 +411,8 @@ static void test_death_of_the_executor(void **state)
     b->fd = -1;
 }
 
-/* What it holds open: /dev/null, stderr, the socket pair and the signals; nothing that it inherited, no network. */
+/* What it holds open: /dev/null, stderr, the socket pair and the signals; nothing that it inherited, no
+ * network. */
 static void test_descriptors(void **state)
 {
     struct bench *b = *state;

@@ -29,9 +29,10 @@ static void opens(const void *bytes, size_t n, bool well)
 
 static void test_numbers_round_trip(void **state)
 {
-    static const int64_t values[] = {0,      1,     127,   128,    255,        256,       65535,     65536,
-                                     -1,     -32,   -33,   -128,   -129,       -32768,    -32769,    INT32_MIN,
-                                     INT32_MIN - 1ll, INT64_MIN, INT64_MAX, UINT32_MAX, 1ll << 32, INT32_MAX};
+    static const int64_t values[] = {
+        0,         1,          127,       128,      255,    256,    65535,     65536,           -1,
+        -32,       -33,        -128,      -129,     -32768, -32769, INT32_MIN, INT32_MIN - 1ll, INT64_MIN,
+        INT64_MAX, UINT32_MAX, 1ll << 32, INT32_MAX};
     (void)state;
 
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
@@ -87,37 +88,37 @@ static void test_sizes_round_trip(void **state)
 static void test_hostile_counts(void **state)
 {
     (void)state;
-    opens("\xdd\x0f\xff\xff\xff", 5, false);         /* 268 million elements in nothing */
+    opens("\xdd\x0f\xff\xff\xff", 5, false); /* 268 million elements in nothing */
     opens("\xdd\xff\xff\xff\xff", 5, false);
     opens("\xdc\xff\xff", 3, false);
-    opens("\xdb\xff\xff\xff\xff", 5, false);         /* a text of 4 GB */
+    opens("\xdb\xff\xff\xff\xff", 5, false); /* a text of 4 GB */
     opens("\xc6\xff\xff\xff\xff", 5, false);
-    opens("\x91\x91\x91\x91", 4, false);             /* ends within */
-    opens("\x91\x91\x91\xc0", 4, true);              /* three deep: allowed here */
-    opens("\x91\x91\x91\x91\xc0", 5, false);         /* four deep */
+    opens("\x91\x91\x91\x91", 4, false);     /* ends within */
+    opens("\x91\x91\x91\xc0", 4, true);      /* three deep: allowed here */
+    opens("\x91\x91\x91\x91\xc0", 5, false); /* four deep */
     opens("", 0, false);
 }
 
 static void test_other_forms_are_refused(void **state)
 {
     (void)state;
-    opens("\xcc\x7f", 2, false);                             /* 127 in two bytes */
-    opens("\xcd\x00\xff", 3, false);                         /* 255 in three */
+    opens("\xcc\x7f", 2, false);     /* 127 in two bytes */
+    opens("\xcd\x00\xff", 3, false); /* 255 in three */
     opens("\xce\x00\x00\xff\xff", 5, false);
     opens("\xcf\x00\x00\x00\x00\xff\xff\xff\xff", 9, false);
-    opens("\xd0\x05", 2, false);                             /* a positive number in a signed form */
-    opens("\xd0\xff", 2, false);                             /* -1 in two bytes */
+    opens("\xd0\x05", 2, false); /* a positive number in a signed form */
+    opens("\xd0\xff", 2, false); /* -1 in two bytes */
     opens("\xd1\xff\x80", 3, false);
     opens("\xd9\x01x", 3, false);
     opens("\xda\x00\x01x", 4, false);
     opens("\xc5\x00\x01x", 4, false);
     opens("\xdc\x00\x01\xc0", 4, false);
-    opens("\x80", 1, false);                                 /* a map */
+    opens("\x80", 1, false); /* a map */
     opens("\xde\x00\x00", 3, false);
-    opens("\xca\x00\x00\x00\x00", 5, false);                 /* a float */
-    opens("\xd4\x01\x00", 3, false);                         /* an extension */
+    opens("\xca\x00\x00\x00\x00", 5, false); /* a float */
+    opens("\xd4\x01\x00", 3, false);         /* an extension */
     opens("\xc1", 1, false);
-    opens("\xc0\xc0", 2, false);                             /* bytes after its end */
+    opens("\xc0\xc0", 2, false); /* bytes after its end */
 }
 
 static int read_text(const void *bytes, size_t n, size_t room)
@@ -135,15 +136,27 @@ static int read_text(const void *bytes, size_t n, size_t room)
 static void test_texts(void **state)
 {
     (void)state;
-    assert_int_equal(read_text("\xa3" "abc", 4, 4), 0);
-    assert_int_equal(read_text("\xa3" "abc", 4, 3), KPEER_ELIMIT);
-    assert_int_equal(read_text("\xa3" "a\0c", 4, 8), KPEER_EINVAL);
-    assert_int_equal(read_text("\xa2" "a\n", 3, 8), KPEER_EINVAL);
+    assert_int_equal(read_text("\xa3"
+                               "abc",
+                               4, 4),
+                     0);
+    assert_int_equal(read_text("\xa3"
+                               "abc",
+                               4, 3),
+                     KPEER_ELIMIT);
+    assert_int_equal(read_text("\xa3"
+                               "a\0c",
+                               4, 8),
+                     KPEER_EINVAL);
+    assert_int_equal(read_text("\xa2"
+                               "a\n",
+                               3, 8),
+                     KPEER_EINVAL);
     assert_int_equal(read_text("\xa3\xe2\x82\xac", 4, 8), 0);
     assert_int_equal(read_text("\xa2\xe2\x82", 3, 8), KPEER_EINVAL);
     assert_int_equal(read_text("\xa2\xc0\x80", 3, 8), KPEER_EINVAL);     /* a NUL in two bytes */
     assert_int_equal(read_text("\xa3\xed\xa0\x80", 4, 8), KPEER_EINVAL); /* half a surrogate pair */
-    assert_int_equal(read_text("\xa2\xc2\x85", 3, 8), KPEER_EINVAL);     /* a control character beyond ASCII */
+    assert_int_equal(read_text("\xa2\xc2\x85", 3, 8), KPEER_EINVAL); /* a control character beyond ASCII */
     assert_int_equal(read_text("\xa4\xf4\x90\x80\x80", 5, 8), KPEER_EINVAL);
     assert_int_equal(read_text("\x05", 1, 8), KPEER_EINVAL);
 }

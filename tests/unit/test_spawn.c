@@ -73,14 +73,17 @@ static void test_input(void **state)
     (void)state;
 
     memset(big, 'x', sizeof(big));
-    assert_int_equal(sh("cat", (struct spawn_request){.input = big, .input_bytes = sizeof(big)}, &res, NULL), 0);
+    assert_int_equal(sh("cat", (struct spawn_request){.input = big, .input_bytes = sizeof(big)}, &res, NULL),
+                     0);
     assert_int_equal(res.out_bytes, sizeof(big));
     spawn_result_fini(&res);
-    assert_int_equal(sh("cat /dev/stdin", (struct spawn_request){.input = "ab", .input_bytes = 2}, &res, NULL), 0);
+    assert_int_equal(
+        sh("cat /dev/stdin", (struct spawn_request){.input = "ab", .input_bytes = 2}, &res, NULL), 0);
     assert_string_equal(res.out, "ab");
     spawn_result_fini(&res);
     /* A program that never reads its input is no trouble. */
-    assert_int_equal(sh("true", (struct spawn_request){.input = big, .input_bytes = sizeof(big)}, &res, NULL), 0);
+    assert_int_equal(sh("true", (struct spawn_request){.input = big, .input_bytes = sizeof(big)}, &res, NULL),
+                     0);
     spawn_result_fini(&res);
 }
 
@@ -91,9 +94,10 @@ static void test_lines_are_escaped_and_cut(void **state)
     char text[16];
     (void)state;
 
-    assert_int_equal(sh("printf 'a\\033[31mb\\tc\\r\\n'; printf '\\377\\n'; head -c 5000 /dev/zero | tr '\\0' y; echo",
-                        (struct spawn_request){.on_line = collect, .ctx = &l}, &res, NULL),
-                     0);
+    assert_int_equal(
+        sh("printf 'a\\033[31mb\\tc\\r\\n'; printf '\\377\\n'; head -c 5000 /dev/zero | tr '\\0' y; echo",
+           (struct spawn_request){.on_line = collect, .ctx = &l}, &res, NULL),
+        0);
     assert_int_equal(l.count, 3);
     assert_non_null(strstr(l.text, "O:a\\x1b[31mb c\n"));
     assert_non_null(strstr(l.text, "O:\\xff\n"));
@@ -138,7 +142,8 @@ static void test_exec_failure_is_told(void **state)
     dprintf(fd, "#!/no/such/interpreter\n");
     close(fd);
     chmod(path, 0700);
-    assert_int_equal(spawn_run(&(struct spawn_request){.program = path, .argv = argv}, &res, &err), KPEER_EIO);
+    assert_int_equal(spawn_run(&(struct spawn_request){.program = path, .argv = argv}, &res, &err),
+                     KPEER_EIO);
     assert_non_null(strstr(err.text, "No such file"));
     spawn_result_fini(&res);
     unlink(path);
@@ -188,9 +193,9 @@ static void test_deaf_child_is_killed(void **state)
     uint64_t begun = now_ms();
     (void)state;
 
-    assert_int_equal(sh("trap '' TERM; while :; do sleep 1; done", (struct spawn_request){.timeout_ms = 100}, &res,
-                        NULL),
-                     KPEER_ETIMEOUT);
+    assert_int_equal(
+        sh("trap '' TERM; while :; do sleep 1; done", (struct spawn_request){.timeout_ms = 100}, &res, NULL),
+        KPEER_ETIMEOUT);
     assert_int_equal(res.signal, SIGKILL);
     assert_in_range(now_ms() - begun, SPAWN_GRACE_MS, SPAWN_GRACE_MS + 3000);
     spawn_result_fini(&res);
@@ -230,11 +235,13 @@ static void test_check_names_the_last_line(void **state)
     struct err err = {0};
     (void)state;
 
-    assert_int_equal(spawn_check(&(struct spawn_request){.program = "sh", .argv = argv}, &res, &err), KPEER_EIO);
+    assert_int_equal(spawn_check(&(struct spawn_request){.program = "sh", .argv = argv}, &res, &err),
+                     KPEER_EIO);
     assert_non_null(strstr(err.text, "status 3: the cause"));
     spawn_result_fini(&res);
     assert_int_equal(
-        spawn_check(&(struct spawn_request){.program = "sh", .argv = argv, .secret_output = true}, &res, &err),
+        spawn_check(&(struct spawn_request){.program = "sh", .argv = argv, .secret_output = true}, &res,
+                    &err),
         KPEER_EIO);
     assert_null(strstr(err.text, "cause"));
     spawn_result_fini(&res);
@@ -246,8 +253,9 @@ static void test_secret_output_is_not_told(void **state)
     struct spawn_result res;
     (void)state;
 
-    assert_int_equal(sh("echo secret", (struct spawn_request){.secret_output = true, .on_line = collect, .ctx = &l},
-                        &res, NULL),
+    assert_int_equal(sh("echo secret",
+                        (struct spawn_request){.secret_output = true, .on_line = collect, .ctx = &l}, &res,
+                        NULL),
                      0);
     assert_string_equal(res.out, "secret\n");
     assert_int_equal(l.count, 0);
@@ -301,7 +309,8 @@ static void test_cancel(void **state)
 
         signal(SIGALRM, on_alarm);
         ualarm(100000, 0);
-        if (sh("sleep 60", (struct spawn_request){0}, &res, NULL) != KPEER_ECANCELED || now_ms() - begun > 3000)
+        if (sh("sleep 60", (struct spawn_request){0}, &res, NULL) != KPEER_ECANCELED ||
+            now_ms() - begun > 3000)
             _exit(1);
         spawn_result_fini(&res);
         if (sh("true", (struct spawn_request){0}, &res, NULL) != KPEER_ECANCELED)

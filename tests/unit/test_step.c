@@ -71,12 +71,15 @@ static void test_words(void **state)
             assert_string_not_equal(step_word((enum step_kind)a), step_word((enum step_kind)b));
     }
     assert_string_equal(step_word((enum step_kind)99), "unknown");
-    assert_string_equal(step_word((enum step_kind)-1), "unknown");
+    assert_string_equal(step_word((enum step_kind) - 1), "unknown");
     assert_int_equal(step_fields((enum step_kind)99), 0);
 }
 
 /* Offset of a text field, a value for it, and whether it is right; in a kind that carries the field. */
-#define ROW(kind, field, value, good) {kind, offsetof(struct step, field), value, good}
+#define ROW(kind, field, value, good)                                                                        \
+    {                                                                                                        \
+        kind, offsetof(struct step, field), value, good                                                      \
+    }
 
 static void test_fields(void **state)
 {
@@ -134,7 +137,8 @@ static void test_fields(void **state)
         ROW(STEP_INIT, kubernetes_version, "v1.20.2-", false),
         ROW(STEP_INIT, kubernetes_version, "stable", false),
         ROW(STEP_INIT, ca_hash, "sha256:00", false),
-        ROW(STEP_INIT, ca_hash, "SHA256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", false),
+        ROW(STEP_INIT, ca_hash, "SHA256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            false),
         ROW(STEP_INIT, cluster_id, "0123456789ABCDEF0123456789abcdef", false),
         ROW(STEP_INIT, cluster_id, "0123", false),
         ROW(STEP_JOIN, token, "ABCDEF.0123456789abcdef", false),

@@ -9,6 +9,7 @@
 
 #include "peer/executor/host/look.h"
 #include "peer/executor/host/parse.h"
+#include "protocol/field.h"
 #include "protocol/mem.h"
 
 #define MASTER_CPUS      2    /* kubeadm: ControlPlaneNumCPU */
@@ -30,9 +31,10 @@ struct survey {
 
 struct check {
     const char *name;
-    const char *why;       /* after the fact, in the detail of what is not green */
-    const char *kubeadm[2]; /* the preflight errors of kubeadm that stand for it; who ignores those ignores this */
-    bool in_rehearsal;     /* stays red in a rehearsal, which uses no program and changes no host */
+    const char *why; /* after the fact, in the detail of what is not green */
+    const char
+        *kubeadm[2];   /* the preflight errors of kubeadm that stand for it; who ignores those ignores this */
+    bool in_rehearsal; /* stays red in a rehearsal, which uses no program and changes no host */
     void (*look)(struct survey *s);
 };
 
@@ -51,9 +53,10 @@ static bool is_ignored(const struct survey *s)
     return false;
 }
 
-/* Tells a finding of the check that is looking; red is softened where it was said to be, or in a rehearsal. */
-static void __attribute__((format(printf, 4, 5))) tell(struct survey *s, enum finding_level level, const char *next,
-                                                       const char *fmt, ...)
+/* Tells a finding of the check that is looking; red is softened where it was said to be, or in a rehearsal.
+ */
+static void __attribute__((format(printf, 4, 5)))
+tell(struct survey *s, enum finding_level level, const char *next, const char *fmt, ...)
 {
     struct finding *f;
     char detail[104];
@@ -111,11 +114,9 @@ static void look_memory(struct survey *s)
 
 static void look_hostname(struct survey *s)
 {
-    struct step probe = {.id = 1, .kind = STEP_DRAIN};
     const char *name = s->facts->hostname;
 
-    memcpy(probe.node_name, name, sizeof(probe.node_name));
-    if (step_check(&probe, NULL))
+    if (!field_name(name))
         tell(s, FINDING_RED, "hostnamectl set-hostname NAME, with a-z, 0-9 and hyphens",
              "the host name \"%.64s\" can not be a Node's name", name);
     else if (strcmp(name, "localhost") == 0 || strncmp(name, "localhost.", 10) == 0)
@@ -206,7 +207,8 @@ static void look_swap(struct survey *s)
     if (count == 0)
         tell(s, FINDING_GREEN, "", "swap is off");
     else
-        tell(s, FINDING_RED, "swapoff -a, and comment the swap line out in /etc/fstab", "swap is on (%s)", first);
+        tell(s, FINDING_RED, "swapoff -a, and comment the swap line out in /etc/fstab", "swap is on (%s)",
+             first);
 }
 
 static void look_switch(struct survey *s, const char *path, const char *absent_next, const char *next)
@@ -241,7 +243,8 @@ static bool listens(const char *tcp, const char *tcp6, uint16_t port)
 
 static void look_ports(struct survey *s)
 {
-    static const uint16_t ports[] = {10250, 6443, 10259, 10257, 2379, 2380}; /* a worker needs the first alone */
+    static const uint16_t ports[] = {10250, 6443, 10259,
+                                     10257, 2379, 2380}; /* a worker needs the first alone */
     size_t needed = s->role == STEP_ROLE_MASTER ? COUNT_OF(ports) : 1;
     cleanup_free char *tcp = look_text(s->ctx, "/proc/net/tcp");
     cleanup_free char *tcp6 = look_text(s->ctx, "/proc/net/tcp6");
@@ -295,9 +298,11 @@ static void look_leftovers(struct survey *s)
     else if (s->member)
         tell(s, FINDING_GREEN, "", "this host is a Node of this group's cluster");
     else if (s->own_half)
-        tell(s, FINDING_WARN, "nothing: preparing resets it", "%s is left of an unfinished init or join", path);
+        tell(s, FINDING_WARN, "nothing: preparing resets it", "%s is left of an unfinished init or join",
+             path);
     else
-        tell(s, FINDING_RED, "kubeadm reset, and remove /etc/cni/net.d, cni0 and flannel.1, if that cluster is gone",
+        tell(s, FINDING_RED,
+             "kubeadm reset, and remove /etc/cni/net.d, cni0 and flannel.1, if that cluster is gone",
              "%s is there", path);
 }
 
@@ -311,7 +316,8 @@ static void look_programs(struct survey *s)
         const char *name = i == 0 ? exec_tool(s->ctx, TOOL_IP) : names[i];
 
         if (spawn_find(name, path, sizeof(path), NULL))
-            used += (size_t)snprintf(missing + used, sizeof(missing) - used, "%s%s", used ? ", " : "", names[i]);
+            used +=
+                (size_t)snprintf(missing + used, sizeof(missing) - used, "%s%s", used ? ", " : "", names[i]);
     }
     if (!used)
         tell(s, FINDING_GREEN, "", "the programs that kubeadm and kubelet call are there");
@@ -333,7 +339,8 @@ static void look_cgroups(struct survey *s)
     else if (!v1)
         tell(s, FINDING_RED, "enable the cpu and memory controllers in the kernel", "cgroups are incomplete");
     else if (major == 1 && minor >= 35)
-        tell(s, FINDING_RED, "boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1)", "this host has cgroup v1");
+        tell(s, FINDING_RED, "boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1)",
+             "this host has cgroup v1");
     else
         tell(s, FINDING_GREEN, "", "cgroup v1 with the controllers cpu and memory");
 }
@@ -370,7 +377,8 @@ static const struct check checks[] = {
 };
 
 int host_checks(struct exec_ctx *ctx, enum step_role role, const struct facts *facts,
-                struct finding findings[static STEP_FINDINGS_MAX], size_t *count, size_t *red, struct err *err)
+                struct finding findings[static STEP_FINDINGS_MAX], size_t *count, size_t *red,
+                struct err *err)
 {
     const struct journal_state *j = journal_state(ctx->journal);
     bool done = (j->init_begun && j->init_done) || (j->join_begun && j->join_done);

@@ -84,7 +84,8 @@ bool look_entry(const struct exec_ctx *ctx, const char *dir, const char *part, c
     if (!d)
         return false;
     while (!found && (entry = readdir(d)) != NULL) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 || !strstr(entry->d_name, part))
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            !strstr(entry->d_name, part))
             continue;
         spawn_escape(out, out_bytes, entry->d_name, strlen(entry->d_name));
         found = true;
@@ -102,8 +103,8 @@ const char *look_runtime(const struct exec_ctx *ctx)
     return NULL;
 }
 
-int look_version(struct exec_ctx *ctx, const char *program, const char *const *argv, char *out, size_t out_bytes,
-                 struct err *err)
+int look_version(struct exec_ctx *ctx, const char *program, const char *const *argv, char *out,
+                 size_t out_bytes, struct err *err)
 {
     uint32_t left = exec_left_ms(ctx);
     struct spawn_request req = {

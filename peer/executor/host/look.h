@@ -27,7 +27,7 @@ bool look_entry(const struct exec_ctx *ctx, const char *dir, const char *part, c
 const char *look_runtime(const struct exec_ctx *ctx);
 
 /* Asks a program for its version ("v1.20.2"); KPEER_ENOTFOUND: no such program. */
-int look_version(struct exec_ctx *ctx, const char *program, const char *const *argv, char *out, size_t out_bytes,
-                 struct err *err);
+int look_version(struct exec_ctx *ctx, const char *program, const char *const *argv, char *out,
+                 size_t out_bytes, struct err *err);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * What the kernel and the distribution write in their files, read strictly and bounded. Pure: text in, values out.
- * Used by this folder and its tests.
+ * What the kernel and the distribution write in their files, read strictly and bounded. Pure: text in, values
+ * out. Used by this folder and its tests.
  */
 #ifndef KPEER_HOST_PARSE_H
 #define KPEER_HOST_PARSE_H
