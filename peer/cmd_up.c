@@ -14,6 +14,7 @@
 #define LISTEN_MS   3000
 #define ANSWER_MS   5000
 #define LOOK_MS     1000 /* how often the agent is asked, when no event comes */
+#define WAITING_MS  1500 /* what lasts shorter is not worth a line */
 #define DRAW_MS     100
 #define EXIT_DETACH 130
 
@@ -124,7 +125,9 @@ struct watch {
     json_t *status;  /* the last answer */
     int failed_code; /* of the last step that failed */
     char failed_step[64];
-    char waiting[300]; /* as last told */
+    char waiting[300]; /* as last seen */
+    char told[300];    /* as last told */
+    long long waiting_ms;
     long long started_ms;
     long long looked_ms;
 };
@@ -134,14 +137,21 @@ static const char *phase_of(const struct watch *w)
     return writer_text(w->status, "phase");
 }
 
-/* Says once what this host waits for; again when it becomes something else. */
+/* Says what this host waits for once that has lasted a moment, unless an event has said it already. */
 static void tell_waiting(struct watch *w)
 {
     const char *waiting = writer_text(w->status, "waiting");
 
-    if (strcmp(waiting, w->waiting) != 0 && *waiting && !w->progress.live)
-        progress_say(&w->progress, TINT_WARN, "              waiting: %s", waiting);
-    snprintf(w->waiting, sizeof w->waiting, "%s", waiting);
+    if (strcmp(waiting, w->waiting) != 0) {
+        snprintf(w->waiting, sizeof w->waiting, "%s", waiting);
+        w->waiting_ms = progress_now_ms();
+        return;
+    }
+    if (!*waiting || w->progress.live || progress_now_ms() - w->waiting_ms < WAITING_MS ||
+        strcmp(waiting, w->told) == 0)
+        return;
+    snprintf(w->told, sizeof w->told, "%s", waiting);
+    progress_say(&w->progress, TINT_WARN, "              waiting: %s", waiting);
 }
 
 static int look(struct watch *w, struct err *err)
@@ -169,8 +179,10 @@ static int code_of(const char *word)
     return KPEER_EIO;
 }
 
-static void note_failure(struct watch *w, const json_t *event)
+static void note(struct watch *w, const json_t *event)
 {
+    if (strcmp(writer_text(event, "event"), "blocked") == 0)
+        snprintf(w->told, sizeof w->told, "%s", writer_text(event, "text"));
     if (strcmp(writer_text(event, "event"), "step-failed") != 0)
         return;
     w->failed_code = code_of(writer_text(event, "code"));
@@ -190,7 +202,7 @@ static int take_events(struct watch *w, int wait_ms, struct err *err)
         if (!code && kind != CONTROL_EVENT)
             code = err_set(err, KPEER_EIO, "the agent ended its events");
         if (!code) {
-            note_failure(w, event);
+            note(w, event);
             code = progress_event(&w->progress, event, false, err);
         }
         json_decref(event);
@@ -260,8 +272,9 @@ static int watch_loop(struct watch *w, struct err *err)
         int code = now - w->looked_ms >= LOOK_MS ? look(w, err) : 0;
 
         if (!code && strcmp(phase_of(w), "ready") == 0) {
+            code = take_events(w, 0, err); /* what led to it is there before the answer was */
             tell_ready(w);
-            return 0;
+            return code;
         }
         if (!code && strcmp(phase_of(w), "failed") == 0)
             code = tell_failed(w, err);

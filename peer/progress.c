@@ -58,11 +58,22 @@ long long progress_now_ms(void)
     return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
 }
 
+/* The step or the member; a member whose name was not told yet goes by the beginning of its id. */
+static const char *name_of(const json_t *event, char id[static 32])
+{
+    const char *step = writer_text(event, "step"), *name = writer_text(event, "name");
+
+    if (*step || *name)
+        return *step ? step : name;
+    snprintf(id, 32, "%.8s", writer_text(event, "member"));
+    return id;
+}
+
 static const char *value_of(const json_t *event, char letter, char took[static 32])
 {
     switch (letter) {
     case 'n':
-        return *writer_text(event, "step") ? writer_text(event, "step") : writer_text(event, "name");
+        return name_of(event, took);
     case 'a':
         return writer_text(event, "address");
     case 'x':
