@@ -65,23 +65,27 @@ static int run_inspect(struct exec_ctx *ctx, const struct step *step, struct ste
     return code;
 }
 
-/* All reds in a sentence, so that the text alone tells what is the matter. */
-static int refuse_unfit(const struct step_result *result, size_t red, struct err *err)
+/* The first red in full and the names of the others, so that the text alone tells what is the matter. */
+static int refuse_unfit(const struct step_result *result, struct err *err)
 {
-    char which[ERR_TEXT_BYTES / 2] = "";
-    const char *next = "";
+    const struct finding *first = NULL;
+    char others[ERR_TEXT_BYTES / 2] = "";
     size_t used = 0;
 
-    for (size_t i = 0; i < result->finding_count && used < sizeof(which); i++) {
-        if (result->findings[i].level != FINDING_RED)
+    for (size_t i = 0; i < result->finding_count && used < sizeof(others); i++) {
+        const struct finding *f = &result->findings[i];
+
+        if (f->level != FINDING_RED)
             continue;
-        used += (size_t)snprintf(which + used, sizeof(which) - used, "%s%s", used ? "; " : "",
-                                 result->findings[i].detail);
-        if (!*next)
-            next = result->findings[i].next;
+        if (first)
+            used += (size_t)snprintf(others + used, sizeof(others) - used, "%s%s",
+                                     used ? ", " : "; also red: ", f->check);
+        else
+            first = f;
     }
-    err_set(err, KPEER_EPREFLIGHT, "this host is not fit (%zu red): %s", red, which);
-    return err_hint(err, "%s", next);
+    err_set(err, KPEER_EPREFLIGHT, "this host is not fit: %s%s", first ? first->detail : "", others);
+    err_hint(err, "%s", first ? first->next : "");
+    return KPEER_EPREFLIGHT;
 }
 
 static int run_preflight(struct exec_ctx *ctx, const struct step *step, struct step_result *result,
@@ -96,7 +100,7 @@ static int run_preflight(struct exec_ctx *ctx, const struct step *step, struct s
     code = host_checks(ctx, step->role, &result->facts, result->findings, &result->finding_count, &red, err);
     if (code || red == 0)
         return code;
-    return refuse_unfit(result, red, err);
+    return refuse_unfit(result, err);
 }
 
 static void say_back(void *ctx, const char *path)

@@ -323,7 +323,7 @@ static void test_side_by_side_and_in_order(void **state)
     start(b);
     ask(b, &(struct step){.id = 10, .kind = STEP_PREPARE});
     wait_hung(b);
-    ask(b, &(struct step){.id = 11, .kind = STEP_RESET}); /* waits for the one before it */
+    ask(b, &(struct step){.id = 11, .kind = STEP_UNDO}); /* waits for the one before it */
     snprintf(path, sizeof(path), "%s/hang", b->root);
     assert_int_equal(unlink(path), 0);
     r = do_step(b, (struct step){.id = 12, .kind = STEP_INSPECT}); /* does not wait */
@@ -387,7 +387,7 @@ static void test_death_of_the_agent(void **state)
     start(b);
     ask(b, &(struct step){.id = 8, .kind = STEP_PREPARE});
     hung = wait_hung(b);
-    ask(b, &(struct step){.id = 9, .kind = STEP_RESET});
+    ask(b, &(struct step){.id = 9, .kind = STEP_UNDO});
     stop(b);
     assert_ends(hung);
 }
@@ -553,6 +553,7 @@ static void test_preflight_names_what_is_red(void **state)
     for (size_t i = 0; i < r.finding_count; i++)
         red += r.findings[i].level == FINDING_RED && strcmp(r.findings[i].check, "runtime") == 0;
     assert_int_equal(red, 1);
+    assert_non_null(strstr(r.text, "also red: "));
     assert_string_not_equal(r.hint, "");
     step_result_fini(&r);
 }

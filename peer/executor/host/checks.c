@@ -165,8 +165,12 @@ static void look_kubelet(struct survey *s)
     static const char *const argv[] = {"kubelet", "--version", NULL};
     char version[STEP_VERSION_BYTES];
     struct err e = {0};
+    const char *program = exec_tool(s->ctx, TOOL_KUBELET);
+    int code = look_version(s->ctx, program, argv, version, sizeof(version), &e);
 
-    if (look_version(s->ctx, exec_tool(s->ctx, TOOL_KUBELET), argv, version, sizeof(version), &e))
+    if (code == KPEER_ENOTFOUND)
+        tell(s, FINDING_RED, "install kubelet in kubeadm's version", "there is no program %.60s", program);
+    else if (code)
         tell(s, FINDING_RED, "install kubelet in kubeadm's version", "kubelet: %.80s", e.text);
     else if (s->facts->kubernetes_version[0] && !same_minor(version, s->facts->kubernetes_version))
         tell(s, FINDING_RED, "install kubelet in kubeadm's version", "kubelet is %s, kubeadm %s", version,
