@@ -1,8 +1,9 @@
 """A whole cluster: init, tokens, join, nodes, pods that answer, leaving and coming back."""
+import concurrent.futures
 import json
 import time
 
-from checks.lab import ADMIN, TOKEN, flannel_document
+from checks.lab import ADMIN, TOKEN, eventually, flannel_document
 
 
 def nodes(lab):
@@ -11,18 +12,6 @@ def nodes(lab):
 
 def condition(node):
     return next(each["status"] for each in node["status"]["conditions"] if each["type"] == "Ready")
-
-
-def eventually(check, seconds=6.0):
-    """Polls a check that raises AssertionError until it holds."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            return check()
-        except AssertionError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
 
 
 def test_formation(lab):
@@ -146,12 +135,8 @@ def test_bad_tokens_wait_for_the_timeout(lab):
 
 def expired(lab):
     token = lab.good(1, "kubeadm token create --ttl 1s").out.strip()
-    eventually(lambda: _none(token[:6] in lab.good(1, "kubeadm token list").out))
+    eventually(lambda: not (token[:6] in lab.good(1, "kubeadm token list").out))
     return token
-
-
-def _none(wrong):
-    assert not wrong
 
 
 def test_name_that_is_ready(lab):
@@ -165,7 +150,7 @@ def test_name_that_is_ready(lab):
     lab.good(4, "kubeadm reset -f")
     done = lab.join(4, timeout="10s")
     assert done.status == 0, str(done)
-    eventually(lambda: _none(condition(nodes(lab)["node4"]) != "True"))
+    eventually(lambda: not (condition(nodes(lab)["node4"]) != "True"))
 
 
 def test_init_over_a_living_control_plane(lab):
@@ -186,7 +171,7 @@ def test_leave(lab):
     assert "[reset] Deleting contents of stateful directories: [/var/lib/kubelet /var/run/kubernetes]" in done.out, str(done)
     lab.good(3, "ls /etc/cni/net.d/10-flannel.conflist && ip link show cni0 && ip link show flannel.1 && test ! -e /etc/kubernetes/kubelet.conf"
                 " && ! systemctl is-active -q kubelet")
-    eventually(lambda: _none("10.10.2.0/24" in lab.good(1, "ip route").out))
+    eventually(lambda: not ("10.10.2.0/24" in lab.good(1, "ip route").out))
 
 
 def test_leftovers_break_the_next_network(lab):
@@ -197,21 +182,24 @@ def test_leftovers_break_the_next_network(lab):
     assert lab.kubectl("delete node node2 node4").status == 0
     for number in (2, 4):
         lab.good(number, "kubeadm reset -f && rm -rf /etc/cni/net.d /var/lib/cni /run/flannel && ip link del flannel.1; ip link del cni0; true")
-    lab.good(3, "ip addr flush dev cni0 && ip addr add 10.10.99.1/24 dev cni0")
+    lab.good(3, "ip link add cni0 type bridge 2>/dev/null; ip addr flush dev cni0 && ip addr add 10.10.99.1/24 dev cni0")
     lab.kubectl("apply -f -", POD % (9, 3))
-    eventually(lambda: _none("ContainerCreating" not in lab.kubectl("get pod web9").out))
+    eventually(lambda: not ("ContainerCreating" not in lab.kubectl("get pod web9").out))
 
-    def told():
-        assert '"cni0" already has an IP address different from' in lab.kubectl("get pod web9 -o json").out
-    eventually(told)
+    eventually(lambda: '\\"cni0\\" already has an IP address different from' in lab.kubectl("get pod web9 -o json").out)
     assert condition(nodes(lab)["node3"]) == "True"
     lab.kubectl("delete pod web9")
 
 
 def test_two_hosts_of_one_name(lab):
+    """Both at once: both end with 0, and one Node exists."""
     for number in (2, 4):
-        done = lab.join(number, name="twin")
-        assert done.status == 0, str(done)
+        lab.good(number, "echo flannel-seconds=3 >> /etc/standin/settings")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for done in pool.map(lambda number: lab.join(number, name="twin"), (2, 4)):
+            assert done.status == 0, str(done)
+    for number in (2, 4):
+        lab.good(number, "sed -i /flannel/d /etc/standin/settings")
     found = [name for name in nodes(lab) if name == "twin"]
     assert found == ["twin"]
 
@@ -223,16 +211,16 @@ def test_power_cut(lab):
         assert lab.tool("start", host).returncode == 0
     for number in (1, 2):
         lab.good(number, "sysctl -qw net.ipv4.ip_forward=1; systemctl default")
-    eventually(lambda: _none(lab.kubectl("get --raw /healthz").out != "ok"))
-    eventually(lambda: _none([condition(each) for each in nodes(lab).values()] != ["True", "True"]))
+    eventually(lambda: not (lab.kubectl("get --raw /healthz").out != "ok"))
+    eventually(lambda: not ([condition(each) for each in nodes(lab).values()] != ["True", "True"]))
 
 
 def test_silent_node(lab):
     lab.good(2, "systemctl stop kubelet")
-    eventually(lambda: _none(condition(nodes(lab)["node2"]) != "Unknown"))
+    eventually(lambda: not (condition(nodes(lab)["node2"]) != "Unknown"))
     assert "NotReady" in lab.kubectl("get node node2").out
     lab.good(2, "systemctl start kubelet")
-    eventually(lambda: _none(condition(nodes(lab)["node2"]) != "True"))
+    eventually(lambda: not (condition(nodes(lab)["node2"]) != "True"))
 
 
 def test_own_authority(lab):
@@ -245,7 +233,7 @@ def test_own_authority(lab):
     assert done.status == 0 and "[certs] Using existing ca certificate authority" in done.out and before in done.out, str(done)
     lab.good(1, "cd /etc/kubernetes/pki && sha256sum -c /root/sum")
     lab.good(1, "echo | openssl s_client -connect 192.168.56.11:6443 -CAfile /etc/kubernetes/pki/ca.crt -verify_return_error "
-                "-verify_ip 192.168.56.11 >/dev/null 2>&1")
+                "-verify_ip 192.168.56.11 2>&1")
     assert lab.join(2, before).status == 0
 
 
@@ -285,17 +273,12 @@ def test_flannel_that_cannot_work(lab):
                           ({"more": ", --nonsense"}, "flag provided but not defined: -nonsense")):
         lab.clean()
         assert lab.init().status == 0 and lab.flannel(**change).status == 0
-
-        def told(words=words):
-            assert words in lab.kubectl("get pods -n kube-system -l app=flannel -o json").out
-        eventually(told)
-        assert condition(nodes(lab)["node1"]) == "False"
+        eventually(lambda words=words: words in lab.kubectl("get pods -n kube-system -l app=flannel -o json").out)
+        # As on a real host: the CNI file is in place, and that is all that Ready looks at.
+        assert condition(nodes(lab)["node1"]) == "True"
     lab.clean()
     assert lab.init(pods=None).status == 0 and lab.flannel().status == 0
-
-    def unassigned():
-        assert "pod cidr not assigned" in lab.kubectl("get pods -n kube-system -l app=flannel -o json").out
-    eventually(unassigned)
+    eventually(lambda: "pod cidr not assigned" in lab.kubectl("get pods -n kube-system -l app=flannel -o json").out)
     lab.clean()
     assert lab.init().status == 0 and lab.flannel(tolerations="[]").status == 0
     assert lab.kubectl("get pods -n kube-system -l app=flannel -o name").out == ""

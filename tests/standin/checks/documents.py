@@ -77,9 +77,9 @@ def load(function, text, version):
     return 0, ""
 
 
-def replaced(text, old, new):
+def replaced(text, old, new, times=1):
     assert old in text, f"the test's document holds no {old!r}"
-    return text.replace(old, new, 1)
+    return text.replace(old, new, times)
 
 
 def test_good_documents():
@@ -92,7 +92,7 @@ def test_good_documents():
 
 def test_bad_init_documents():
     for old, new, status, words in BAD_INIT:
-        got, text = load(kubeadm_config.init, replaced(init_document(), old, new), "v1.20.2")
+        got, text = load(kubeadm_config.init, replaced(init_document(), old, new, -1 if old.startswith("kubeadm.") else 1), "v1.20.2")
         assert got == status and words in text, f"{new!r}: status {got}, {text!r}"
 
 
@@ -100,6 +100,11 @@ def test_bad_join_documents():
     for old, new, status, words in BAD_JOIN:
         got, text = load(kubeadm_config.join, replaced(join_document(2, HASH), old, new), "v1.20.2")
         assert got == status and words in text, f"{new!r}: status {got}, {text!r}"
+
+
+def test_one_version_a_file():
+    got, text = load(kubeadm_config.init, replaced(init_document(), "v1beta2", "v1beta3"), "v1.24.0")
+    assert got == 1 and "speak different kubeadm API versions" in text, text
 
 
 def test_versions_read_their_own_documents_only():

@@ -2,6 +2,7 @@
 import os
 import pathlib
 import subprocess
+import time
 
 STANDIN = pathlib.Path(__file__).resolve().parents[1]
 TOOL = STANDIN.parent / "lab/lab"
@@ -11,6 +12,15 @@ ADMIN = "/etc/kubernetes/admin.conf"
 
 class NoLab(Exception):
     """This machine cannot carry the lab; the text says why."""
+
+
+def eventually(check, seconds=8.0):
+    """Polls a check until it says yes."""
+    end = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds} s in vain")
+        time.sleep(0.05)
 
 
 class Done:
@@ -66,13 +76,13 @@ class Lab:
     def kubectl(self, command, text=None, number=1):
         return self.run(number, f"kubectl --kubeconfig {ADMIN} {command}", text)
 
-    def clean(self):
-        """All hosts as they were: no cluster, no leftovers, no orders."""
+    def clean(self, number=None):
+        """All hosts, or one, as they were: no cluster, no leftovers, no orders."""
         line = ("kubeadm reset -f >/dev/null 2>&1; rm -rf /etc/cni/net.d /var/lib/cni /run/flannel /var/lib/etcd /etc/standin/orders "
                 "/etc/kubernetes /root/*; ip link del cni0 2>/dev/null; ip link del flannel.1 2>/dev/null; "
                 "ip -4 route show | grep onlink | while read r; do ip route del $r; done; ip route flush type unreachable; true")
-        for number in range(1, self.count + 1):
-            self.run(number, line)
+        done = self.tool(*(["exec", f"node{number}"] if number else ["each"]), "sh", "-c", line)
+        assert done.returncode == 0, done.stderr.decode()
 
     # The way to a cluster.
     def init(self, more="", **change):
@@ -95,7 +105,7 @@ class Lab:
         self.clean()
         for done in (self.init(), self.flannel(), *(self.join(number) for number in workers)):
             assert done.status == 0, str(done)
-        done = self.kubectl(f"wait --for=condition=Ready node --all --timeout=10s")
+        done = self.kubectl("wait --for=condition=Ready node --all --timeout=10s")
         assert done.status == 0, str(done)
 
 

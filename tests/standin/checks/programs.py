@@ -2,7 +2,7 @@
 import json
 import time
 
-from checks.lab import TOKEN, init_document
+from checks.lab import TOKEN, eventually, init_document
 
 
 def test_kubeadm_version_is_quick(lab):
@@ -27,10 +27,16 @@ def test_units(lab):
             ("stop nonsense", 5, "not loaded"), ("enable nonsense", 1, "Unit file nonsense.service does not exist."),
             ("show -p LoadState,ActiveState nonsense", 0, "LoadState=not-found\nActiveState=inactive"), ("daemon-reload", 0, ""),
             ("is-system-running", 0, "running"), ("disable kubelet", 0, "Removed"), ("is-enabled kubelet", 1, "disabled"),
-            ("enable --now kubelet", 0, "Created symlink"), ("is-active kubelet", 3, "activating"), ("status nonsense", 4, "could not"),
+            ("enable --now kubelet", 0, "Created symlink"), ("status nonsense", 4, "could not"),
             ("twist kubelet", 1, "Unknown command verb twist"), ("show --value -p ActiveState containerd.service", 0, "active")):
         done = lab.run(4, "systemctl " + command)
         assert done.status == status and words in done.text, f"{command}: {done}"
+
+
+def test_kubelet_without_configuration_is_forever_starting(lab):
+    lab.good(4, "systemctl restart kubelet")
+    eventually(lambda: lab.run(4, "systemctl is-active kubelet").out == "activating\n")
+    assert lab.run(4, "systemctl is-active -q kubelet").status == 3
 
 
 def test_runtime(lab):
@@ -67,16 +73,17 @@ def test_preflight(lab):
             ("echo '*pause*' > /etc/standin/images-missing", "rm /etc/standin/images-missing",
              "[ERROR ImagePull]: failed to pull image k8s.gcr.io/pause:3.2"),
             ("echo conntrack > /etc/standin/programs-missing", "rm /etc/standin/programs-missing",
-             "[ERROR FileExisting-conntrack]: conntrack not found in system path"),
-            ("/usr/bin/python3 -c 'import socket,os,time; s=socket.create_server((\"\", 10250)); os.fork() or time.sleep(30)' & sleep 0.3; true",
-             "kill $(ps ax | sed -n 's/^ *\\([0-9]*\\).*create_server.*/\\1/p') 2>/dev/null; true",
-             "[ERROR Port-10250]: Port 10250 is in use")):
+             "[ERROR FileExisting-conntrack]: conntrack not found in system path")):
         lab.run(4, cause)
         done = lab.run(4, run)
         lab.run(4, undo)
         assert done.status == 1 and words in done.err, f"{cause}: {done}"
         assert "error execution phase preflight: [preflight] Some fatal errors occurred:" in done.err, str(done)
         assert "--ignore-preflight-errors=..." in done.err
+    holding = ("python3 -c \"import socket, subprocess, sys; s = socket.create_server(('', 10250)); "
+               "sys.exit(subprocess.run(['kubeadm', 'init', '--config', '/root/init.yml']).returncode)\"")
+    done = lab.run(4, holding)
+    assert done.status == 1 and "[ERROR Port-10250]: Port 10250 is in use" in done.err, str(done)
     done = lab.run(4, "sysctl -qw net.ipv4.ip_forward=0; " + run + " --ignore-preflight-errors=all --skip-phases certs,kubeconfig,"
                       "kubelet-start,control-plane,etcd,wait-control-plane,upload-config,mark-control-plane,bootstrap-token,addon; "
                       "sysctl -qw net.ipv4.ip_forward=1")

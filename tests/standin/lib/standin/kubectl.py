@@ -6,7 +6,7 @@ import urllib.parse
 
 from standin import client, flags, host, orders, resources
 
-GLOBAL = {"kubeconfig": "", "namespace": "", "request-timeout": "0", "context": "", "v": 0, "server": "", "cluster": "", "user": "",
+GLOBAL = {"kubeconfig": "", "cache-dir": "", "namespace": "", "request-timeout": "0", "context": "", "v": 0, "server": "", "cluster": "", "user": "",
           "warnings-as-errors": False}
 SHORT = {"n": "namespace", "o": "output", "f": "filename", "l": "selector", "A": "all-namespaces", "v": "v", "R": "recursive",
          "w": "watch", "k": "kustomize"}
