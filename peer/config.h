@@ -24,7 +24,6 @@
 #define CONFIG_SEED_BYTES   64
 
 enum config_trust { TRUST_KEY = 0, TRUST_SUBNET = 1 };
-enum config_hostnames { HOSTNAMES_AUTO = 0, HOSTNAMES_KEEP = 1 };
 
 struct config_seed {
     char address[STEP_ADDRESS_BYTES]; /* IPv4 or IPv6, as text */
@@ -44,7 +43,6 @@ struct config {
     char name[STEP_NAME_BYTES]; /* empty: the host's name */
     char interface[STEP_INTERFACE_BYTES];
     char subnet[STEP_CIDR_BYTES]; /* empty: by evidence */
-    enum config_hostnames hostnames;
     struct config_seed seeds[CONFIG_SEEDS_MAX];
     size_t seed_count;
     uint16_t port; /* UDP for seeds and TCP for links */

@@ -9,7 +9,6 @@
 static const char *const level_words[] = {"error", "warn", "info", "debug", NULL};
 static const char *const trust_words[] = {"key", "subnet", NULL};
 static const char *const role_words[] = {"auto", "master", "worker", "control-plane", NULL};
-static const char *const hostnames_words[] = {"auto", "keep", NULL};
 static const char *const backend_words[] = {"vxlan", "host-gw", "udp", "wireguard", "ipip", NULL};
 
 #define FIELD(name) .offset = offsetof(struct config, name), .size = sizeof(((struct config *)0)->name)
@@ -133,12 +132,6 @@ const struct config_key config_schema[] = {
      .doc = "the user that the agent becomes (kpeer where there is one, else nobody)",
      .type = CONFIG_TEXT,
      FIELD(user)},
-    {.key = "hostnames",
-     .def = "auto",
-     .doc = "auto: mend hosts that share a name; keep: refuse them",
-     .words = hostnames_words,
-     .type = CONFIG_CHOICE,
-     FIELD(hostnames)},
     {.key = "port",
      .def = "7373",
      .doc = "port of the agents' links (TCP) and of seeds (UDP)",
