@@ -194,8 +194,7 @@ void progress_draw(struct progress *p)
     line[(size_t)terminal_columns(p->out->to) - 4 < sizeof line ? (size_t)terminal_columns(p->out->to) - 4
                                                                 : sizeof line - 1] = '\0';
     writer_safe(line, sizeof line, strdupa(line));
-    erase(p);
-    fprintf(p->out->to, "%s%s%s %s", writer_tint_on(p->out, TINT_GOOD), spinner,
+    fprintf(p->out->to, "\r%s%s%s %s\033[K", writer_tint_on(p->out, TINT_GOOD), spinner,
             writer_tint_off(p->out, TINT_GOOD), line);
     fflush(p->out->to);
     p->drawn = true;
