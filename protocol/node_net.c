@@ -254,7 +254,7 @@ static void take_profile(struct node *n, struct member *m, const struct profile 
     if (p->phase == PHASE_LEFT)
         alive_left(n, m);
     else if (first && m->heard && n->started)
-        out_event(n, EVENT_MEMBER_ALIVE, &m->id);
+        out_event(n, EVENT_MEMBER_DISCOVERED, &m->id); /* now it has a name */
 }
 
 static void take_ballot(struct node *n, struct member *m, const struct statement *s)
@@ -710,10 +710,10 @@ void net_hello(struct node *n, const struct node_event *ev)
     m->keyed = m->heard = true;
     m->clock_offset_ms = h->wall_ms - n->wall_ms;
     m->digest = h->digest;
-    if (first || was_gone) {
-        out_event(n, EVENT_MEMBER_DISCOVERED, &m->id);
+    if (first || was_gone)
         answer_soon(n);
-    }
+    if (first && m->has_profile)
+        out_event(n, EVENT_MEMBER_DISCOVERED, &m->id);
     link_to(n, m, ev);
     alive_heard(n, m);
 }

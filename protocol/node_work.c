@@ -466,9 +466,7 @@ void work_result(struct node *n, const struct running *run, const struct step_re
         break;
     case STEP_PREPARE:
         w->prepared = r->code == 0;
-        if (r->code == 0)
-            succeeded(w);
-        else if (r->code != KPEER_ECANCELED)
+        if (r->code != 0 && r->code != KPEER_ECANCELED)
             failed(n, r);
         break;
     case STEP_CA:
@@ -486,9 +484,10 @@ void work_result(struct node *n, const struct running *run, const struct step_re
         }
         break;
     case STEP_APPLY:
-        if (r->code == 0 && !w->need_reset)
+        if (r->code == 0 && !w->need_reset) {
             w->applied = true;
-        else
+            succeeded(w);
+        } else
             founding_failed(n, r);
         break;
     case STEP_JOIN:
