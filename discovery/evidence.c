@@ -152,8 +152,9 @@ static struct peer *add_peer(struct evidence *ev, const struct hello *h, uint64_
     return slot;
 }
 
-/* A peer that restarted counts from the beginning and has to hear us anew. What comes of an earlier start is
- * replayed; two instances of one start are copies of one disk, which the core sorts out. */
+/* A peer that restarted counts from the beginning, has to hear us anew, and is where it is heard now. What
+ * comes of an earlier start is replayed; two instances of one start are copies of one disk, which the core
+ * sorts out. */
 static bool enter_instance(struct peer *p, uint64_t boot, uint64_t instance, uint64_t now_ms)
 {
     if (boot < p->boot)
@@ -163,10 +164,7 @@ static bool enter_instance(struct peer *p, uint64_t boot, uint64_t instance, uin
     p->boot = boot;
     p->instance = instance;
     p->first_ms = now_ms;
-    for (size_t i = 0; i < CLAIMS_MAX; i++) {
-        p->claim[i].counter = 0;
-        p->claim[i].echo_ms = 0;
-    }
+    memset(p->claim, 0, sizeof p->claim);
     return true;
 }
 

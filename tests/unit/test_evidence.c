@@ -253,6 +253,26 @@ static void test_replays_and_own_beacons(void **state)
     assert_int_equal(evidence_hear(f->ev, &b, ETH1, &b.address, f->now), 0);
 }
 
+/* A copied disk at another address: each start is reached where it is heard, and the copy leaves nothing
+ * behind. */
+static void test_a_copy_does_not_move_the_original(void **state)
+{
+    struct fixture *f = *state;
+    struct beacon original = {.hello = {.id = peer(2), .boot = 5, .instance = 9, .counter = 10},
+                              .address = ip("192.168.56.12")};
+    struct beacon copy = {.hello = {.id = peer(2), .boot = 5, .instance = 8, .counter = 1},
+                          .address = ip("192.168.56.14")};
+    for (int i = 0; i < 3; i++) {
+        original.hello.counter++;
+        copy.hello.counter++;
+        assert_int_equal(evidence_hear(f->ev, &copy, ETH1, &copy.address, f->now), 0);
+        assert_true(peer_is(f, 2, "192.168.56.14"));
+        assert_int_equal(evidence_hear(f->ev, &original, ETH1, &original.address, f->now), 0);
+        assert_true(peer_is(f, 2, "192.168.56.12"));
+        f->now += BEAT;
+    }
+}
+
 static void test_the_choice_is_stable(void **state)
 {
     struct fixture *f = *state;
@@ -370,6 +390,7 @@ int main(void)
         TEST(test_another_at_our_address_is_told_by_a_third),
         TEST(test_the_source_must_be_the_claim),
         TEST(test_replays_and_own_beacons),
+        TEST(test_a_copy_does_not_move_the_original),
         TEST(test_the_choice_is_stable),
         TEST(test_most_peers_then_lowest_interface),
         TEST(test_pins_need_no_proof),
