@@ -223,6 +223,18 @@ static void tell_hello(struct discovery *d, const struct hello *hello, const str
     d->callbacks.hello(d->ctx, hello, text);
 }
 
+/* Where there is no multicast, whoever reached us alone tells whom else it hears: those are greeted too, so
+ * that a few seeds are enough for all to hear each other. */
+static void meet_heard(struct discovery *d, const struct beacon *b)
+{
+    struct address known;
+    for (size_t i = 0; i < b->heard_count; i++) {
+        const struct beacon_heard *h = &b->heard[i];
+        if (!peer_id_equal(&h->id, &d->cfg.me) && !evidence_peer(d->evidence, &h->id, d->now_ms, &known))
+            seeds_heard(&d->seeds, &h->address, d->cfg.seed_port, d->now_ms, EXPIRY_BEATS * pace_ms(d));
+    }
+}
+
 static void take_beacon(struct discovery *d, const uint8_t *bytes, size_t n,
                         const struct multicast_from *from)
 {
@@ -238,8 +250,10 @@ static void take_beacon(struct discovery *d, const uint8_t *bytes, size_t n,
             d->dropped[drop_reason(rc)]++;
         return;
     }
-    if (!from->to_group && !peer_id_equal(&b.hello.id, &d->cfg.me))
+    if (!from->to_group && !peer_id_equal(&b.hello.id, &d->cfg.me)) {
         seeds_heard(&d->seeds, &from->source, from->port, d->now_ms, EXPIRY_BEATS * pace_ms(d));
+        meet_heard(d, &b);
+    }
     tell_hello(d, &b.hello, &from->source);
 }
 

@@ -1,5 +1,5 @@
 /*
- * Whom to send beacons to one by one: the seeds that the user named, and the members who reached us that way.
+ * Whom to send beacons to one by one: the seeds that the user named, and the members met that way.
  *
  * A bounded table with a rate limit for each address, so that neither a seed that is silent nor a member that
  * shouts makes us send more than one datagram in SEEDS_INTERVAL_MS to it. Only an opened beacon of the group
@@ -33,7 +33,8 @@ struct seeds {
 /* A seed of the user's; false when the table is full. Named twice is once. */
 bool seeds_add(struct seeds *s, const struct address *address, uint16_t port);
 
-/* A member's beacon came from there to us alone. */
+/* A member's beacon came from there to us alone, or a member that reached us so says that it hears another
+ * there. */
 void seeds_heard(struct seeds *s, const struct address *address, uint16_t port, uint64_t now_ms,
                  uint32_t expiry_ms);
 
