@@ -2,16 +2,18 @@
  * Formation: how a group decides one cluster record, once. docs/formation.md tells the rules and why they
  * hold.
  *
- *   bind        a peer binds itself to one set of peers at a time (the electorate it sees itself)
- *   constitute  a set is constituted once all of its members are bound to it; only then does anybody act
- * under it vote, lease terms and votes as in Raft's election; a vote and each renewal carry a lease, measured
- * by the leader from before it asked and by the voter from after it answered accept      the value is decided
- * as in single-decree Paxos: who accepted a record says so with each later promise, and a later leader
- * carries it forward instead of founding again sign off    a set that cannot go on is left only together with
- * a majority of it, by peers that accepted nothing
+ * - bind: a peer binds itself to one set of peers at a time (the electorate it sees itself)
+ * - constitute: a set is constituted once all of its members are bound to it; only then does anybody act
+ *   under it
+ * - vote, lease: terms and votes as in Raft's election; a vote and each renewal carry a lease, measured by
+ * the leader from before it asked and by the voter from after it answered
+ * - accept: the value is decided as in single-decree Paxos: who accepted a record says so with each later
+ *   promise, and a later leader carries it forward instead of founding again
+ * - sign off: a set that cannot go on is left only together with a majority of it, by peers that accepted
+ *   nothing
  *
- * What must survive a crash is struct promises: the owner stores it before it tells anybody. Pure; owned by
- * node.c.
+ * What must survive a crash (`mine`, `constituted`) is called promises: the owner stores it before it tells
+ * anybody. Pure; owned by node.c. The half before any vote is in settle.c.
  */
 #ifndef KPEER_FORMATION_H
 #define KPEER_FORMATION_H

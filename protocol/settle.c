@@ -1,0 +1,307 @@
+#include "protocol/settle.h"
+
+#include <sodium.h>
+#include <string.h>
+
+#define BIND_TIMEOUT_MS                                                                                      \
+    2000                   /* a set that is not constituted by then, and is not what we see, is signed off */
+#define DISAGREE_MS  1000  /* how long we look on while somebody is bound to a set that we do not see */
+#define HOPELESS_MS  10000 /* how long a constituted set may be without anybody alive who could found */
+#define LONE_SETTLES 6     /* a lone host settles this many times as long */
+
+static const struct peer_id *self(const struct formation_input *in)
+{
+    return &in->me->id;
+}
+
+const struct formation_peer *settle_peer(const struct formation_input *in, const struct peer_id *id)
+{
+    for (size_t i = 0; i < in->peer_count; i++)
+        if (peer_id_equal(&in->peer[i].id, id))
+            return &in->peer[i];
+    return NULL;
+}
+
+/* The latest ballot of a peer, our own included; NULL when unknown. */
+static const struct ballot *ballot_of(const struct formation *f, const struct formation_input *in,
+                                      const struct formation_peer *p)
+{
+    if (!p)
+        return NULL;
+    return peer_id_equal(&p->id, self(in)) ? &f->mine : p->ballot;
+}
+
+const struct ballot *settle_member_ballot(const struct formation *f, const struct formation_input *in,
+                                          size_t i)
+{
+    return ballot_of(f, in, settle_peer(in, &f->mine.set.member[i]));
+}
+
+/* ---- look, settle, bind ---- */
+
+static uint64_t hash_view(const struct formation_input *in)
+{
+    uint8_t h[16];
+    uint64_t v = 0;
+    crypto_generichash_state st;
+    crypto_generichash_init(&st, NULL, 0, sizeof h);
+    for (size_t i = 0; i < in->peer_count; i++)
+        if (in->peer[i].in_view)
+            crypto_generichash_update(&st, in->peer[i].id.b, PEER_ID_BYTES);
+    crypto_generichash_final(&st, h, sizeof h);
+    memcpy(&v, h, sizeof v);
+    return v;
+}
+
+static void look(struct formation *f, const struct formation_input *in)
+{
+    uint64_t h = hash_view(in);
+    if (h != f->view_hash) {
+        f->view_hash = h;
+        f->view_since_ms = in->now_ms;
+    }
+}
+
+/* The set that would be proposed now. With `expect` it has exactly that many members: the first by id, so
+ * that all who see the same peers choose alike. Returns false when there are too few. */
+static bool choose(const struct formation_input *in, struct electorate *set)
+{
+    size_t want = in->expect ? in->expect : ELECTORATE_MAX;
+    set->count = 0;
+    for (size_t i = 0; i < in->peer_count && set->count < want; i++)
+        if (in->peer[i].in_view)
+            set->member[set->count++] = in->peer[i].id;
+    if (in->expect)
+        return set->count == in->expect;
+    return set->count >= 2 || (set->count == 1 && in->lone);
+}
+
+static bool same_members(const struct electorate *a, const struct electorate *b)
+{
+    return a->count == b->count && memcmp(a->member, b->member, a->count * sizeof a->member[0]) == 0;
+}
+
+static bool settled(const struct formation *f, const struct formation_input *in, const struct electorate *set)
+{
+    if (in->expect)
+        return true;
+    uint64_t wait = set->count == 1 ? LONE_SETTLES * in->settle_ms : in->settle_ms;
+    return in->now_ms >= f->view_since_ms + wait;
+}
+
+/* Every member of the set is bound to the set, as far as we know. */
+static bool all_bound(const struct formation *f, const struct formation_input *in,
+                      const struct electorate *set)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        const struct ballot *b = ballot_of(f, in, settle_peer(in, &set->member[i]));
+        if (!b || !b->bound || b->floor >= set->number || !electorate_equal(&b->set, set))
+            return false;
+    }
+    return true;
+}
+
+/* A living peer belongs to a constituted set without us: we come late, and wait for its record. */
+static bool comes_late(const struct formation *f, const struct formation_input *in)
+{
+    for (size_t i = 0; i < in->peer_count; i++) {
+        const struct formation_peer *p = &in->peer[i];
+        if (!p->alive || !p->ballot || !p->ballot->bound || peer_id_equal(&p->id, self(in)))
+            continue;
+        if (p->ballot->floor < p->ballot->set.number && electorate_index(&p->ballot->set, self(in)) < 0 &&
+            all_bound(f, in, &p->ballot->set))
+            return true;
+    }
+    return false;
+}
+
+static uint32_t highest_number(const struct formation *f, const struct formation_input *in)
+{
+    uint32_t n = f->mine.floor;
+    for (size_t i = 0; i < in->peer_count; i++) {
+        const struct ballot *b = in->peer[i].ballot;
+        if (!b || peer_id_equal(&in->peer[i].id, self(in)))
+            continue;
+        if (b->floor > n)
+            n = b->floor;
+        if (b->bound && b->set.number > n)
+            n = b->set.number;
+    }
+    return n;
+}
+
+/* The number under which somebody of this very set is bound to it already; 0: nobody. */
+static uint32_t proposed_number(const struct formation *f, const struct formation_input *in,
+                                const struct electorate *set)
+{
+    uint32_t best = 0;
+    for (size_t i = 0; i < in->peer_count; i++) {
+        const struct formation_peer *p = &in->peer[i];
+        if (peer_id_equal(&p->id, self(in)) || !p->alive || !p->ballot || !p->ballot->bound)
+            continue;
+        if (same_members(&p->ballot->set, set) && p->ballot->set.number > f->mine.floor &&
+            p->ballot->floor < p->ballot->set.number && p->ballot->set.number > best)
+            best = p->ballot->set.number;
+    }
+    return best;
+}
+
+static uint32_t bind_set(struct formation *f, const struct formation_input *in)
+{
+    struct electorate *set = &f->mine.set; /* unused while we are not bound */
+    if (!choose(in, set) || electorate_index(set, self(in)) < 0 || comes_late(f, in))
+        return 0;
+    uint32_t number = proposed_number(f, in, set);
+    if (number == 0) {
+        if (!peer_id_equal(&set->member[0], self(in)) || !settled(f, in, set))
+            return 0;
+        number = highest_number(f, in);
+        if (number == UINT32_MAX)
+            return 0;
+        number++;
+    }
+    set->number = number;
+    f->mine.bound = true;
+    f->mine.term = 0;
+    memset(&f->mine.vote, 0, sizeof f->mine.vote);
+    f->bound_ms = in->now_ms;
+    return FORMATION_PROMISED | FORMATION_BOUND;
+}
+
+/* ---- sign off, release ---- */
+
+static uint32_t sign_off(struct formation *f, uint32_t number)
+{
+    if (f->mine.accepted || number <= f->mine.floor)
+        return 0;
+    f->mine.floor = number;
+    f->standing = f->leading = false;
+    return FORMATION_PROMISED | FORMATION_SIGNED_OFF;
+}
+
+static bool view_is(const struct formation_input *in, const struct electorate *set)
+{
+    struct electorate now = {0};
+    return choose(in, &now) && same_members(&now, set);
+}
+
+/* A set of somebody else's that counts on us although we are not bound to it. */
+static uint32_t sign_off_others(struct formation *f, const struct formation_input *in)
+{
+    if (f->mine.bound && f->constituted)
+        return 0; /* it cannot be constituted without us, and ours goes on */
+    uint32_t done = 0;
+    for (size_t i = 0; i < in->peer_count; i++) {
+        const struct ballot *b = in->peer[i].ballot;
+        if (!b || !b->bound || peer_id_equal(&in->peer[i].id, self(in)) || b->set.number <= f->mine.floor)
+            continue;
+        if (electorate_index(&b->set, self(in)) < 0 ||
+            (f->mine.bound && electorate_equal(&b->set, &f->mine.set)))
+            continue;
+        if (f->mine.bound) {
+            uint32_t n = b->set.number > f->mine.set.number ? b->set.number : f->mine.set.number;
+            done |= sign_off(f, n);
+        } else if (!view_is(in, &b->set) && in->now_ms >= f->view_since_ms + DISAGREE_MS) {
+            done |= sign_off(f, b->set.number);
+        }
+    }
+    return done;
+}
+
+/* Nobody alive in our set could found a cluster, and somebody outside of it could. */
+static bool hopeless(struct formation *f, const struct formation_input *in)
+{
+    bool inside = false, outside = false;
+    for (size_t i = 0; i < in->peer_count; i++) {
+        if (!in->peer[i].in_view || !in->peer[i].eligible)
+            continue;
+        if (electorate_index(&f->mine.set, &in->peer[i].id) >= 0)
+            inside = true;
+        else
+            outside = true;
+    }
+    if (inside || !outside) {
+        f->hopeless_ms = 0;
+        return false;
+    }
+    if (f->hopeless_ms == 0)
+        f->hopeless_ms = in->now_ms;
+    return in->now_ms >= f->hopeless_ms + HOPELESS_MS;
+}
+
+/* How many members of our set have signed it off. */
+static size_t signed_off(const struct formation *f, const struct formation_input *in)
+{
+    size_t off = 0;
+    for (size_t i = 0; i < f->mine.set.count; i++) {
+        const struct ballot *b = settle_member_ballot(f, in, i);
+        off += b && b->floor >= f->mine.set.number;
+    }
+    return off;
+}
+
+static uint32_t sign_off_own(struct formation *f, const struct formation_input *in)
+{
+    if (!f->mine.bound || f->mine.floor >= f->mine.set.number)
+        return 0;
+    if (f->constituted)
+        return hopeless(f, in) ? sign_off(f, f->mine.set.number) : 0;
+    if (signed_off(f, in) > 0) /* it can never be constituted any more */
+        return sign_off(f, f->mine.set.number);
+    if (in->now_ms < f->bound_ms + BIND_TIMEOUT_MS || view_is(in, &f->mine.set))
+        return 0;
+    return sign_off(f, f->mine.set.number);
+}
+
+/* Once a majority signed the set off it can commit nothing, whatever a minority of it accepted: leaving it is
+ * safe for everybody. Nobody of that majority had accepted, nor ever will under this set. */
+static uint32_t release(struct formation *f, const struct formation_input *in)
+{
+    if (!f->mine.bound || signed_off(f, in) < electorate_majority(&f->mine.set))
+        return 0;
+    if (f->mine.floor < f->mine.set.number)
+        f->mine.floor = f->mine.set.number;
+    f->mine.bound = f->mine.accepted = false;
+    f->constituted = f->leading = f->standing = false;
+    f->hopeless_ms = 0;
+    f->view_since_ms = in->now_ms;
+    return FORMATION_PROMISED | FORMATION_RELEASED;
+}
+
+static uint32_t constitute(struct formation *f, const struct formation_input *in)
+{
+    if (!f->mine.bound || f->constituted || f->mine.floor >= f->mine.set.number)
+        return 0;
+    if (!all_bound(f, in, &f->mine.set))
+        return 0;
+    f->constituted = true;
+    f->constituted_ms = in->now_ms;
+    return FORMATION_PROMISED | FORMATION_CONSTITUTED;
+}
+
+uint32_t settle_tick(struct formation *f, const struct formation_input *in)
+{
+    uint32_t done = 0;
+    look(f, in);
+    done |= sign_off_own(f, in);
+    done |= sign_off_others(f, in);
+    done |= release(f, in);
+    if (!f->mine.bound)
+        done |= bind_set(f, in);
+    return done | constitute(f, in);
+}
+
+static void earlier(uint64_t *at, uint64_t t, uint64_t now_ms)
+{
+    if (t > now_ms && t < *at)
+        *at = t;
+}
+
+uint64_t settle_wake(const struct formation *f, const struct formation_input *in)
+{
+    uint64_t now = in->now_ms, at = now + 1000;
+    earlier(&at, f->view_since_ms + in->settle_ms, now);
+    earlier(&at, f->view_since_ms + DISAGREE_MS, now);
+    earlier(&at, f->bound_ms + BIND_TIMEOUT_MS, now);
+    return at;
+}
