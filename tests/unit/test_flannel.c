@@ -94,8 +94,13 @@ static void test_own(void **state)
                         "docker.io/flannel/flannel:v0.22.3");
     assert_string_equal(at(daemon, "spec/template/spec/initContainers/0/image"),
                         "docker.io/flannel/flannel-cni-plugin:v1.2.0");
-    assert_string_equal(at(daemon, "spec/template/spec/containers/0/args/2"),
+    assert_string_equal(at(daemon, "spec/template/spec/containers/0/args/2"), "--iface=$(KPEER_HOST_IP)");
+    assert_string_equal(at(daemon, "spec/template/spec/containers/0/args/3"),
                         "--iface-can-reach=192.168.56.11");
+    assert_string_equal(at(daemon, "spec/template/spec/containers/0/env/0/name"), "POD_NAME");
+    assert_string_equal(at(daemon, "spec/template/spec/containers/0/env/3/name"), "KPEER_HOST_IP");
+    assert_string_equal(at(daemon, "spec/template/spec/containers/0/env/3/valueFrom/fieldRef/fieldPath"),
+                        "status.hostIP");
     assert_string_equal(at(with_kind("Namespace"), "metadata/name"), "kube-flannel");
     yamltree_fini(&tree);
 
@@ -125,8 +130,8 @@ static void test_old_style(void **state)
     assert_int_equal(yamltree_length(&tree.documents[1], find(1, "spec/template/spec/containers/0/command")),
                      4);
     assert_string_equal(at(1, "spec/template/spec/containers/0/command/1"), "--ip-masq");
-    assert_string_equal(at(1, "spec/template/spec/containers/0/command/3"),
-                        "--iface-can-reach=192.168.56.11");
+    assert_string_equal(at(1, "spec/template/spec/containers/0/command/3"), "--iface=$(KPEER_HOST_IP)");
+    assert_string_equal(at(1, "spec/template/spec/containers/0/env/0/name"), "KPEER_HOST_IP");
     assert_string_equal(at(1, "spec/template/spec/hostNetwork"), "true");
     check_net_conf(0, "10.10.0.0/16", "vxlan");
     yamltree_fini(&tree);
@@ -180,6 +185,8 @@ static void test_list(void **state)
           &reach);
     assert_non_null(strstr(at(0, "items/0/data/net-conf.json"), "10.10.0.0/16"));
     assert_string_equal(at(0, "items/1/spec/template/spec/containers/0/command/1"),
+                        "--iface=$(KPEER_HOST_IP)");
+    assert_string_equal(at(0, "items/1/spec/template/spec/containers/0/command/2"),
                         "--iface-can-reach=192.168.56.11");
     yamltree_fini(&tree);
 }

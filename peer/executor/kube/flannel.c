@@ -9,6 +9,7 @@
 #include "protocol/mem.h"
 
 #define NET_CONF "net-conf.json"
+#define HOST_IP  "KPEER_HOST_IP"
 
 /* One object of a manifest: a document's root, or an item of a List. */
 struct object {
@@ -126,6 +127,50 @@ static bool mentions_flanneld(yaml_document_t *d, int seq)
     return false;
 }
 
+/* --iface-can-reach came with v0.18. An image without a version in its tag is taken to be newer. */
+static bool knows_can_reach(const char *image)
+{
+    const char *last = image ? strrchr(image, '/') : NULL;
+    const char *tag = image ? strchr(last ? last : image, ':') : NULL;
+    unsigned major = 0;
+    unsigned minor = 0;
+    if (!tag || sscanf(tag + 1, "v%3u.%4u", &major, &minor) != 2)
+        return true;
+    return major > 0 || minor >= 18;
+}
+
+/* The Node's own address as a variable of the container, so that an argument can name it. */
+static bool add_host_ip(yaml_document_t *d, int container)
+{
+    int env = yamltree_get(d, container, "env");
+    for (size_t i = 0; i < yamltree_length(d, env); i++) {
+        const char *name = yamltree_text(d, yamltree_get(d, yamltree_item(d, env, i), "name"));
+        if (name && strcmp(name, HOST_IP) == 0)
+            return true;
+    }
+    if (!env)
+        env = yamltree_add_seq(d, container, "env");
+    int variable = yamltree_add_map(d, env, NULL);
+    bool ok = variable && yamltree_set(d, variable, "name", HOST_IP, false);
+    int from = ok ? yamltree_add_map(d, variable, "valueFrom") : 0;
+    int field = from ? yamltree_add_map(d, from, "fieldRef") : 0;
+    return field && yamltree_set(d, field, "fieldPath", "status.hostIP", false);
+}
+
+static bool add_interface(yaml_document_t *d, int container, int seq, const struct flannel_wish *wish)
+{
+    char option[128];
+    if (wish->choice == FLANNEL_INTERFACE) {
+        snprintf(option, sizeof option, "--iface=%s", wish->interface);
+        return yamltree_append(d, seq, option);
+    }
+    if (!yamltree_append(d, seq, "--iface=$(" HOST_IP ")") || !add_host_ip(d, container))
+        return false;
+    snprintf(option, sizeof option, "--iface-can-reach=%s", wish->address);
+    const char *image = yamltree_text(d, yamltree_get(d, container, "image"));
+    return !knows_can_reach(image) || yamltree_append(d, seq, option);
+}
+
 static int adapt_container(struct adaptation *a, yaml_document_t *d, int container, struct err *err)
 {
     int command = yamltree_get(d, container, "command");
@@ -134,16 +179,11 @@ static int adapt_container(struct adaptation *a, yaml_document_t *d, int contain
         return 0;
     drop_interface_options(d, command);
     drop_interface_options(d, args);
-    char option[128];
-    if (a->wish->choice == FLANNEL_INTERFACE)
-        snprintf(option, sizeof option, "--iface=%s", a->wish->interface);
-    else
-        snprintf(option, sizeof option, "--iface-can-reach=%s", a->wish->address);
     int seq = args                              ? args
               : yamltree_length(d, command) > 0 ? command
                                                 : yamltree_add_seq(d, container, "args");
-    if (!yamltree_append(d, seq, option))
-        return err_set(err, KPEER_EINVAL, "the arguments of flanneld are not a list");
+    if (!add_interface(d, container, seq, a->wish))
+        return err_set(err, KPEER_EINVAL, "the arguments or the environment of flanneld are not a list");
     a->daemons++;
     return 0;
 }

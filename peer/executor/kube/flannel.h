@@ -19,7 +19,11 @@
 #define FLANNEL_REPOSITORY     "docker.io/flannel"
 
 enum flannel_choice {
-    FLANNEL_CAN_REACH, /* --iface-can-reach=ADDRESS: one manifest right on every host */
+    /* One manifest right on every host: --iface=$(HOST_IP), which kubelet fills in with the Node's own
+     * InternalIP, and behind it --iface-can-reach=ADDRESS. The latter alone would not do: towards its own
+     * address a host's route leads to the loopback interface, which Flannel would take on the control plane.
+     */
+    FLANNEL_CAN_REACH,
     FLANNEL_INTERFACE, /* --iface=NAME: where each host calls it the same */
 };
 

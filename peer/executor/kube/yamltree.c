@@ -221,3 +221,15 @@ int yamltree_add_seq(yaml_document_t *d, int map, const char *key)
     int seq = yaml_document_add_sequence(d, NULL, YAML_BLOCK_SEQUENCE_STYLE);
     return seq && node_of(d, map, YAML_MAPPING_NODE) && link_value(d, map, key, seq) ? seq : 0;
 }
+
+int yamltree_add_map(yaml_document_t *d, int parent, const char *key)
+{
+    int map = yaml_document_add_mapping(d, NULL, YAML_BLOCK_MAPPING_STYLE);
+    if (!map)
+        return 0;
+    if (!key)
+        return node_of(d, parent, YAML_SEQUENCE_NODE) && yaml_document_append_sequence_item(d, parent, map)
+                   ? map
+                   : 0;
+    return node_of(d, parent, YAML_MAPPING_NODE) && link_value(d, parent, key, map) ? map : 0;
+}

@@ -48,7 +48,9 @@ bool yamltree_set(yaml_document_t *d, int map, const char *key, const char *text
 bool yamltree_append(yaml_document_t *d, int seq, const char *text);
 void yamltree_remove(yaml_document_t *d, int seq, size_t i);
 
-/* Adds an empty sequence under `key` and answers it; 0 when out of memory. */
+/* Adds an empty sequence or map under `key` of a map, or (map only, `key` NULL) as the last element of a
+ * sequence, and answers it; 0 when out of memory. */
 int yamltree_add_seq(yaml_document_t *d, int map, const char *key);
+int yamltree_add_map(yaml_document_t *d, int parent, const char *key);
 
 #endif
