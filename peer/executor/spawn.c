@@ -349,7 +349,7 @@ static void end_group(struct run *run, int why)
     if (run->why)
         return;
     run->why = why;
-    run->kill_ms = now_ms() + SPAWN_GRACE_MS;
+    run->kill_ms = now_ms() + (run->req->grace_ms ? run->req->grace_ms : SPAWN_GRACE_MS);
     if (!run->reaped)
         kill(-run->pid, SIGTERM);
 }

@@ -19,7 +19,7 @@
 #define SPAWN_PATH       "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define SPAWN_LINE_BYTES 256 /* a line as told to on_line, with its NUL; the rest of a line is cut */
 #define SPAWN_KEEP_BYTES (8 * 1024 * 1024) /* the most that is kept of each stream */
-#define SPAWN_GRACE_MS   5000              /* from TERM to KILL */
+#define SPAWN_GRACE_MS   5000              /* from TERM to KILL, where a request says nothing else */
 #define SPAWN_LINGER_MS  1000              /* how long a pipe may stay open after the child was reaped */
 
 struct spawn_request {
@@ -29,6 +29,7 @@ struct spawn_request {
     size_t input_bytes;
     const char *kubeconfig; /* the value of KUBECONFIG; NULL: not set */
     uint32_t timeout_ms;    /* 0: none of its own (the step's limit still holds) */
+    uint32_t grace_ms;      /* from TERM to KILL; 0: SPAWN_GRACE_MS, which no step may exceed */
     bool secret_output;     /* output holds a secret: on_line is not called, the copies are wiped */
     void (*on_line)(void *ctx, bool is_stderr,
                     const char *line); /* may be NULL; `line` has no control characters */
