@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "discovery/discovery.h"
 #include "peer/writer.h"
 #include "protocol/mem.h"
 
@@ -154,6 +155,21 @@ json_t *report_status(const struct node *node, uint64_t now_ms)
                      text_or_null(s.error), "hint", text_or_null(s.hint), "election", report_election(&s),
                      "cluster", report_record(node_record(node)), "members", report_counts(node, now_ms),
                      "steps_running", (int)s.steps_running, "dropped", report_dropped(&s));
+}
+
+void report_heard(json_t *status, const uint64_t *dropped)
+{
+    json_t *heard = json_object();
+    const char *phase = json_string_value(json_object_get(status, "phase"));
+
+    for (int why = 0; why < DROP_COUNT; why++)
+        if (dropped[why])
+            json_object_set_new(heard, discovery_drop_word((enum discovery_drop)why), number(dropped[why]));
+    json_object_set_new(status, "heard", heard);
+    if (phase && strcmp(phase, "looking") == 0 && dropped[DROP_GROUP])
+        json_object_set_new(status, "waiting",
+                            json_string("hosts of this group: only a group with another key is heard here; "
+                                        "is the key file the same on all hosts?"));
 }
 
 static void add_text(json_t *object, const char *key, const char *value)

@@ -14,6 +14,11 @@
 /* New references; NULL when out of memory. */
 json_t *report_members(const struct node *node, uint64_t now_ms); /* {"group", "cluster", "members": […]} */
 json_t *report_status(const struct node *node, uint64_t now_ms);
+
+/* Adds to a status what discovery heard and dropped (DROP_COUNT counters), as "heard"; a host that looks for
+ * others and hears only a group with another key is told so under "waiting". */
+void report_heard(json_t *status, const uint64_t *dropped);
+
 json_t *report_record(const struct record *record); /* null for NULL */
 
 /* One event: `act` is an ACT_EVENT. `wall_us` Unix time, `mono_us` CLOCK_BOOTTIME, both microseconds. */

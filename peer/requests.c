@@ -16,7 +16,10 @@ static void answer(struct control_call *call, json_t *data)
 
 static void ask_status(struct agent *a, struct control_call *call)
 {
-    answer(call, report_status(a->node, loop_now_ms()));
+    json_t *status = report_status(a->node, loop_now_ms());
+    if (status)
+        report_heard(status, discovery_dropped(a->discovery));
+    answer(call, status);
 }
 
 static void ask_members(struct agent *a, struct control_call *call)

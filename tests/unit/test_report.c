@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "discovery/discovery.h"
 #include "peer/progress.h"
 #include "peer/report.h"
 #include "peer/writer.h"
@@ -94,6 +95,21 @@ static void test_status(void **state)
     assert_true(json_is_false(json_object_get(tree, "healthy")));
     assert_true(json_is_object(json_object_get(tree, "election")));
     assert_int_equal(json_integer_value(json_object_get(json_object_get(tree, "members"), "alive")), 1);
+    json_decref(tree);
+}
+
+static void test_heard(void **state)
+{
+    struct world *w = *state;
+    json_t *tree = report_status(w->node, 2000);
+    uint64_t dropped[DROP_COUNT] = {0};
+
+    report_heard(tree, dropped);
+    assert_int_equal(json_object_size(json_object_get(tree, "heard")), 0);
+    dropped[DROP_GROUP] = 4;
+    report_heard(tree, dropped);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(tree, "heard"), "other-group")), 4);
+    assert_non_null(strstr(text_of(tree, "waiting"), "another key"));
     json_decref(tree);
 }
 
@@ -289,6 +305,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_members, setup, teardown),
         cmocka_unit_test_setup_teardown(test_status, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_heard, setup, teardown),
         cmocka_unit_test(test_record),
         cmocka_unit_test(test_event),
         cmocka_unit_test(test_event_words),
