@@ -334,6 +334,8 @@ static int start_unit(const struct call *call, char *how, size_t how_bytes, stru
     code = systemctl(&call->cfg, err, "start", NULL, DAEMON_UNIT);
     if (code) {
         run_tool("journalctl", journal);
+        /* It would be started again and again, at boot too, by nobody's wish. */
+        daemon_remove(&call->cfg, NULL);
         return err_hint(err, "journalctl -u kpeer");
     }
     snprintf(how, how_bytes, "systemd unit %s", DAEMON_UNIT);
