@@ -1,8 +1,6 @@
 /* The agent's end of the local socket. Clients that broke off or misbehaved are marked dead where that is
  * seen and swept in dispatch, so that no call vanishes under the caller's hands. */
 #include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -10,49 +8,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "peer/control.h"
 #include "peer/control_frame.h"
+#include "peer/control_state.h"
 #include "protocol/mem.h"
-
-#define GROUPS_MAX 256
-#define UID_NOBODY 65534
-
-struct client {
-    int fd; /* -1: free slot */
-    uid_t uid;
-    bool reader; /* in the readers' group */
-    bool calling;
-    bool subscribed;
-    bool dead;
-    uint64_t since; /* order of accepting */
-    struct control_call call;
-    char cmd[32];
-    json_t *args;
-    uint8_t *in;
-    size_t in_used, in_room;
-    uint8_t *out;
-    size_t out_at, out_used, out_room;
-};
-
-struct control_server {
-    int listen_fd;
-    int epoll_fd;
-    uid_t also; /* beside our own */
-    bool has_also;
-    bool has_group;
-    gid_t group;
-    uint64_t calls;
-    uint64_t accepted;
-    const struct control_callbacks *callbacks;
-    void *ctx;
-    struct sockaddr_un address;
-    struct client client[CONTROL_CLIENTS_MAX];
-};
 
 /* What may be asked; what is not here is refused. */
 static const struct {
@@ -63,7 +24,9 @@ static const struct {
     {"leave", true},   {"kubeconfig", true}, {"retry", true},
 };
 
-static bool may_change(const struct control_server *s, const struct client *c)
+#define UID_NOBODY 65534
+
+bool control_may_change(const struct control_server *s, const struct client *c)
 {
     /* `nobody` is shared by whoever has no user of their own: not ours, even where the agent runs as it. */
     bool own = c->uid == geteuid() && c->uid != UID_NOBODY;
@@ -270,7 +233,7 @@ static void serve(struct control_server *s, struct client *c, size_t n)
     const char *cmd;
     size_t i;
 
-    if (!c->reader && !may_change(s, c)) {
+    if (!c->reader && !control_may_change(s, c)) {
         refuse(s, c, false);
         return;
     }
@@ -284,7 +247,7 @@ static void serve(struct control_server *s, struct client *c, size_t n)
         ;
     if (!cmd || i == COUNT_OF(commands) || (args && !json_is_object(args))) {
         fail(s, c, KPEER_EINVAL, "the agent knows no such request", "is it of another version of kpeer?");
-    } else if (commands[i].changes && !may_change(s, c)) {
+    } else if (commands[i].changes && !control_may_change(s, c)) {
         refuse(s, c, true);
     } else {
         snprintf(c->cmd, sizeof c->cmd, "%s", cmd);
@@ -343,7 +306,7 @@ static void read_in(struct control_server *s, struct client *c)
     }
 }
 
-static void free_client(struct control_server *s, struct client *c)
+void control_client_free(struct control_server *s, struct client *c)
 {
     epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
     close(c->fd);
@@ -358,77 +321,7 @@ static void sweep(struct control_server *s)
 {
     for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
         if (s->client[i].fd >= 0 && s->client[i].dead)
-            free_client(s, &s->client[i]);
-}
-
-static bool in_group(int fd, gid_t primary, gid_t group)
-{
-    gid_t groups[GROUPS_MAX];
-    socklen_t bytes = sizeof groups;
-
-    if (primary == group)
-        return true;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &bytes) != 0)
-        return false;
-    for (size_t i = 0; i < bytes / sizeof groups[0]; i++)
-        if (groups[i] == group)
-            return true;
-    return false;
-}
-
-/* A free slot; when all are taken, one who may change gets the oldest of those who may not. */
-static struct client *free_slot(struct control_server *s, bool privileged)
-{
-    struct client *victim = NULL;
-
-    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
-        struct client *c = &s->client[i];
-
-        if (c->fd < 0)
-            return c;
-        if (!may_change(s, c) && (!victim || c->since < victim->since))
-            victim = c;
-    }
-    if (!privileged || !victim)
-        return NULL;
-    free_client(s, victim);
-    return victim;
-}
-
-static void accept_one(struct control_server *s, int fd)
-{
-    struct ucred cred;
-    socklen_t bytes = sizeof cred;
-    struct client who = {.fd = fd}, *c;
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP};
-
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &bytes) != 0) {
-        close(fd);
-        return;
-    }
-    who.uid = cred.uid;
-    who.reader = s->has_group && in_group(fd, cred.gid, s->group);
-    c = free_slot(s, may_change(s, &who));
-    if (!c) {
-        close(fd);
-        return;
-    }
-    *c = who;
-    c->since = ++s->accepted;
-    ev.data.ptr = c;
-    if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) != 0)
-        free_client(s, c);
-}
-
-static void accept_all(struct control_server *s)
-{
-    for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
-        int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-        if (fd < 0)
-            return;
-        accept_one(s, fd);
-    }
+            control_client_free(s, &s->client[i]);
 }
 
 void control_server_dispatch(struct control_server *s)
@@ -450,7 +343,7 @@ void control_server_dispatch(struct control_server *s)
     }
     sweep(s);
     /* Last, as a newcomer may take the slot of one that has an event in this round. */
-    accept_all(s);
+    control_accept(s);
 }
 
 int control_server_fd(const struct control_server *s)
@@ -491,7 +384,7 @@ void control_server_free(struct control_server *s)
         return;
     for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
         if (s->client[i].fd >= 0)
-            free_client(s, &s->client[i]);
+            control_client_free(s, &s->client[i]);
     if (s->listen_fd >= 0) {
         close(s->listen_fd);
         /* Where root was dropped this may not be possible; the next agent replaces it. */
@@ -500,73 +393,4 @@ void control_server_free(struct control_server *s)
     if (s->epoll_fd >= 0)
         close(s->epoll_fd);
     free(s);
-}
-
-/* Whether somebody listens at the address. */
-static bool alive(const struct sockaddr_un *address)
-{
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    bool answered;
-
-    if (fd < 0)
-        return false;
-    answered = connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 || errno == EAGAIN;
-    close(fd);
-    return answered;
-}
-
-static int listen_at(struct control_server *s, struct err *err)
-{
-    const char *path = s->address.sun_path;
-    struct epoll_event ev = {.events = EPOLLIN};
-    struct stat st;
-    int fd;
-
-    if (alive(&s->address))
-        return err_set(err, KPEER_ESTATE, "an agent is running already, on %s", path);
-    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-        unlink(path);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return err_errno(err, errno, "local socket");
-    if (bind(fd, (struct sockaddr *)&s->address, sizeof s->address) || chmod(path, 0666) ||
-        listen(fd, CONTROL_CLIENTS_MAX) || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev)) {
-        err_errno(err, errno, "local socket %s", path);
-        close(fd);
-        return KPEER_EIO;
-    }
-    s->listen_fd = fd;
-    return 0;
-}
-
-int control_server_new(struct control_server **out, const char *path, const char *reader_group,
-                       const struct control_callbacks *callbacks, void *ctx, struct err *err)
-{
-    struct control_server *s = calloc(1, sizeof *s);
-    const struct group *group = getgrnam(reader_group ? reader_group : "kpeer");
-    int code;
-
-    if (!s)
-        return err_set(err, KPEER_ENOMEM, "out of memory");
-    s->listen_fd = -1;
-    s->callbacks = callbacks;
-    s->ctx = ctx;
-    s->has_group = group != NULL;
-    s->group = group ? group->gr_gid : 0;
-    s->address.sun_family = AF_UNIX;
-    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
-        s->client[i].fd = -1;
-    s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (s->epoll_fd < 0)
-        code = err_errno(err, errno, "local socket");
-    else if (mem_copy_text(s->address.sun_path, sizeof s->address.sun_path, path))
-        code = err_set(err, KPEER_EINVAL, "local socket %s: the path is too long", path);
-    else
-        code = listen_at(s, err);
-    if (code) {
-        control_server_free(s);
-        return code;
-    }
-    *out = s;
-    return 0;
 }
