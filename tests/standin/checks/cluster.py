@@ -284,6 +284,32 @@ def test_flannel_that_cannot_work(lab):
     assert lab.kubectl("get pods -n kube-system -l app=flannel -o name").out == ""
 
 
+def test_variables_in_flannels_arguments(lab):
+    """$(HOST_IP) is how a manifest names each host's own address."""
+    lab.clean()
+    assert lab.init().status == 0
+    text = flannel_document(choice="--iface=$(HOST_IP)").replace(
+        "        env:\n", "        env:\n        - {name: HOST_IP, valueFrom: {fieldRef: {fieldPath: status.hostIP}}}\n")
+    assert lab.kubectl("apply -f -", text).status == 0
+    assert lab.kubectl("wait --for=condition=Ready node --all --timeout=10s").status == 0
+    assert nodes(lab)["node1"]["metadata"]["annotations"]["flannel.alpha.coreos.com/public-ip"] == "192.168.56.11"
+
+
+def test_kubelet_flags_and_drivers(lab):
+    lab.clean()
+    lab.put(1, "/etc/default/kubelet", "KUBELET_EXTRA_ARGS=--node-adress=192.168.56.11\n")
+    done = lab.init()
+    assert done.status == 1 and "couldn't initialize a Kubernetes cluster" in done.err, str(done)
+    assert "unknown flag: --node-adress" in lab.good(1, "cat /var/log/standin-kubelet.log; rm /etc/default/kubelet").out
+    lab.clean()
+    lab.put(1, "/etc/containerd/config.toml", "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]\nSystemdCgroup = true\n")
+    assert json.loads(lab.good(1, "crictl --runtime-endpoint unix:///run/containerd/containerd.sock info").out)["config"]
+    assert "couldn't initialize a Kubernetes cluster" in lab.init().err
+    lab.good(1, "kubeadm reset -f; rm -rf /var/lib/etcd; printf -- '---\napiVersion: kubelet.config.k8s.io/v1beta1\nkind: "
+                "KubeletConfiguration\ncgroupDriver: systemd\n' >> /root/init.yml; kubeadm init --config /root/init.yml; "
+                "rm /etc/containerd/config.toml")
+
+
 def test_apply(lab):
     lab.cluster()
     done = lab.kubectl("apply -f -", flannel_document().replace("hostNetwork", "hostnetwork"))

@@ -28,6 +28,45 @@ def need_runtime():
         raise host.Failure(f'time="{host.stamp()}" level=fatal msg="connect: connection refused"')
 
 
+def runtime_driver():
+    """How the runtime groups processes, as its configuration says: systemd or cgroupfs."""
+    import tomllib
+    try:
+        value = tomllib.loads(host.read("/etc/containerd/config.toml", ""))
+    except tomllib.TOMLDecodeError:
+        return "cgroupfs"
+    for name in ("plugins", "io.containerd.grpc.v1.cri", "containerd", "runtimes", "runc", "options", "SystemdCgroup"):
+        value = value.get(name) if isinstance(value, dict) else None
+    return "systemd" if value is True else "cgroupfs"
+
+
+def info():
+    options = {"SystemdCgroup": runtime_driver() == "systemd"}
+    return {"status": {"conditions": [{"type": "RuntimeReady", "status": True, "reason": "", "message": ""},
+                                      {"type": "NetworkReady", "status": os.path.isdir("/etc/cni/net.d"), "reason": "", "message": ""}]},
+            "config": {"containerd": {"snapshotter": "overlayfs", "defaultRuntimeName": "runc", "runtimes": {
+                "runc": {"runtimeType": "io.containerd.runc.v2", "options": options}}}, "containerdEndpoint": SOCKET}}
+
+
+def list_pods(quiet):
+    from standin import daemons
+    ids = [images.digest(uid) for uid in json.loads(host.read(daemons.PODS, "{}"))]
+    if not quiet:
+        host.say("POD ID              CREATED             STATE               NAME                NAMESPACE")
+    for each in ids:
+        host.say(each if quiet else f"{each[:13]}       now                 Ready")
+
+
+def remove_pod(word):
+    from standin import daemons, podnet
+    for uid in json.loads(host.read(daemons.PODS, "{}")):
+        if images.digest(uid).startswith(word):
+            podnet.remove(uid)
+            host.say(f"Removed sandbox {word}")
+            return
+    raise host.Failure(f'time="{host.stamp()}" level=fatal msg="removing the pod sandbox \"{word}\": rpc error: code = NotFound"')
+
+
 def list_images(output):
     if output == "json":
         host.say(json.dumps({"images": [{"id": "sha256:" + images.digest(name), "repoTags": [name], "size": "1"}
@@ -39,13 +78,18 @@ def list_images(output):
         host.say(f"{base:<50} {tag:<20} {images.digest(name)[:13]:<16} 1B")
 
 
-def ctr(words):
+def ctr(words, quiet):
+    if words[:2] in (["containers", "ls"], ["tasks", "ls"], ["c", "ls"], ["t", "ls"]):
+        # Pods are addresses here; there are no containers to list.
+        if not quiet:
+            host.say("CONTAINER    IMAGE    RUNTIME" if words[0][0] == "c" else "TASK    PID    STATUS")
+        return
     if words[:1] not in (["images"], ["image"], ["i"]):
         raise host.Failure("No help topic for " + repr(" ".join(words)), 3)
     verb = words[1] if len(words) > 1 else ""
     if verb in ("ls", "list"):
         names = images.present()
-        host.say("\n".join(names) if "-q" in words else "REF TYPE DIGEST SIZE PLATFORMS LABELS\n" + "\n".join(names))
+        host.say("\n".join(names) if quiet else "REF TYPE DIGEST SIZE PLATFORMS LABELS\n" + "\n".join(names))
     elif verb == "pull" and len(words) > 2:
         images.pull(words[-1])
     elif verb == "import" and len(words) > 2:
@@ -64,14 +108,14 @@ def command(name, argv):
                       "--output", "-t", "--timeout"):
             skip = True
             output = argv[at + 1] if word in ("-o", "--output") and at + 1 < len(argv) else output
-        elif not word.startswith("--"):
+        elif not word.startswith("-"):
             words.append(word)
     if words[:1] == ["--version"] or "--version" in argv:
         host.say("crictl version v1.20.0" if name == "crictl" else "ctr github.com/containerd/containerd 1.6.20")
         return
     need_runtime()
     if name == "ctr":
-        ctr(words)
+        ctr(words, "-q" in argv)
     elif words[:1] in (["images"], ["image"]):
         list_images(output)
     elif words[:1] == ["pull"] and len(words) == 2:
@@ -80,9 +124,14 @@ def command(name, argv):
     elif words[:1] == ["version"]:
         host.say("Version:  0.1.0\nRuntimeName:  containerd\nRuntimeVersion:  1.6.20~ds1\nRuntimeApiVersion:  v1alpha2")
     elif words[:1] == ["info"]:
-        host.say(json.dumps({"status": {"conditions": [{"type": "RuntimeReady", "status": True}]}}))
-    elif words[:1] in (["ps"], ["pods"]):
-        host.say("CONTAINER ID        IMAGE               CREATED             STATE" if words[0] == "ps" else
-                 "POD ID              CREATED             STATE               NAME                NAMESPACE")
+        host.say(json.dumps(info(), indent=2))
+    elif words[:1] == ["pods"]:
+        list_pods("-q" in argv or "--quiet" in argv)
+    elif words[:1] == ["ps"]:
+        host.say("CONTAINER ID        IMAGE               CREATED             STATE")
+    elif words[:1] == ["rmp"] and len(words) == 2:
+        remove_pod(words[1])
+    elif words[:1] == ["stopp"] and len(words) == 2:
+        host.say(f"Stopped sandbox {words[1]}")
     else:
-        raise host.Failure(f"standin: crictl knows images, pull, version, info, ps and pods, not {' '.join(words)!r}")
+        raise host.Failure(f"standin: crictl knows images, pull, version, info, ps, pods, stopp and rmp, not {' '.join(words)!r}")

@@ -27,9 +27,28 @@ def is_flannel(pod):
                for each in pod["spec"]["containers"])
 
 
-def arguments(container):
+def environment(container, facts):
+    """{name: value} of a container; `facts` maps field paths to this pod's values."""
+    found = {}
+    for each in container.get("env") or ():
+        field = ((each.get("valueFrom") or {}).get("fieldRef") or {}).get("fieldPath")
+        value = facts.get(field) if field else each.get("value", "")
+        if value is None:
+            raise Crash(f"CreateContainerConfigError: field label not supported: {field}")
+        found[each["name"]] = expand(value, found)
+    return found
+
+
+def expand(text, values):
+    """$(NAME) as the kubelet replaces it: unknown names stay as they are, $$ is a dollar sign."""
+    return re.sub(r"\$\$|\$\(([A-Za-z_][\w.-]*)\)",
+                  lambda match: "$" if match[0] == "$$" else values.get(match[1], match[0]), text)
+
+
+def arguments(container, values):
     """{flag: [values]} of flanneld's command line."""
     words = list(container.get("command") or ())[1:] + list(container.get("args") or ())
+    words = [expand(word, values) for word in words]
     found, at = {}, 0
     while at < len(words):
         name, equals, value = words[at].lstrip("-").partition("=")
@@ -155,9 +174,7 @@ def check_rights(api, node, pod):
                         f"Failed to create SubnetManager: {why}")
 
 
-def check_container(pod, container):
-    names = {each["name"]: (each.get("valueFrom") or {}).get("fieldRef", {}).get("fieldPath") or each.get("value")
-             for each in container.get("env") or ()}
+def check_container(pod, container, names):
     if not names.get("NODE_NAME") and not (names.get("POD_NAME") and names.get("POD_NAMESPACE")):
         raise Crash("Failed to create SubnetManager: env variables POD_NAME and POD_NAMESPACE must be set")
     security = container.get("securityContext") or {}
@@ -167,16 +184,20 @@ def check_container(pod, container):
         raise Crash("Failed to find any valid interface to use: the pod is not on the host's network")
 
 
-def run(api, node, pod, maps):
+def run(api, node, pod, maps, own):
     """Everything once; the node's annotations and (interface, address). Crash when the pod would not live."""
     name = node["metadata"]["name"]
     installed = install(pod, maps)
     container = next((each for each in pod["spec"]["containers"] if "flanneld" in " ".join(each.get("command") or ())),
                      pod["spec"]["containers"][0])
-    flags, mounts = arguments(container), Mounts(pod, container, maps)
+    meta = pod["metadata"]
+    values = environment(container, {"metadata.name": meta["name"], "metadata.namespace": meta["namespace"], "metadata.uid": meta["uid"],
+                                     "spec.nodeName": name, "status.hostIP": own, "status.podIP": own,
+                                     "spec.serviceAccountName": pod["spec"].get("serviceAccountName")})
+    flags, mounts = arguments(container, values), Mounts(pod, container, maps)
     if "kube-subnet-mgr" not in flags:
         raise Crash("Failed to create SubnetManager: dial tcp 127.0.0.1:2379: connect: connection refused")
-    check_container(pod, container)
+    check_container(pod, container, values)
     check_rights(api, name, pod)
     text = mounts.text(flags.get("net-config-path", ["/etc/kube-flannel/net-conf.json"])[-1])
     if text is None:

@@ -7,7 +7,8 @@ import urllib.parse
 from standin import client, flags, host, orders, resources
 
 GLOBAL = {"kubeconfig": "", "cache-dir": "", "namespace": "", "request-timeout": "0", "context": "", "v": 0, "server": "", "cluster": "", "user": "",
-          "warnings-as-errors": False}
+          "warnings-as-errors": False, "cache-dir": "", "insecure-skip-tls-verify": False, "token": "", "as": "", "profile": "none",
+          "match-server-version": False, "log-flush-frequency": "5s"}
 SHORT = {"n": "namespace", "o": "output", "f": "filename", "l": "selector", "A": "all-namespaces", "v": "v", "R": "recursive",
          "w": "watch", "k": "kustomize"}
 

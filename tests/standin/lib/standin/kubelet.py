@@ -7,7 +7,7 @@ import time
 import urllib.parse
 
 from standin import client, daemons, flannel, host, images, kubeadm_types, net, podnet, schema
-from standin.crictl import SOCKET, runtime_answers
+from standin.crictl import SOCKET, runtime_answers, runtime_driver
 
 BOOTSTRAP = host.KUBE + "/bootstrap-kubelet.conf"
 FINAL = host.KUBE + "/kubelet.conf"
@@ -16,6 +16,16 @@ STATIC = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
 NO_CNI = ("container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: "
           "cni plugin not initialized")
 RETRY = 0.3
+FLAGS = set("""address allowed-unsafe-sysctls anonymous-auth authorization-mode bootstrap-kubeconfig cert-dir cgroup-driver cgroup-root
+    client-ca-file cloud-provider cluster-dns cluster-domain config container-log-max-files container-log-max-size container-runtime
+    container-runtime-endpoint cpu-manager-policy eviction-hard eviction-soft fail-swap-on feature-gates hostname-override
+    image-gc-high-threshold image-gc-low-threshold image-service-endpoint kube-reserved kubeconfig kubelet-cgroups logtostderr
+    max-pods network-plugin node-ip node-labels node-status-update-frequency pod-infra-container-image pod-manifest-path port
+    protect-kernel-defaults provider-id read-only-port register-node register-with-taints resolv-conf root-dir
+    rotate-certificates runtime-cgroups runtime-request-timeout serialize-image-pulls system-reserved tls-cert-file
+    tls-private-key-file v volume-plugin-dir""".split())
+# The minor version from which a flag is unknown.
+GONE = {"network-plugin": 24, "container-runtime": 27}
 
 
 def arguments():
@@ -26,7 +36,11 @@ def arguments():
             key, _, value = line.partition("=")
             if key.strip() == name:
                 words += shlex.split(" ".join(shlex.split(value)))
-    return dict(word.lstrip("-").partition("=")[::2] for word in words)
+    found = dict(word.lstrip("-").partition("=")[::2] for word in words)
+    for name in found:
+        if name not in FLAGS or host.minor(host.kubelet_version()) >= GONE.get(name, 99):
+            raise host.Failure(f"Error: failed to parse kubelet flag: unknown flag: --{name}")
+    return found
 
 
 def configuration():
@@ -53,6 +67,8 @@ class Kubelet:
         self.ready_said = None
         self.pods, self.answers, self.said = {}, {}, {}
         self.routes = flannel.Routes()
+        # A runtime that groups by systemd cannot take the names of a kubelet that does not; the other way round works.
+        self.misfit = runtime_driver() == "systemd" and self.config.get("cgroupDriver", "cgroupfs") == "cgroupfs"
         self.flannel = None
         self.registered = self.mirrored = False
         if self.config.get("failSwapOn", True) and len(host.read("/proc/swaps", "").splitlines()) > 1:
@@ -109,7 +125,8 @@ class Kubelet:
                        "allocatable": size, "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}}}
 
     def register(self):
-        labels = {"kubernetes.io/hostname": self.name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
+        given = dict(part.partition("=")[::2] for part in self.flags.get("node-labels", "").split(",") if part)
+        labels = {**given, "kubernetes.io/hostname": self.name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
                   "beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": "amd64"}
         self.ready_said, status = self.status()
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name, "labels": labels}, "spec": {}, "status": status}
@@ -214,13 +231,16 @@ class Kubelet:
         addresses = self.addresses()
         own = addresses[0]["address"] if addresses else ""
         try:
+            if self.misfit:
+                raise podnet.NotYet('failed to create containerd task: expected cgroupsPath to be of format "slice:prefix:name" for '
+                                    'systemd cgroups, got "/kubepods/besteffort" instead: unknown')
             missing = next((each["image"] for each in pod["spec"]["containers"] if images.missing(each["image"])), None)
             if missing:
                 self.tell(uid, pod, own, None, ("ImagePullBackOff", f'Back-off pulling image "{missing}"'))
                 return
             if pod["spec"].get("hostNetwork"):
                 if flannel.is_flannel(pod):
-                    self.begin_flannel(pod, node, maps)
+                    self.begin_flannel(pod, node, maps, own)
                 address = own
             else:
                 if not podnet.configured():
@@ -236,9 +256,9 @@ class Kubelet:
         except podnet.NotYet as reason:
             self.tell(uid, pod, own, None, ("ContainerCreating", f"Failed to create pod sandbox: {reason}"))
 
-    def begin_flannel(self, pod, node, maps):
+    def begin_flannel(self, pod, node, maps, own):
         host.pause(host.setting("flannel-seconds"))
-        annotations, interface, address = flannel.run(self.api, node, pod, maps)
+        annotations, interface, address = flannel.run(self.api, node, pod, maps, own)
         self.api.patch("/api/v1/nodes/" + self.name + "/status", {"metadata": {"annotations": annotations}})
         self.flannel = (interface, address, node["spec"]["podCIDR"])
         self.tell_status()
@@ -281,7 +301,7 @@ class Kubelet:
     # Static pods: one process plays all of the control plane.
     def static(self):
         """Starts or ends the control plane as the manifests say; whether there is one."""
-        wanted = all(os.path.exists(f"{host.KUBE}/manifests/{name}.yaml") for name in ("kube-apiserver", "etcd"))
+        wanted = not self.misfit and all(os.path.exists(f"{host.KUBE}/manifests/{name}.yaml") for name in ("kube-apiserver", "etcd"))
         if wanted and not daemons.running("kube-apiserver"):
             daemons.start("kube-apiserver")
         if not wanted and daemons.running("kube-apiserver"):
