@@ -5,7 +5,10 @@
  *   node_out.c     actions and events
  *   node_net.c     beacons, messages, gossip
  *   node_alive.c   liveness
- *   node_work.c    what this host does next: the ordered steps from inspection to ready, and leaving
+ *   node_work.c    what this host does next: the ordered steps from inspection to ready
+ *   node_result.c  what the outcome of a step changes; founding
+ *   node_join.c    asking for a ticket, opening and using it
+ *   node_leave.c   leaving
  *   node_serve.c   what the control plane does for others: tickets, proofs, removals, the admin kubeconfig
  *   node_view.c    what the user interface sees
  */
@@ -260,18 +263,35 @@ uint64_t alive_wake(const struct node *n);
 uint64_t alive_beat_ms(const struct node *n);
 
 /* node_work.c */
+#define WORK_RECHECK_MS     30000 /* what was refused is looked at again, since the user may be mending it */
+#define WORK_TICKET_WAIT_MS 60000 /* then ask again: the control plane may have lost the request */
 void work_start(struct node *n);
 void work_tick(struct node *n);
-void work_result(struct node *n, const struct running *run, const struct step_result *r);
-void work_leave(struct node *n, const struct node_event *ev);
 void work_retry(struct node *n);
-void work_grant(struct node *n, const struct grant *g);
-void work_lease_lost(struct node *n);
 void work_fill_profile(struct node *n, struct profile *p);
 uint64_t work_wake(const struct node *n);
 bool work_able(const struct node *n);
 /* Which step this host would run now; the order of things as data. */
 enum step_kind work_next(const struct node *n);
+
+/* Where this host's API server answers, or would. */
+void work_endpoint(const struct node *n, char out[static STEP_ADDRESS_BYTES + 8]);
+
+/* node_result.c */
+void work_propose(struct node *n);
+void work_lease_lost(struct node *n);
+void work_drop_other_founding(struct node *n);
+void work_result(struct node *n, const struct running *run, const struct step_result *r);
+
+/* node_join.c */
+void work_ask_ticket(struct node *n);
+void work_grant(struct node *n, const struct grant *g);
+void work_use_ticket(struct node *n, struct step *s);
+
+/* node_leave.c */
+void work_leave(struct node *n, const struct node_event *ev);
+void work_leave_tick(struct node *n);
+void work_leave_done(struct node *n);
 
 /* node_serve.c */
 void serve_tick(struct node *n);

@@ -6,14 +6,6 @@
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
-#define ATTEMPTS_MAX   3    /* in a row, before this host says failed; it goes on trying, slowly */
-#define BACKOFF_MS     5000 /* after the first failure; doubles */
-#define BACKOFF_MAX_MS 120000
-#define RECHECK_MS     30000  /* a red preflight is looked at again, since the user may be mending it */
-#define TICKET_WAIT_MS 60000  /* then ask again: the control plane may have lost the request */
-#define REMOVAL_MS     120000 /* for the control plane to drain and delete our Node */
-#define GOODBYE_MS     300    /* for the goodbye to leave this host */
-
 bool work_able(const struct node *n)
 {
     const struct work *w = &n->work;
@@ -112,7 +104,7 @@ static void new_cluster_id(struct node *n)
     node_persist_promises(n);
 }
 
-static void endpoint_of(const struct node *n, char out[static STEP_ADDRESS_BYTES + 8])
+void work_endpoint(const struct node *n, char out[static STEP_ADDRESS_BYTES + 8])
 {
     bool v6 = strchr(n->address, ':') != NULL;
     snprintf(out, STEP_ADDRESS_BYTES + 8, v6 ? "[%s]:%u" : "%s:%u", n->address, n->cfg.api_port);
@@ -132,7 +124,7 @@ static void fill_step(struct node *n, struct step *s)
     memcpy(s->kubernetes_version,
            n->cfg.kubernetes_version[0] ? n->cfg.kubernetes_version : n->facts.kubernetes_version,
            sizeof s->kubernetes_version);
-    endpoint_of(n, s->endpoint);
+    work_endpoint(n, s->endpoint);
     if (!n->committed)
         return;
     memcpy(s->cluster_id, n->record.cluster_id, sizeof s->cluster_id);
@@ -168,17 +160,6 @@ static void keep_fields(struct step *s)
             memset(all[i].p, 0, all[i].n);
 }
 
-/* The ticket is used once, whatever comes of it. */
-static void use_ticket(struct node *n, struct step *s)
-{
-    struct work *w = &n->work;
-    memcpy(s->token, w->ticket.token, sizeof s->token);
-    w->ticket_used_nonce = w->ticket.nonce;
-    w->have_ticket = false;
-    w->ticket_nonce = 0;
-    sodium_memzero(&w->ticket, sizeof w->ticket);
-}
-
 static void begin_step(struct node *n, enum step_kind kind)
 {
     struct work *w = &n->work;
@@ -189,7 +170,7 @@ static void begin_step(struct node *n, enum step_kind kind)
         new_cluster_id(n);
     fill_step(n, &s);
     if (kind == STEP_JOIN)
-        use_ticket(n, &s);
+        work_use_ticket(n, &s);
     keep_fields(&s);
     if (step_fields(kind) & STEP_F_RECORD) {
         s.record = n->cluster_blob;
@@ -204,359 +185,7 @@ static void begin_step(struct node *n, enum step_kind kind)
     sodium_memzero(s.token, sizeof s.token);
 }
 
-/* ---- tickets ---- */
-
-/* Checks ourselves against the cluster that is there, before we ask to be let in. */
-static bool may_join(struct node *n)
-{
-    struct check_host host[MEMBERS_MAX];
-    struct check_fault fault;
-    const struct member *self = node_self(n);
-    size_t count = 0;
-    if (!self->has_profile)
-        return false;
-    host[count++] = (struct check_host){&self->profile, 0, true};
-    for (size_t i = 0; i < n->member_count; i++) {
-        const struct member *m = n->member[i];
-        if (!m->self && m->has_profile && m->state != STATE_FAILED && m->state != STATE_LEFT &&
-            (m->profile.cluster_id[0] || peer_id_compare(&m->id, &self->id) < 0))
-            host[count++] = (struct check_host){&m->profile, m->clock_offset_ms, m->heard};
-    }
-    bool green = check_newcomer(host, count, &n->record, &fault);
-    if (strcmp(fault.text, n->work.blocked) != 0) {
-        memcpy(n->work.blocked, fault.text, sizeof n->work.blocked);
-        memcpy(n->work.blocked_hint, fault.hint, sizeof n->work.blocked_hint);
-        if (!green) {
-            struct action *a = out_event(n, EVENT_BLOCKED, NULL);
-            out_text(a, "%s", fault.text);
-            memcpy(a->hint, fault.hint, sizeof a->hint);
-        }
-    }
-    return green;
-}
-
-static void ask_ticket(struct node *n)
-{
-    struct work *w = &n->work;
-    if (!n->committed || node_is_founder(n) || w->joined[0] || !w->prepared || w->have_ticket ||
-        w->main_step || w->need_reset || n->now_ms < w->retry_ms || w->leaving)
-        return;
-    if (w->ticket_nonce && n->now_ms < w->ticket_asked_ms + TICKET_WAIT_MS)
-        return;
-    if (!may_join(n))
-        return;
-    w->ticket_nonce = node_random(n) | 1;
-    w->ticket_asked_ms = n->now_ms;
-}
-
-static void open_ticket(struct node *n, const struct grant *g)
-{
-    struct work *w = &n->work;
-    struct ticket t;
-    if (g->ticket_bytes == 0 || g->ticket_nonce == 0 || g->ticket_nonce != w->ticket_nonce ||
-        w->have_ticket || g->ticket_nonce == w->ticket_used_nonce)
-        return;
-    if (ticket_open(n->me, g->ticket, g->ticket_bytes, &t) != 0) {
-        net_drop(n, DROP_FORGED);
-        return;
-    }
-    bool fits = t.nonce == w->ticket_nonce && peer_id_equal(&t.issuer, &n->record.founder) &&
-                strcmp(t.cluster_id, n->record.cluster_id) == 0 &&
-                strcmp(t.ca_hash, n->record.ca_hash) == 0 && strcmp(t.endpoint, n->record.endpoint) == 0;
-    if (fits && n->now_ms < w->ticket_asked_ms + t.ttl_ms) {
-        w->ticket = t;
-        w->have_ticket = true;
-        out_event(n, EVENT_TICKET_OPENED, &n->record.founder);
-    } else {
-        net_drop(n, fits ? DROP_STALE : DROP_FORGED);
-    }
-    sodium_memzero(&t, sizeof t);
-}
-
-void work_grant(struct node *n, const struct grant *g)
-{
-    struct work *w = &n->work;
-    open_ticket(n, g);
-    memcpy(w->reached, g->reached, sizeof w->reached);
-    if (g->refused[0] && w->ticket_nonce && g->ticket_nonce == w->ticket_nonce) {
-        snprintf(w->blocked, sizeof w->blocked, "the master refuses: %s", g->refused);
-        w->ticket_nonce = 0;
-        w->retry_ms = n->now_ms + RECHECK_MS;
-    }
-    if (w->leaving == LEAVE_REMOVAL && g->leave_nonce == w->leave_nonce)
-        w->leaving = LEAVE_RESET;
-}
-
-/* ---- founding ---- */
-
-static void propose(struct node *n)
-{
-    struct work *w = &n->work;
-    struct record r = {.founder = n->me->id, .term = n->formation.mine.term};
-    if (!w->applied || n->committed || !formation_may_found(&n->formation, n->now_ms) ||
-        n->formation.mine.accepted)
-        return;
-    memcpy(r.cluster_id, w->founding, sizeof r.cluster_id);
-    memcpy(r.ca_hash, w->ca_hash, sizeof r.ca_hash);
-    memcpy(r.pod_cidr, n->cfg.pod_cidr, sizeof r.pod_cidr);
-    memcpy(r.service_cidr, n->cfg.service_cidr, sizeof r.service_cidr);
-    memcpy(r.kubernetes_version,
-           n->cfg.kubernetes_version[0] ? n->cfg.kubernetes_version : n->facts.kubernetes_version,
-           sizeof r.kubernetes_version);
-    memcpy(r.founder_name, n->cfg.name, sizeof r.founder_name);
-    endpoint_of(n, r.endpoint);
-    struct formation_input in = node_formation_input(n);
-    if (formation_propose(&n->formation, &in, &r) != 0)
-        return;
-    node_persist_promises(n);
-    net_publish_ballot(n);
-}
-
-/* What was begun and cannot become the group's cluster any more is undone. */
-static void undo_founding(struct node *n)
-{
-    struct work *w = &n->work;
-    w->inited = w->applied = w->proved = false;
-    w->ca_hash[0] = '\0';
-    w->need_reset = true;
-}
-
-/* Before the proposal, losing the lease ends the founding; after it the record may be committed by the
- * others, and undoing it would break what was accepted. */
-void work_lease_lost(struct node *n)
-{
-    struct work *w = &n->work;
-    bool founding =
-        w->main_step && (w->main_kind == STEP_CA || w->main_kind == STEP_INIT || w->main_kind == STEP_APPLY);
-    if (n->formation.mine.accepted)
-        return;
-    if (founding)
-        out_cancel(n, w->main_step);
-    if (w->founding[0] || w->ca_hash[0] || founding)
-        undo_founding(n);
-}
-
-/* Another cluster was committed than the one that was begun here. */
-static void drop_other_founding(struct node *n)
-{
-    struct work *w = &n->work;
-    if (!n->committed || w->founding[0] == '\0' || strcmp(w->founding, n->record.cluster_id) == 0 ||
-        w->need_reset)
-        return;
-    if (w->main_step && w->main_kind != STEP_RESET)
-        out_cancel(n, w->main_step);
-    undo_founding(n);
-}
-
-/* ---- results ---- */
-
-static void failed(struct node *n, const struct step_result *r)
-{
-    struct work *w = &n->work;
-    mem_clip_text(w->error, sizeof w->error, r->text);
-    memcpy(w->hint, r->hint, sizeof w->hint);
-    uint64_t pause = (uint64_t)BACKOFF_MS << (w->failures < 8 ? w->failures : 8);
-    w->failures++;
-    w->retry_ms = n->now_ms + (pause < BACKOFF_MAX_MS ? pause : BACKOFF_MAX_MS);
-    w->failed = w->failures >= ATTEMPTS_MAX;
-}
-
-static void succeeded(struct work *w)
-{
-    w->failures = 0;
-    w->failed = false;
-    w->error[0] = w->hint[0] = '\0';
-    w->retry_ms = 0;
-}
-
-static void preflight_done(struct node *n, const struct step_result *r)
-{
-    struct work *w = &n->work;
-    if (r->have_facts)
-        n->facts = r->facts;
-    if (r->code == 0) {
-        w->preflight = PREFLIGHT_GREEN;
-        succeeded(w);
-        return;
-    }
-    if (w->preflight_role == STEP_ROLE_MASTER && n->cfg.role == ROLE_AUTO && r->code == KPEER_EPREFLIGHT &&
-        !w->master_red) {
-        w->master_red = true; /* it may still do as a worker: look again at once */
-        return;
-    }
-    w->preflight = PREFLIGHT_RED;
-    w->failed = true;
-    mem_clip_text(w->error, sizeof w->error, r->text);
-    memcpy(w->hint, r->hint, sizeof w->hint);
-    w->retry_ms = n->now_ms + RECHECK_MS;
-}
-
-/* Whatever went wrong in the middle is cleaned away before anything else is tried. */
-static void founding_failed(struct node *n, const struct step_result *r)
-{
-    struct work *w = &n->work;
-    if (r->code != KPEER_ECANCELED)
-        failed(n, r);
-    w->able_ms = w->retry_ms;
-    if (formation_may_found(&n->formation, n->now_ms))
-        formation_resign(&n->formation, w->retry_ms);
-    undo_founding(n);
-}
-
-static void joined(struct node *n)
-{
-    struct work *w = &n->work;
-    memcpy(w->joined, n->record.cluster_id, sizeof w->joined);
-    succeeded(w);
-    node_persist_promises(n);
-    out_event(n, EVENT_JOIN_FINISHED, &n->me->id);
-}
-
-static void reset_done(struct node *n, const struct step_result *r)
-{
-    struct work *w = &n->work;
-    if (w->leaving == LEAVE_RESET) {
-        if (r->code && !w->leave_force) {
-            out_reply(n, w->leave_request, r->code, r->text, r->hint);
-            w->leaving = LEAVE_NONE;
-            return;
-        }
-        w->leaving = LEAVE_UNDO;
-        return;
-    }
-    if (r->code) {
-        failed(n, r);
-        w->reset_ms = n->now_ms + BACKOFF_MS;
-        return;
-    }
-    w->need_reset = w->prepared = w->inited = w->applied = w->proved = false;
-    w->ca_hash[0] = w->founding[0] = w->joined[0] = '\0';
-    node_persist_promises(n);
-}
-
-static void undo_done(struct node *n, const struct step_result *r)
-{
-    struct work *w = &n->work;
-    if (r->code && !w->leave_force) {
-        out_reply(n, w->leave_request, r->code, r->text, r->hint);
-        w->leaving = LEAVE_NONE;
-        return;
-    }
-    w->leaving = LEAVE_DONE;
-    w->leave_until_ms = n->now_ms + GOODBYE_MS;
-    out_event(n, EVENT_LEFT, &n->me->id);
-}
-
-void work_result(struct node *n, const struct running *run, const struct step_result *r)
-{
-    struct work *w = &n->work;
-    w->main_step = 0;
-    switch (run->kind) {
-    case STEP_INSPECT:
-        if (r->code == 0 && r->have_facts) {
-            n->facts = r->facts;
-            w->have_facts = true;
-            succeeded(w);
-        } else {
-            failed(n, r);
-        }
-        break;
-    case STEP_PREFLIGHT:
-        preflight_done(n, r);
-        break;
-    case STEP_PREPARE:
-        w->prepared = r->code == 0;
-        if (r->code != 0 && r->code != KPEER_ECANCELED)
-            failed(n, r);
-        break;
-    case STEP_CA:
-        if (r->code == 0 && r->ca_hash[0])
-            memcpy(w->ca_hash, r->ca_hash, sizeof w->ca_hash);
-        else
-            founding_failed(n, r);
-        break;
-    case STEP_INIT:
-        if (r->code == 0 && !w->need_reset) {
-            w->inited = true;
-            out_event(n, EVENT_INIT_FINISHED, &n->me->id)->took_ms = (uint32_t)(n->now_ms - run->started_ms);
-        } else {
-            founding_failed(n, r);
-        }
-        break;
-    case STEP_APPLY:
-        if (r->code == 0 && !w->need_reset) {
-            w->applied = true;
-            succeeded(w);
-        } else
-            founding_failed(n, r);
-        break;
-    case STEP_JOIN:
-        if (r->code == 0) {
-            joined(n);
-        } else {
-            failed(n, r);
-            w->need_reset = true;
-        }
-        break;
-    case STEP_PROVE:
-        w->proved = r->code == 0;
-        memcpy(w->pod_address, r->pod_address, sizeof w->pod_address);
-        if (r->code == 0)
-            succeeded(w);
-        else if (r->code != KPEER_ECANCELED)
-            failed(n, r);
-        break;
-    case STEP_RESET:
-        reset_done(n, r);
-        break;
-    case STEP_UNDO:
-        undo_done(n, r);
-        break;
-    default:
-        break;
-    }
-}
-
-/* ---- leaving ---- */
-
-void work_leave(struct node *n, const struct node_event *ev)
-{
-    struct work *w = &n->work;
-    if (w->leaving != LEAVE_NONE) {
-        out_reply(n, ev->request, KPEER_ESTATE, "this host is leaving already", "");
-        return;
-    }
-    if (node_is_founder(n) && !ev->force) {
-        out_reply(n, ev->request, KPEER_EREFUSED,
-                  "this host is the only control plane: if it leaves, the cluster is gone",
-                  "kpeer leave --force here ends the cluster; let the workers leave first");
-        return;
-    }
-    w->leave_request = ev->request;
-    w->leave_force = ev->force;
-    w->leave_nonce = node_random(n) | 1;
-    w->leave_until_ms = n->now_ms + REMOVAL_MS;
-    w->ticket_nonce = 0;
-    if (w->main_step)
-        out_cancel(n, w->main_step);
-    bool removal = w->joined[0] && !node_is_founder(n) && !ev->force;
-    w->leaving = removal ? LEAVE_REMOVAL : LEAVE_RESET;
-}
-
-static void leave_tick(struct node *n)
-{
-    struct work *w = &n->work;
-    if (w->leaving == LEAVE_REMOVAL && n->now_ms >= w->leave_until_ms) {
-        out_reply(n, w->leave_request, KPEER_ETIMEOUT,
-                  "the master did not drain and delete this host's Node in time",
-                  "is the master alive (kpeer members)? kpeer leave --force does the local part alone");
-        w->leaving = LEAVE_NONE;
-    } else if (w->leaving == LEAVE_DONE && n->now_ms >= w->leave_until_ms) {
-        out_reply(n, w->leave_request, 0, "this host has left the group", "");
-        out_action(n, ACT_STOP);
-        n->stopped = true;
-    }
-}
+/* ---- the tick, and what the others are told ---- */
 
 void work_retry(struct node *n)
 {
@@ -568,8 +197,6 @@ void work_retry(struct node *n)
     if (w->preflight == PREFLIGHT_RED)
         w->preflight = PREFLIGHT_UNKNOWN;
 }
-
-/* ---- the tick, and what the others are told ---- */
 
 static enum phase phase_now(const struct node *n)
 {
@@ -653,14 +280,14 @@ void work_tick(struct node *n)
     struct work *w = &n->work;
     if (n->stopped)
         return;
-    leave_tick(n);
+    work_leave_tick(n);
     if (n->stopped)
         return;
-    drop_other_founding(n);
+    work_drop_other_founding(n);
     founder_joins(n);
-    propose(n);
+    work_propose(n);
     check_ready(n);
-    ask_ticket(n);
+    work_ask_ticket(n);
     if (!w->main_step) {
         enum step_kind next = work_next(n);
         if (next != STEP_NONE && may_begin(n, next))
@@ -701,8 +328,8 @@ uint64_t work_wake(const struct node *n)
         at = w->reset_ms;
     if (w->able_ms > n->now_ms && w->able_ms < at)
         at = w->able_ms;
-    if (w->ticket_nonce && w->ticket_asked_ms + TICKET_WAIT_MS < at)
-        at = w->ticket_asked_ms + TICKET_WAIT_MS;
+    if (w->ticket_nonce && w->ticket_asked_ms + WORK_TICKET_WAIT_MS < at)
+        at = w->ticket_asked_ms + WORK_TICKET_WAIT_MS;
     if (n->committed && w->blocked[0] && n->now_ms + 1000 < at)
         at = n->now_ms + 1000;
     return at;

@@ -1,0 +1,50 @@
+#include "protocol/node_state.h"
+
+#define REMOVAL_MS 120000 /* for the control plane to drain and delete our Node */
+#define GOODBYE_MS 300    /* for the goodbye to leave this host */
+
+void work_leave(struct node *n, const struct node_event *ev)
+{
+    struct work *w = &n->work;
+    if (w->leaving != LEAVE_NONE) {
+        out_reply(n, ev->request, KPEER_ESTATE, "this host is leaving already", "");
+        return;
+    }
+    if (node_is_founder(n) && !ev->force) {
+        out_reply(n, ev->request, KPEER_EREFUSED,
+                  "this host is the only control plane: if it leaves, the cluster is gone",
+                  "kpeer leave --force here ends the cluster; let the workers leave first");
+        return;
+    }
+    w->leave_request = ev->request;
+    w->leave_force = ev->force;
+    w->leave_nonce = node_random(n) | 1;
+    w->leave_until_ms = n->now_ms + REMOVAL_MS;
+    w->ticket_nonce = 0;
+    if (w->main_step)
+        out_cancel(n, w->main_step);
+    bool removal = w->joined[0] && !node_is_founder(n) && !ev->force;
+    w->leaving = removal ? LEAVE_REMOVAL : LEAVE_RESET;
+}
+
+void work_leave_tick(struct node *n)
+{
+    struct work *w = &n->work;
+    if (w->leaving == LEAVE_REMOVAL && n->now_ms >= w->leave_until_ms) {
+        out_reply(n, w->leave_request, KPEER_ETIMEOUT,
+                  "the master did not drain and delete this host's Node in time",
+                  "is the master alive (kpeer members)? kpeer leave --force does the local part alone");
+        w->leaving = LEAVE_NONE;
+    } else if (w->leaving == LEAVE_DONE && n->now_ms >= w->leave_until_ms) {
+        out_reply(n, w->leave_request, 0, "this host has left the group", "");
+        out_action(n, ACT_STOP);
+        n->stopped = true;
+    }
+}
+
+void work_leave_done(struct node *n)
+{
+    n->work.leaving = LEAVE_DONE;
+    n->work.leave_until_ms = n->now_ms + GOODBYE_MS;
+    out_event(n, EVENT_LEFT, &n->me->id);
+}
