@@ -368,6 +368,13 @@ static int claim_score(const struct evidence *ev, const struct peer *p, const st
            (fresh(ev, c->echo_ms, now_ms) ? 2 : 0) + (address_equal(&c->address, &p->chosen) ? 1 : 0);
 }
 
+/* Fresh, and not left behind: a peer that is heard elsewhere and no more here has got another address. */
+static bool claim_lives(const struct evidence *ev, const struct peer *p, const struct claim *c,
+                        uint64_t now_ms)
+{
+    return fresh(ev, c->last_ms, now_ms) && p->last_ms - c->last_ms < (uint64_t)SILENT_BEATS * ev->beat_ms;
+}
+
 bool evidence_peer(struct evidence *ev, const struct peer_id *id, uint64_t now_ms, struct address *out)
 {
     struct peer *p = find_peer(ev, id);
@@ -375,7 +382,7 @@ bool evidence_peer(struct evidence *ev, const struct peer_id *id, uint64_t now_m
     int best_score = -1;
     for (size_t i = 0; p && i < CLAIMS_MAX; i++) {
         const struct claim *c = &p->claim[i];
-        if (!fresh(ev, c->last_ms, now_ms) || evidence_conflicted(ev, &c->address, now_ms))
+        if (!claim_lives(ev, p, c, now_ms) || evidence_conflicted(ev, &c->address, now_ms))
             continue;
         int score = claim_score(ev, p, c, now_ms);
         if (score > best_score) {
@@ -401,17 +408,21 @@ static bool taken_over(const struct evidence *ev, const struct claim *c, uint64_
     return false;
 }
 
+/* Where it was heard last on that interface: it may have got another address. */
 static bool put_heard(const struct evidence *ev, const struct peer *p, uint32_t index, uint64_t now_ms,
                       struct beacon_heard *out)
 {
+    const struct claim *last = NULL;
     for (size_t i = 0; i < CLAIMS_MAX; i++) {
         const struct claim *c = &p->claim[i];
-        if (c->index != index || !within(c->last_ms, now_ms, expiry_ms(ev) / 2) || taken_over(ev, c, now_ms))
-            continue;
-        *out = (struct beacon_heard){.id = p->id, .instance = (uint32_t)p->instance, .address = c->address};
-        return true;
+        if (c->index == index && within(c->last_ms, now_ms, expiry_ms(ev) / 2) &&
+            (!last || c->last_ms > last->last_ms))
+            last = c;
     }
-    return false;
+    if (!last || taken_over(ev, last, now_ms))
+        return false;
+    *out = (struct beacon_heard){.id = p->id, .instance = (uint32_t)p->instance, .address = last->address};
+    return true;
 }
 
 size_t evidence_heard(struct evidence *ev, uint32_t index, uint64_t now_ms, struct beacon_heard *out,

@@ -273,6 +273,23 @@ static void test_a_copy_does_not_move_the_original(void **state)
     }
 }
 
+static void test_a_peer_that_moved_is_followed(void **state)
+{
+    struct fixture *f = *state;
+    struct beacon_heard heard[4];
+    struct address now_at = ip("192.168.56.22");
+    assert_int_equal(hear(f, 2, "192.168.56.12", ETH1, 1, "192.168.56.11"), 0);
+    f->now += BEAT;
+    assert_int_equal(hear(f, 2, "192.168.56.22", ETH1, 1, "192.168.56.11"), 0);
+    assert_int_equal(evidence_heard(f->ev, ETH1, f->now, heard, 4), 1);
+    assert_true(address_equal(&heard[0].address, &now_at)); /* at once, so that it can prove the new one */
+    for (int i = 0; i < 2; i++) {
+        f->now += BEAT;
+        assert_int_equal(hear(f, 2, "192.168.56.22", ETH1, 1, "192.168.56.11"), 0);
+    }
+    assert_true(peer_is(f, 2, "192.168.56.22"));
+}
+
 static void test_the_choice_is_stable(void **state)
 {
     struct fixture *f = *state;
@@ -391,6 +408,7 @@ int main(void)
         TEST(test_the_source_must_be_the_claim),
         TEST(test_replays_and_own_beacons),
         TEST(test_a_copy_does_not_move_the_original),
+        TEST(test_a_peer_that_moved_is_followed),
         TEST(test_the_choice_is_stable),
         TEST(test_most_peers_then_lowest_interface),
         TEST(test_pins_need_no_proof),
