@@ -3,7 +3,9 @@
  *
  *   node.c         construction, the one entry, what happens at the end of each step
  *   node_out.c     actions and events
- *   node_net.c     beacons, messages, gossip
+ *   node_hello.c   beacons, and whom to ask for news
+ *   node_net.c     messages that come in
+ *   node_send.c    messages that go out
  *   node_alive.c   liveness
  *   node_work.c    what this host does next: the ordered steps from inspection to ready
  *   node_result.c  what the outcome of a step changes; founding
@@ -238,10 +240,36 @@ void out_reply(struct node *n, uint64_t request, int code, const char *text, con
 uint32_t out_run(struct node *n, struct step *step, const struct peer_id *subject, uint64_t request);
 void out_cancel(struct node *n, uint32_t id);
 
-/* node_net.c */
+/* node_hello.c */
 void net_hello(struct node *n, const struct node_event *ev);
-void net_message(struct node *n, const struct node_event *ev);
 void net_tick(struct node *n);
+
+/* node_net.c */
+#define NET_MESSAGE_MAX   (256 * 1024)
+#define NET_ITEMS_MAX     256 /* statements in one push */
+#define NET_PULL_AGAIN_MS 500
+
+/* Every message is an array: [type, sender, boot, instance, counter, ...]. docs/protocol.md lists them. */
+enum message {
+    MSG_PULL = 1,        /* have_record, summary: "this is what I have; give me what I lack" */
+    MSG_PUSH = 2,        /* [statement...], record or nil */
+    MSG_LEASE_ASK = 3,   /* set, term, round */
+    MSG_LEASE_GRANT = 4, /* term, round */
+    MSG_PROBE = 5,       /* target: zero or the receiver: "are you there?"; another: "ask that one for me" */
+    MSG_PROBE_ACK = 6,   /* target: "that one is there" */
+    MSG_CONFIG_ASK = 7,  /* request: the admin kubeconfig, please */
+    MSG_CONFIG_GIVE = 8, /* request, code, box */
+    MSG_COUNT
+};
+
+void net_message(struct node *n, const struct node_event *ev);
+void net_take(struct node *n, const uint8_t *wire, size_t bytes, bool stored);
+void net_drop(struct node *n, enum drop why);
+/* False for what an earlier start of a peer said. A later start makes what the earlier one said count no
+ * more. */
+bool net_of_this_start(struct member *m, uint64_t boot, uint64_t instance);
+
+/* node_send.c */
 void net_publish_profile(struct node *n);
 void net_publish_ballot(struct node *n);
 void net_publish_grant(struct node *n, struct member *m);
@@ -251,8 +279,13 @@ void net_probe(struct node *n, const struct member *to, const struct peer_id *ta
 void net_ask_kubeconfig(struct node *n, const struct member *founder, uint64_t request);
 void net_give_kubeconfig(struct node *n, const struct member *to, uint64_t request, int code,
                          const uint8_t *bytes, size_t bytes_n);
-void net_take(struct node *n, const uint8_t *wire, size_t bytes, bool stored);
-void net_drop(struct node *n, enum drop why);
+void net_ack(struct node *n, const struct member *to, const struct peer_id *target);
+void net_grant_lease(struct node *n, const struct member *to, uint64_t term, uint64_t round);
+bool net_reachable(const struct member *m);
+void net_push(struct node *n, const struct gossip_item *item, bool record);
+void net_pull(struct node *n, struct member *m);
+/* Sends what the summary lacks; true when it names something newer than ours. The reader tells of faults. */
+bool net_give(struct node *n, const struct member *to, struct pack_reader *summary, bool has_record);
 
 /* node_alive.c */
 void alive_heard(struct node *n, struct member *m);

@@ -1,0 +1,154 @@
+#include <string.h>
+
+#include "protocol/mem.h"
+#include "protocol/node_state.h"
+
+/* Our own identity, alive on another host: the later of the two renews itself. */
+static void meet_clone(struct node *n, const struct hello *h)
+{
+    if (h->instance == n->instance)
+        return; /* our own beacon came back */
+    uint64_t age = n->now_ms - n->start_ms;
+    if (h->boot < n->boot && h->age_ms < age)
+        return; /* cannot be: replayed from an earlier start of ours */
+    struct action *a = out_event(n, EVENT_CONFLICT, &n->me->id);
+    out_text(a, "another host uses this host's identity: it was cloned from the same disk");
+    if (age < h->age_ms || (age == h->age_ms && n->instance > h->instance)) {
+        out_action(n, ACT_RENEW);
+        n->stopped = true;
+    }
+}
+
+static void link_to(struct node *n, struct member *m, const struct node_event *ev)
+{
+    const struct hello *h = ev->hello;
+    bool same = m->linked && m->port == h->port && strcmp(m->address, ev->address) == 0 &&
+                memcmp(m->box_pk, h->box_pk, BOX_PK_BYTES) == 0;
+    memcpy(m->box_pk, h->box_pk, sizeof m->box_pk);
+    if (same)
+        return;
+    m->port = h->port;
+    memcpy(m->address, ev->address, sizeof m->address);
+    m->linked = true;
+    struct action *a = out_action(n, ACT_LINK);
+    a->peer = m->id;
+    a->port = m->port;
+    memcpy(a->address, m->address, sizeof a->address);
+    memcpy(a->box_pk, m->box_pk, sizeof a->box_pk);
+}
+
+/* Whoever hears a new peer answers at once, spread a little, so that a newcomer knows everybody within
+ * milliseconds. */
+static void answer_soon(struct node *n)
+{
+    uint64_t spread = 5 + node_alive_count(n);
+    uint64_t at = n->now_ms + 1 + node_random(n) % spread;
+    if (at < n->beacon_ms)
+        n->beacon_ms = at;
+}
+
+void net_hello(struct node *n, const struct node_event *ev)
+{
+    const struct hello *h = ev->hello;
+    struct peer_id id;
+    identity_id_of(h->sign_pk, &id);
+    if (!peer_id_equal(&id, &h->id)) {
+        net_drop(n, DROP_FORGED);
+        return;
+    }
+    if (peer_id_equal(&id, &n->me->id)) {
+        meet_clone(n, h);
+        return;
+    }
+    struct member *m = node_member_add(n, &id);
+    if (!m) {
+        net_drop(n, DROP_LIMIT);
+        return;
+    }
+    bool first = !m->heard;
+    if (!net_of_this_start(m, h->boot, h->instance)) {
+        net_drop(n, DROP_STALE);
+        return;
+    }
+    if (h->counter <= m->hello_counter) {
+        net_drop(n, DROP_REPLAYED);
+        return;
+    }
+    bool was_gone = m->state == STATE_FAILED || m->state == STATE_LEFT;
+    m->hello_counter = h->counter;
+    memcpy(m->sign_pk, h->sign_pk, sizeof m->sign_pk);
+    m->keyed = m->heard = true;
+    m->clock_offset_ms = h->wall_ms - n->wall_ms;
+    m->digest = h->digest;
+    if (first || was_gone)
+        answer_soon(n);
+    if (first && m->has_profile)
+        out_event(n, EVENT_MEMBER_DISCOVERED, &m->id);
+    link_to(n, m, ev);
+    alive_heard(n, m);
+}
+
+static uint64_t digest(const struct node *n)
+{
+    uint64_t v = 0;
+    uint8_t h[32];
+    if (n->committed) {
+        record_hash(&n->record, h);
+        memcpy(&v, h, sizeof v);
+    }
+    return n->gossip.digest ^ v;
+}
+
+static void beacon(struct node *n)
+{
+    static const uint32_t early_ms[] = {50, 150, 300, 500}; /* after the first, second, … of a start */
+    struct hello *h = &n->hello;
+    *h = (struct hello){.id = n->me->id,
+                        .boot = n->boot,
+                        .instance = n->instance,
+                        .counter = ++n->hello_counter,
+                        .age_ms = n->now_ms - n->start_ms,
+                        .wall_ms = n->wall_ms,
+                        .digest = digest(n),
+                        .members = node_alive_count(n),
+                        .port = n->cfg.port};
+    memcpy(h->sign_pk, n->me->sign_pk, sizeof h->sign_pk);
+    memcpy(h->box_pk, n->me->box_pk, sizeof h->box_pk);
+    out_action(n, ACT_BEACON)->hello = h;
+    uint64_t steady = alive_beat_ms(n);
+    uint64_t wait = n->beacons_sent < COUNT_OF(early_ms) ? early_ms[n->beacons_sent] : steady;
+    if (wait >= steady)
+        wait = steady - steady / 10 + node_random(n) % (steady / 5 + 1);
+    n->beacons_sent++;
+    n->beacon_ms = n->now_ms + wait;
+}
+
+static void expire_pending(struct node *n)
+{
+    for (size_t i = 0; i < PENDING_MAX; i++) {
+        struct pending *p = &n->pending[i];
+        if (p->request == 0 || n->now_ms < p->until_ms)
+            continue;
+        out_reply(n, p->request, KPEER_ETIMEOUT, "the master did not answer in time",
+                  "see `kpeer members`: is the master alive?");
+        p->request = 0;
+    }
+}
+
+void net_tick(struct node *n)
+{
+    if (n->stopped)
+        return;
+    if (n->now_ms >= n->beacon_ms)
+        beacon(n);
+    uint64_t mine = digest(n);
+    for (size_t i = 0; i < n->member_count; i++) {
+        struct member *m = n->member[i];
+        if (net_reachable(m) && m->digest != mine && m->digest != 0 &&
+            (m->pulled_ms == 0 || n->now_ms >= m->pulled_ms + NET_PULL_AGAIN_MS)) {
+            net_pull(n, m);
+            m->digest = 0; /* until its next beacon */
+        }
+    }
+    expire_pending(n);
+}

@@ -1,0 +1,258 @@
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/mem.h"
+#include "protocol/node_state.h"
+
+#define PUSH_BYTES (64 * 1024)
+
+static void begin(struct node *n, struct pack_writer *w, enum message type, size_t fields)
+{
+    pack_writer_init(w, NET_MESSAGE_MAX);
+    pack_put_array(w, 5 + fields);
+    pack_put_uint(w, type);
+    pack_put_bin(w, n->me->id.b, PEER_ID_BYTES);
+    pack_put_uint(w, n->boot);
+    pack_put_uint(w, n->instance);
+    pack_put_uint(w, ++n->message_counter);
+}
+
+/* Seals what was written and sends it. */
+static void post(struct node *n, struct pack_writer *w, const struct member *to)
+{
+    uint8_t nonce[SEAL_NONCE_BYTES];
+    if (pack_writer_end(w, NULL) == 0 && to && !to->self) {
+        uint8_t *sealed = malloc(w->used + SEAL_OVERHEAD_BYTES);
+        if (sealed) {
+            node_random_bytes(n, nonce, sizeof nonce);
+            size_t bytes = seal_close(n->seal, SEAL_MESSAGE, nonce, w->bytes, w->used, sealed);
+            out_own(n, sealed, bytes);
+            struct action *a = out_action(n, ACT_SEND);
+            a->peer = to->id;
+            a->bytes = sealed;
+            a->n = bytes;
+        } else {
+            n->no_memory = true;
+        }
+    }
+    pack_writer_fini(w);
+}
+
+bool net_reachable(const struct member *m)
+{
+    return !m->self && m->linked && (m->state == STATE_ALIVE || m->state == STATE_SUSPECT);
+}
+
+static void send_items(struct node *n, const struct member *to, const struct gossip_item *const *item,
+                       size_t count, bool record)
+{
+    struct pack_writer w;
+    begin(n, &w, MSG_PUSH, 2);
+    pack_put_array(&w, count);
+    for (size_t i = 0; i < count; i++)
+        pack_put_raw(&w, item[i]->wire, item[i]->wire_bytes);
+    if (record && n->committed)
+        pack_put_bin(&w, n->cluster_blob, n->cluster_bytes);
+    else
+        pack_put_nil(&w);
+    post(n, &w, to);
+}
+
+/* News goes to everybody at once while the group is small, to a few at random when it is large: anti-entropy
+ * carries it on from there. */
+void net_push(struct node *n, const struct gossip_item *item, bool record)
+{
+    uint32_t alive = node_alive_count(n);
+    for (size_t i = 0; i < n->member_count; i++) {
+        const struct member *m = n->member[i];
+        if (net_reachable(m) && (alive <= PUSH_ALL_MAX || node_random(n) % alive < PUSH_SOME))
+            send_items(n, m, &item, item ? 1 : 0, record);
+    }
+}
+
+static void publish(struct node *n, enum statement_kind kind, const struct peer_id *subject,
+                    const uint8_t *payload, size_t bytes)
+{
+    uint8_t *wire = NULL;
+    size_t wire_bytes = 0;
+    struct statement s;
+    uint64_t version = n->boot << 32 | ++n->statement_count;
+    if (bytes == 0 || statement_encode(n->me, n->group_id, kind, subject, version, payload, bytes, &wire,
+                                       &wire_bytes, NULL) != 0) {
+        n->no_memory = true;
+        return;
+    }
+    if (statement_decode(wire, wire_bytes, n->group_id, false, &s, NULL) == 0 &&
+        gossip_put(&n->gossip, &s) == 1) {
+        const struct gossip_item *item = gossip_find(&n->gossip, &s.owner, s.kind, &s.subject);
+        net_push(n, item, false);
+    }
+    free(wire);
+}
+
+void net_publish_profile(struct node *n)
+{
+    uint8_t payload[STATEMENT_PAYLOAD_MAX];
+    struct member *self = node_self(n);
+    struct profile p = {
+        .port = n->cfg.port, .role = n->cfg.role, .rehearse = n->cfg.dry_run, .expect = n->cfg.expect};
+    memcpy(p.name, n->cfg.name, sizeof p.name);
+    memcpy(p.version, n->cfg.version, sizeof p.version);
+    memcpy(p.address, n->address, sizeof p.address);
+    memcpy(p.box_pk, n->me->box_pk, sizeof p.box_pk);
+    memcpy(p.pod_cidr, n->cfg.pod_cidr, sizeof p.pod_cidr);
+    memcpy(p.service_cidr, n->cfg.service_cidr, sizeof p.service_cidr);
+    memcpy(p.wanted_version, n->cfg.kubernetes_version, sizeof p.wanted_version);
+    p.has_facts = n->work.have_facts;
+    p.facts = n->facts;
+    p.nets = n->nets;
+    work_fill_profile(n, &p);
+    if (!self->has_profile || self->profile.phase != p.phase)
+        self->phase_since_ms = n->now_ms;
+    self->profile = p;
+    self->has_profile = true;
+    size_t bytes = profile_encode(&p, payload);
+    if (bytes == n->profile_told_bytes && memcmp(payload, n->profile_told, bytes) == 0)
+        return;
+    memcpy(n->profile_told, payload, bytes);
+    n->profile_told_bytes = bytes;
+    publish(n, STATEMENT_PROFILE, NULL, payload, bytes);
+}
+
+void net_publish_ballot(struct node *n)
+{
+    uint8_t payload[STATEMENT_PAYLOAD_MAX];
+    publish(n, STATEMENT_BALLOT, NULL, payload, ballot_encode(&n->formation.mine, payload));
+}
+
+void net_publish_grant(struct node *n, struct member *m)
+{
+    uint8_t payload[STATEMENT_PAYLOAD_MAX];
+    publish(n, STATEMENT_GRANT, &m->id, payload, grant_encode(&m->job.grant, payload));
+}
+
+void net_push_cluster(struct node *n)
+{
+    net_push(n, NULL, true);
+}
+
+void net_ask_lease(struct node *n)
+{
+    const struct electorate *set = &n->formation.mine.set;
+    uint8_t set_id[SET_ID_BYTES];
+    struct pack_writer w;
+    electorate_id(set, set_id);
+    for (size_t i = 0; i < set->count; i++) {
+        const struct member *m = node_member(n, &set->member[i]);
+        if (!m || !net_reachable(m))
+            continue;
+        begin(n, &w, MSG_LEASE_ASK, 3);
+        pack_put_bin(&w, set_id, sizeof set_id);
+        pack_put_uint(&w, n->formation.mine.term);
+        pack_put_uint(&w, n->formation.round);
+        post(n, &w, m);
+    }
+}
+
+void net_grant_lease(struct node *n, const struct member *to, uint64_t term, uint64_t round)
+{
+    struct pack_writer w;
+    begin(n, &w, MSG_LEASE_GRANT, 2);
+    pack_put_uint(&w, term);
+    pack_put_uint(&w, round);
+    post(n, &w, to);
+}
+
+void net_probe(struct node *n, const struct member *to, const struct peer_id *target)
+{
+    struct pack_writer w;
+    begin(n, &w, MSG_PROBE, 1);
+    pack_put_bin(&w, target->b, PEER_ID_BYTES);
+    post(n, &w, to);
+}
+
+void net_ack(struct node *n, const struct member *to, const struct peer_id *target)
+{
+    struct pack_writer w;
+    begin(n, &w, MSG_PROBE_ACK, 1);
+    pack_put_bin(&w, target->b, PEER_ID_BYTES);
+    post(n, &w, to);
+}
+
+void net_ask_kubeconfig(struct node *n, const struct member *founder, uint64_t request)
+{
+    struct pack_writer w;
+    begin(n, &w, MSG_CONFIG_ASK, 1);
+    pack_put_uint(&w, request);
+    post(n, &w, founder);
+}
+
+void net_give_kubeconfig(struct node *n, const struct member *to, uint64_t request, int code,
+                         const uint8_t *bytes, size_t bytes_n)
+{
+    struct pack_writer w;
+    uint8_t seed[32];
+    uint8_t *box = malloc(bytes_n + SEAL_BOX_OVERHEAD_BYTES);
+    if (!box) {
+        n->no_memory = true;
+        return;
+    }
+    node_random_bytes(n, seed, sizeof seed);
+    if (seal_box(to->box_pk, seed, bytes, bytes_n, box) == 0) {
+        begin(n, &w, MSG_CONFIG_GIVE, 3);
+        pack_put_uint(&w, request);
+        pack_put_int(&w, code);
+        pack_put_bin(&w, box, bytes_n + SEAL_BOX_OVERHEAD_BYTES);
+        post(n, &w, to);
+    }
+    sodium_memzero(seed, sizeof seed);
+    free(box);
+}
+
+/* ---- what another lacks ---- */
+
+struct batch {
+    struct node *n;
+    const struct member *to;
+    const struct gossip_item *item[NET_ITEMS_MAX];
+    size_t count;
+    size_t bytes;
+};
+
+static void flush(struct batch *b, bool record)
+{
+    if (b->count == 0 && !record)
+        return;
+    send_items(b->n, b->to, b->item, b->count, record);
+    b->count = b->bytes = 0;
+}
+
+static void lacks(void *ctx, const struct gossip_item *item)
+{
+    struct batch *b = ctx;
+    if (b->count == COUNT_OF(b->item) || b->bytes + item->wire_bytes > PUSH_BYTES)
+        flush(b, false);
+    b->item[b->count++] = item;
+    b->bytes += item->wire_bytes;
+}
+
+void net_pull(struct node *n, struct member *m)
+{
+    struct pack_writer w;
+    m->pulled_ms = n->now_ms;
+    begin(n, &w, MSG_PULL, 2);
+    pack_put_bool(&w, n->committed);
+    gossip_summary_pack(&n->gossip, &w);
+    post(n, &w, m);
+}
+
+bool net_give(struct node *n, const struct member *to, struct pack_reader *summary, bool has_record)
+{
+    struct batch b = {.n = n, .to = to};
+    bool ahead = false;
+    gossip_compare(&n->gossip, summary, lacks, &b, &ahead);
+    if (!pack_bad(summary))
+        flush(&b, n->committed && !has_record);
+    return ahead;
+}
