@@ -148,6 +148,16 @@ static int node_is_there(struct exec_ctx *ctx, const char *name, bool *there, st
     return rc;
 }
 
+/* The option had another name before 1.20, which newer ones no longer know. */
+static const char *drop_data_option(struct exec_ctx *ctx)
+{
+    struct kubeadm k;
+    unsigned minor = 0;
+    if (kubeadm_at_hand(ctx, &k, NULL) == 0 && sscanf(k.version, "v1.%4u", &minor) == 1 && minor < 20)
+        return "--delete-local-data";
+    return "--delete-emptydir-data";
+}
+
 int kube_drain(struct exec_ctx *ctx, const struct step *step, struct step_result *result, struct err *err)
 {
     (void)result;
@@ -160,8 +170,8 @@ int kube_drain(struct exec_ctx *ctx, const struct step *step, struct step_result
     struct spawn_result res;
     const struct kubectl_call call = {
         .kubeconfig = KUBE_ADMIN,
-        .argv = (const char *const[]){"drain", step->node_name, "--ignore-daemonsets",
-                                      "--delete-emptydir-data", "--force", "--timeout=60s", NULL},
+        .argv = (const char *const[]){"drain", step->node_name, "--ignore-daemonsets", drop_data_option(ctx),
+                                      "--force", "--timeout=60s", NULL},
         .timeout_ms = DRAIN_MS,
     };
     rc = kubectl_run(ctx, &call, &res, err);
