@@ -9,11 +9,6 @@
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
-#define PROMISES_VERSION 1
-#define MEMBERS_VERSION  1
-#define SNAPSHOT_MS      5000
-#define SNAPSHOT_MAX     (1024 * 1024)
-
 void node_config_default(struct node_config *cfg)
 {
     *cfg = (struct node_config){.port = 7373,
@@ -191,148 +186,6 @@ struct formation_input node_formation_input(struct node *n)
                                     .jitter = (uint32_t)node_random(n)};
 }
 
-/* ---- what lasts ---- */
-
-static void persist(struct node *n, enum store_key key, struct pack_writer *w)
-{
-    uint8_t *bytes = NULL;
-    size_t bytes_n = 0;
-    if (pack_writer_take(w, &bytes, &bytes_n, NULL) != 0) {
-        n->no_memory = true;
-        return;
-    }
-    out_own(n, bytes, bytes_n);
-    struct action *a = out_action(n, ACT_PERSIST);
-    a->store = key;
-    a->bytes = bytes;
-    a->n = bytes_n;
-}
-
-void node_persist_promises(struct node *n)
-{
-    struct pack_writer w;
-    pack_writer_init(&w, STATEMENT_WIRE_MAX + 4096);
-    pack_put_array(&w, 6);
-    pack_put_uint(&w, PROMISES_VERSION);
-    pack_put_uint(&w, n->boot);
-    pack_put_bool(&w, n->formation.constituted);
-    ballot_pack(&w, &n->formation.mine);
-    pack_put_str(&w, n->work.founding);
-    pack_put_str(&w, n->work.joined);
-    persist(n, STORE_PROMISES, &w);
-    pack_writer_fini(&w);
-}
-
-static int load_promises(struct node *n, const struct stored *s, struct err *err)
-{
-    struct pack_reader r;
-    if (!s->bytes)
-        return 0;
-    int rc = pack_open(&r, s->bytes, s->n, 4, err);
-    if (rc)
-        return err_wrap(err, "stored promises");
-    pack_array(&r, 6, 6);
-    if (pack_uint(&r, UINT32_MAX) != PROMISES_VERSION)
-        pack_fail(&r, KPEER_EVERSION, "version");
-    n->boot = pack_uint(&r, UINT32_MAX);
-    n->formation.constituted = pack_bool(&r);
-    ballot_unpack(&r, &n->formation.mine);
-    pack_str(&r, n->work.founding, sizeof n->work.founding);
-    pack_str(&r, n->work.joined, sizeof n->work.joined);
-    rc = pack_close(&r, err);
-    return rc ? err_wrap(err, "stored promises") : 0;
-}
-
-static void persist_members(struct node *n)
-{
-    struct pack_writer w;
-    size_t count = 0;
-    for (size_t i = 0; i < n->gossip.count; i++)
-        count += n->gossip.item[i].kind == STATEMENT_PROFILE;
-    pack_writer_init(&w, SNAPSHOT_MAX);
-    pack_put_array(&w, 2);
-    pack_put_uint(&w, MEMBERS_VERSION);
-    pack_put_array(&w, count);
-    for (size_t i = 0; i < n->gossip.count; i++)
-        if (n->gossip.item[i].kind == STATEMENT_PROFILE)
-            pack_put_raw(&w, n->gossip.item[i].wire, n->gossip.item[i].wire_bytes);
-    persist(n, STORE_MEMBERS, &w);
-    pack_writer_fini(&w);
-    n->members_dirty_ms = 0;
-}
-
-static int load_members(struct node *n, const struct stored *s, struct err *err)
-{
-    struct pack_reader r;
-    if (!s->bytes)
-        return 0;
-    int rc = pack_open(&r, s->bytes, s->n, 4, err);
-    if (rc)
-        return err_wrap(err, "stored members");
-    pack_array(&r, 2, 2);
-    if (pack_uint(&r, UINT32_MAX) != MEMBERS_VERSION)
-        pack_fail(&r, KPEER_EVERSION, "version");
-    uint32_t count = pack_array(&r, 0, GOSSIP_ITEMS_MAX);
-    for (uint32_t i = 0; i < count && !pack_bad(&r); i++) {
-        size_t bytes = 0;
-        const uint8_t *wire = pack_raw(&r, &bytes);
-        if (!pack_bad(&r))
-            net_take(n, wire, bytes, true);
-    }
-    rc = pack_close(&r, err);
-    return rc ? err_wrap(err, "stored members") : 0;
-}
-
-/* Stored before anybody is told, and before anything is done with it. */
-static void tell_commit(struct node *n, uint64_t term)
-{
-    struct action *a = out_action(n, ACT_PERSIST);
-    a->store = STORE_CLUSTER;
-    a->bytes = n->cluster_blob;
-    a->n = n->cluster_bytes;
-    a = out_event(n, EVENT_RECORD_COMMITTED, &n->record.founder);
-    a->term = term;
-    out_text(a, "cluster %s at %s, founded by %s", n->record.cluster_id, n->record.endpoint,
-             n->record.founder_name);
-}
-
-/* Takes a verified record for good. 1: adopted, 0: known already, negative: not ours to adopt. */
-int node_adopt(struct node *n, const uint8_t *blob, size_t bytes)
-{
-    struct committed *c = malloc(sizeof *c);
-    if (!c) {
-        n->no_memory = true;
-        return KPEER_ENOMEM;
-    }
-    int rc = committed_decode(blob, bytes, c, NULL);
-    if (rc == 0 && memcmp(c->group_id, n->group_id, sizeof n->group_id) != 0)
-        rc = KPEER_EREFUSED;
-    const struct ballot *mine = &n->formation.mine;
-    /* Our own set may have decided what we accepted: another set's record is then a second cluster, not an
-     * answer. */
-    bool other =
-        mine->accepted && !record_equal(&mine->record, &c->record) && !electorate_equal(&mine->set, &c->set);
-    if (rc == 0 && (n->committed ? !record_equal(&n->record, &c->record) : other))
-        rc = KPEER_ESTATE;
-    if (rc == 0 && !n->committed) {
-        n->record = c->record;
-        n->cluster_blob = malloc(bytes);
-        if (n->cluster_blob) {
-            memcpy(n->cluster_blob, blob, bytes);
-            n->cluster_bytes = bytes;
-            n->committed = true;
-            rc = 1;
-            if (n->started)
-                tell_commit(n, c->term);
-        } else {
-            n->no_memory = true;
-            rc = KPEER_ENOMEM;
-        }
-    }
-    free(c);
-    return rc;
-}
-
 /* ---- construction ---- */
 
 static int node_init(struct node *n, const struct node_config *cfg, const struct identity *identity,
@@ -343,7 +196,7 @@ static int node_init(struct node *n, const struct node_config *cfg, const struct
     secret_group_id(group_key, n->group_id);
     int rc = seal_new(&n->seal, group_key, err);
     if (rc == 0)
-        rc = load_promises(n, &stored[STORE_PROMISES], err);
+        rc = node_load_promises(n, &stored[STORE_PROMISES], err);
     struct member *self = rc == 0 ? node_member_add(n, &identity->id) : NULL;
     if (rc == 0 && !self)
         rc = err_set(err, KPEER_ENOMEM, "out of memory");
@@ -356,7 +209,7 @@ static int node_init(struct node *n, const struct node_config *cfg, const struct
     if (stored[STORE_CLUSTER].bytes &&
         node_adopt(n, stored[STORE_CLUSTER].bytes, stored[STORE_CLUSTER].n) < 0)
         return err_set(err, KPEER_EINVAL, "the stored cluster record cannot be read or is of another group");
-    return load_members(n, &stored[STORE_MEMBERS], err);
+    return node_load_members(n, &stored[STORE_MEMBERS], err);
 }
 
 int node_new(struct node **out, const struct node_config *cfg, const struct identity *identity,
@@ -597,7 +450,7 @@ static uint64_t wake(struct node *n)
     at = min64(at, work_wake(n));
     at = min64(at, serve_wake(n));
     if (n->members_dirty_ms)
-        at = min64(at, n->members_dirty_ms + SNAPSHOT_MS);
+        at = min64(at, n->members_dirty_ms + NODE_SNAPSHOT_MS);
     if (!n->committed && !n->work.leaving) {
         struct formation_input in = node_formation_input(n);
         at = min64(at, formation_wake(&n->formation, &in));
@@ -625,8 +478,8 @@ int node_step(struct node *n, const struct node_event *event, uint64_t now_ms, s
             work_tick(n);
         net_publish_profile(n);
         net_tick(n);
-        if (n->members_dirty_ms && n->now_ms >= n->members_dirty_ms + SNAPSHOT_MS)
-            persist_members(n);
+        if (n->members_dirty_ms && n->now_ms >= n->members_dirty_ms + NODE_SNAPSHOT_MS)
+            node_persist_members(n);
     }
     *out = (struct actions){.list = n->action, .count = n->action_count, .wake_ms = wake(n)};
     return n->no_memory ? KPEER_ENOMEM : 0;

@@ -2,6 +2,7 @@
  * The inside of struct node, shared by the node_*.c files and nobody else.
  *
  *   node.c         construction, the one entry, what happens at the end of each step
+ *   node_store.c   what outlives a crash: promises, the committed record, the member snapshot
  *   node_out.c     actions and events
  *   node_hello.c   beacons, and whom to ask for news
  *   node_net.c     messages that come in
@@ -219,11 +220,18 @@ struct member *node_member(struct node *n, const struct peer_id *id);
 struct member *node_member_add(struct node *n, const struct peer_id *id);
 const char *node_name_of(struct node *n, const struct peer_id *id);
 struct formation_input node_formation_input(struct node *n);
-void node_persist_promises(struct node *n);
-int node_adopt(struct node *n, const uint8_t *blob, size_t bytes);
 bool node_is_founder(const struct node *n);
 uint32_t node_alive_count(const struct node *n);
 uint32_t node_expected(const struct node *n);
+
+/* node_store.c */
+#define NODE_SNAPSHOT_MS 5000 /* a changed member list is stored this much later */
+int node_load_promises(struct node *n, const struct stored *s, struct err *err);
+int node_load_members(struct node *n, const struct stored *s, struct err *err);
+void node_persist_promises(struct node *n);
+void node_persist_members(struct node *n);
+/* Takes a verified record for good. 1: adopted, 0: known already, negative: not ours to adopt. */
+int node_adopt(struct node *n, const uint8_t *blob, size_t bytes);
 
 /* node_out.c */
 void out_begin(struct node *n);
