@@ -1,0 +1,150 @@
+"""What the commands say and how they end, apart from forming."""
+
+import json
+import os
+import time
+
+from harness.lab import wait_until
+
+
+def test_without_an_agent(trial):
+    lab = trial.lab(1)
+    host = lab.hosts[0]
+    for word in ("status", "members", "events", "leave", "kubeconfig"):
+        host.kpeer(word).expect(3, "no agent|not running|agent")
+        error = host.kpeer(word, "-o", "json").expect(3).error()
+        assert error.keys() >= {"code", "message", "hint"} and error["message"], error
+    version = host.kpeer("version", "-o", "json").expect(0).json()
+    assert version["version"] and version["libraries"]["libzmq"], version
+
+
+def test_wrong_usage(trial):
+    host = trial.lab(1).hosts[0]
+    host.kpeer("up", "--expct", "3").expect(2, "--expct", "--expect|--help")
+    host.kpeer("ups").expect(2, "ups")
+    host.kpeer().expect(2)
+    host.kpeer("up", "--expect", "none").expect(2, "--expect")
+    host.kpeer("up", "--timeout", "10").expect(2, "--timeout")
+    host.kpeer("up", "--role", "boss").expect(2, "--role")
+    host.kpeer("up", "--subnet", "192.168.56.0/33").expect(2, "--subnet")
+    host.kpeer("members", "-o", "xml").expect(2, "xml")
+    host.kpeer("key").expect(2)
+    error = host.kpeer("members", "--bogus", "-o", "json").expect(2).error()
+    assert "bogus" in error["message"], error
+    assert not host.agents() and not host.has("/var/lib/kpeer"), "a wrong call left something behind"
+    for word in ("up", "members", "status", "events", "leave", "key", "kubeconfig", "agent", "version"):
+        host.kpeer(word, "--help").expect(0, f"kpeer {word}", "--")
+
+
+def test_wrong_configuration_is_refused_by_line_and_column(trial):
+    host = trial.lab(1).hosts[0]
+    path = "/etc/kpeer/kpeer.yaml"
+    wrong = {
+        "expect: 3\nbogus: 1\n": "2:1",
+        "expect: many\n": "1:9",
+        "flannel:\n  backend: vxlan\n  bogus: x\n": "3:3",
+        "expect: 3\nexpect: 4\n": "2:1",
+        "pod_cidr: 10.244.0.0\n": "1:11",
+        "expect: [3]\n": "1:9",
+        "expect: 3\n  bad\n": "2",
+        "timeout: 10\n": "1:10",
+    }
+    for text, place in wrong.items():
+        host.put(path, text)
+        for words in (["up"], ["status"], ["agent"]):
+            host.kpeer(*words, seconds=10).expect(2, f"{path}:{place}")
+        error = host.kpeer("up", "-o", "json").expect(2).error()
+        assert f"{path}:{place}" in error["message"], error
+    host.remove(path)
+    host.kpeer("up", "--config", "/etc/kpeer/none.yaml").expect(1, "none.yaml")
+    assert not host.agents(), "an agent was started on a wrong configuration"
+
+
+def test_up_again_says_that_all_is_well(trial):
+    lab = trial.lab(2)
+    lab.form("--expect", "2")
+    for host in lab.hosts:
+        again = host.kpeer("up").expect(0, "all is well")
+        assert again.seconds < 5, again
+        assert len([pid for pid in host.agents() if host.parent(pid) not in host.agents()]) == 1, "two agents"
+        said = host.kpeer("up", "-o", "json").expect(0)
+        assert json.loads(said.out.splitlines()[-1])["phase"] == "ready", said
+    assert sum(host.ran("kubeadm init") for host in lab.hosts) == 1
+    assert sum(host.ran("kubeadm join") for host in lab.hosts) == 1
+
+
+def test_up_gives_up_when_told_and_the_agent_goes_on(trial):
+    lab = trial.lab(2)
+    host, other = lab.hosts
+    late = host.kpeer("up", "--expect", "2", "--timeout", "1s", seconds=20).expect(4, "not ready after 1 s", "kpeer")
+    assert late.seconds < 10, late
+    assert host.agent(), "the agent ended with `up`"
+    host.kpeer("status").expect(1, "waiting")
+    error = host.kpeer("up", "--timeout", "1s", "-o", "json", seconds=20).expect(4).error()
+    assert error["hint"], error
+    other.kpeer("up", "--expect", "2", "--timeout", "60s", seconds=70).expect(0)
+    host.kpeer("up", "--timeout", "60s", seconds=70).expect(0)
+
+
+def test_interrupted_up_detaches(trial):
+    lab = trial.lab(1)
+    host = lab.hosts[0]
+    job = host.up("--expect", "2")
+    wait_until("the agent runs", host.phase, 20)
+    up = next(pid for pid in host.pids() if host.arguments(pid)[1:2] == ["up"])
+    os.kill(up, 2)
+    job.wait(10).expect(130, "detached")
+    assert host.agent(), "the agent ended with `up`"
+
+
+def test_rehearsal_changes_nothing(trial):
+    """Without kubeadm, without root."""
+    lab = trial.lab(3)
+    before = {}
+    for host in lab.hosts:
+        for name in ("kubeadm", "kubelet", "kubectl", "containerd", "crictl", "ctr", "systemctl"):
+            host.remove(f"/usr/bin/{name}")
+        host.sh("mkdir -m 700 /home/guest && cp /etc/kpeer/group.key /home/guest/ && chown -R 65534:65534 /home/guest")
+        before[host.name] = tree(host)
+    rehearse = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "kpeer", "up", "--dry-run", "--expect", "3",
+                "--key-file", "/home/guest/group.key", "--state-dir", "/home/guest/state", "--run-dir",
+                "/home/guest/run", "--timeout", "60s")  # fmt: skip
+    jobs = [host.start(*rehearse) for host in lab.hosts]
+    for job in jobs:
+        job.wait(70).expect(0, "rehearsed: node\\d is a (master|worker)")
+    shown = "".join(host.get("/home/guest/state/agent.log") + host.kpeer("events", "--run-dir", "/home/guest/run", "--no-follow")
+                    .expect(0).text for host in lab.hosts)
+    assert "kubeadm" in shown, "the rehearsal does not show what it would run"
+    records = [host.kpeer("members", "--run-dir", "/home/guest/run", "-o", "json").expect(0).json()["cluster"]
+               for host in lab.hosts]
+    assert records[0] and all(record == records[0] for record in records), records
+    for host in lab.hosts:
+        assert tree(host) == before[host.name], f"{host.name}: {before[host.name] ^ tree(host)}"
+
+
+def tree(host):
+    """Everything that was written on the host's disk, but for the state that the rehearsal was given."""
+    found = set()
+    for folder, folders, files in os.walk(host.disk / "upper"):
+        for name in (*folders, *files):
+            path = os.path.join(folder, name)
+            info = os.lstat(path)
+            inside = path.removeprefix(str(host.disk / "upper"))
+            if not inside.startswith("/home/guest") and not os.path.isdir(path):
+                found.add((inside, info.st_mode, info.st_size, info.st_mtime_ns))
+    return found
+
+
+def test_events_follow_until_interrupted(trial):
+    lab = trial.lab(2)
+    host, other = lab.hosts
+    host.kpeer("up", "--expect", "2", "--timeout", "1s", seconds=20).expect(4)
+    job = host.start("kpeer", "events", "-o", "json")
+    began = time.monotonic()
+    other.up("--expect", "2")
+    wait_until("the newcomer is told of as it comes", lambda: "member-discovered" in job.text(), 20)
+    trial.note(f"told {time.monotonic() - began:.2f} s after the other host's start")
+    kpeer = next(pid for pid in host.pids() if host.arguments(pid)[1:2] == ["events"])
+    os.kill(kpeer, 2)
+    done = job.wait(5).expect(0)
+    assert all(json.loads(line)["event"] for line in done.out.splitlines())
