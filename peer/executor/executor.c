@@ -169,7 +169,7 @@ static int open_signals(void)
 }
 
 /* Leaves behind what the agent's process had: its descriptors, its terminal, its signals. */
-static int settle(struct executor *x, int fd, pid_t agent)
+static int settle(struct executor *x, int fd)
 {
     struct rlimit no_core = {0, 0};
     int null;
@@ -192,7 +192,7 @@ static int settle(struct executor *x, int fd, pid_t agent)
     close(null);
     x->fd = 3;
     x->signal_fd = open_signals();
-    return x->signal_fd < 0 || getppid() != agent ? -1 : 0;
+    return x->signal_fd < 0 ? -1 : 0;
 }
 
 static void __attribute__((noreturn)) executor_main(const struct executor_config *cfg, int fd, pid_t agent)
@@ -200,10 +200,12 @@ static void __attribute__((noreturn)) executor_main(const struct executor_config
     static struct executor x;
     int size = SEND_BYTES;
 
-    if (settle(&x, fd, agent) || sodium_init() < 0) {
+    if (settle(&x, fd) || sodium_init() < 0) {
         fprintf(stderr, "kpeer executor: cannot set itself up: %s\n", strerror(errno));
         _exit(1);
     }
+    if (getppid() != agent)
+        _exit(0); /* it died before it could have been noticed */
     setsockopt(x.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     jobs_init(&x.jobs, cfg, tell_agent, &x);
     loop(&x);

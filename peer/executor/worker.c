@@ -8,6 +8,7 @@
 
 #include "peer/executor/host/host.h"
 #include "peer/executor/kube/kube.h"
+#include "protocol/field.h"
 #include "protocol/mem.h"
 #include "protocol/record.h"
 
@@ -138,6 +139,20 @@ static int refuse_state(const struct journal_state *s, struct err *err)
     return err_hint(err, "reset this host first: kpeer leave --force");
 }
 
+/* What a majority signed is still text from outside. */
+static int check_record(const struct record *r, struct err *err)
+{
+    const char *field = !field_cluster_id(r->cluster_id)        ? "cluster id"
+                        : !field_endpoint(r->endpoint)          ? "endpoint"
+                        : !field_hash(r->ca_hash)               ? "CA hash"
+                        : !field_version(r->kubernetes_version) ? "Kubernetes version"
+                                                                : NULL;
+
+    if (field)
+        return err_set(err, KPEER_EINVAL, "its %s has not the form of one", field);
+    return 0;
+}
+
 /* A join is on a record that a majority has signed, and never on a second cluster without a reset between.
  * What the record says takes the place of what anybody else said. */
 static int admit_join(const struct journal_state *s, struct step *step, struct err *err)
@@ -145,6 +160,7 @@ static int admit_join(const struct journal_state *s, struct step *step, struct e
     struct record record = {0};
     int code = record_verify(step->record, step->record_bytes, &record, err);
 
+    code = code ? code : check_record(&record, err);
     if (code)
         return err_wrap(err, "the cluster record");
     if (s->init_begun || (s->join_begun && strcmp(s->cluster_id, record.cluster_id) != 0))

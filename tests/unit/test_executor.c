@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@
 #include "peer/executor/file.h"
 #include "peer/executor/journal.h"
 #include "peer/executor/spawn.h"
+#include "protocol/record.h"
 #include "protocol/step.h"
 
 #define WAIT_MS 10000
@@ -482,6 +484,115 @@ static void test_rehearsal(void **state)
     assert_int_equal(access(b->cfg.state_dir, F_OK), -1);
 }
 
+/* A record that the two members of its electorate have signed. */
+static uint8_t *signed_record(const char *endpoint, size_t *n)
+{
+    struct committed *c = calloc(1, sizeof(*c));
+    uint8_t set_id[SET_ID_BYTES], text[ACCEPT_TEXT_BYTES], *bytes = NULL;
+    struct identity *peer[2];
+
+    for (int i = 0; i < 2; i++) {
+        uint8_t seed[IDENTITY_SEED_BYTES] = {(uint8_t)(i + 1)};
+
+        assert_int_equal(identity_new(&peer[i], seed, NULL), 0);
+    }
+    if (peer_id_compare(&peer[0]->id, &peer[1]->id) > 0) {
+        struct identity *first = peer[1];
+
+        peer[1] = peer[0];
+        peer[0] = first;
+    }
+    c->term = c->record.term = 1;
+    strcpy(c->record.cluster_id, ID);
+    strcpy(c->record.endpoint, endpoint);
+    strcpy(c->record.ca_hash, HASH);
+    strcpy(c->record.kubernetes_version, "v1.20.2");
+    strcpy(c->record.pod_cidr, "10.10.0.0/16");
+    strcpy(c->record.service_cidr, "10.96.0.0/12");
+    strcpy(c->record.founder_name, "node1");
+    c->record.founder = peer[0]->id;
+    c->set.number = 1;
+    c->set.count = 2;
+    c->set.member[0] = peer[0]->id;
+    c->set.member[1] = peer[1]->id;
+    electorate_id(&c->set, set_id);
+    record_accept_text(c->group_id, set_id, c->term, &c->record, text);
+    c->signature_count = 2;
+    for (uint16_t i = 0; i < 2; i++) {
+        c->signature[i].member = i;
+        memcpy(c->signature[i].sign_pk, peer[i]->sign_pk, SIGN_PK_BYTES);
+        identity_sign(peer[i], ACCEPT_DOMAIN, text, sizeof(text), c->signature[i].sig);
+        identity_free(peer[i]);
+    }
+    assert_int_equal(committed_encode(c, &bytes, n, NULL), 0);
+    free(c);
+    return bytes;
+}
+
+static struct step_result join_on(struct bench *b, uint32_t id, const uint8_t *record, size_t n)
+{
+    return do_step(b, (struct step){.id = id,
+                                    .kind = STEP_JOIN,
+                                    .node_name = "node2",
+                                    .address = "192.168.56.12",
+                                    .interface = "enp0s8",
+                                    .token = "abcdef.0123456789abcdef",
+                                    .record = record,
+                                    .record_bytes = n});
+}
+
+/* A rehearsed join: on a record that is signed, on one that was altered, and on one that is signed but wrong.
+ */
+static void test_join_is_on_a_signed_record(void **state)
+{
+    struct bench *b = *state;
+    struct step_result r;
+    uint8_t *record;
+    size_t n;
+
+    b->cfg.dry_run = true;
+    start(b);
+    record = signed_record("192.168.56.11:6443", &n);
+    r = join_on(b, 1, record, n);
+    if (r.code)
+        fail_msg("%s", r.text);
+    step_result_fini(&r);
+    assert_non_null(strstr(b->progress, "192.168.56.11:6443"));
+    assert_null(strstr(b->progress, "abcdef.0123456789abcdef"));
+    record[n - 1] ^= 1;
+    r = join_on(b, 2, record, n);
+    assert_int_equal(r.code, KPEER_EAUTH);
+    step_result_fini(&r);
+    free(record);
+    record = signed_record("--config=/etc/shadow", &n);
+    r = join_on(b, 3, record, n);
+    assert_int_equal(r.code, KPEER_EINVAL);
+    step_result_fini(&r);
+    free(record);
+}
+
+static void test_join_of_a_second_cluster(void **state)
+{
+    struct bench *b = *state;
+    struct journal *j = NULL;
+    struct step_result r;
+    uint8_t *record;
+    char dir[300];
+    size_t n;
+
+    snprintf(dir, sizeof(dir), "%s/executor", b->cfg.state_dir);
+    assert_int_equal(journal_open(dir, &j, NULL), 0);
+    assert_int_equal(journal_begin(j, STEP_JOIN, "ffffffffffffffffffffffffffffffff", NULL), 0);
+    journal_close(j);
+    start(b);
+    record = signed_record("192.168.56.11:6443", &n);
+    r = join_on(b, 1, record, n);
+    assert_int_equal(r.code, KPEER_ESTATE);
+    assert_non_null(strstr(r.text, "ffffffff"));
+    step_result_fini(&r);
+    free(record);
+}
+
 static void journal_dir(const struct bench *b, char *dir, size_t n)
 {
     snprintf(dir, n, "%s/executor", b->cfg.state_dir);
@@ -602,6 +713,8 @@ int main(void)
         WITH_BENCH(test_death_of_the_executor),
         WITH_BENCH(test_descriptors),
         WITH_BENCH(test_rehearsal),
+        WITH_BENCH(test_join_is_on_a_signed_record),
+        WITH_BENCH(test_join_of_a_second_cluster),
         WITH_BENCH(test_refusals),
         WITH_BENCH(test_undo),
         WITH_BENCH(test_preflight_names_what_is_red),
@@ -609,5 +722,7 @@ int main(void)
         WITH_BENCH(test_bad_configuration),
     };
 
+    if (sodium_init() < 0)
+        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
