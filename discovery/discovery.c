@@ -12,6 +12,7 @@
 #define DATAGRAMS_AT_ONCE 64
 #define RELOAD_RETRY_MS   1000
 #define INTERVALS_KEPT    4
+#define CONFLICT_TELL_MS  60000
 #define EXPIRY_BEATS      10
 
 struct discovery {
@@ -30,7 +31,8 @@ struct discovery {
     uint64_t announced_ms;
     uint32_t interval_ms[INTERVALS_KEPT]; /* between our own last beacons */
     uint64_t dropped[DROP_COUNT];
-    struct hello hello; /* the last one announced */
+    uint64_t conflict_ms; /* when one was told last; 0: never */
+    struct hello hello;   /* the last one announced */
     uint64_t now_ms;
 };
 
@@ -235,6 +237,17 @@ static void meet_heard(struct discovery *d, const struct beacon *b)
     }
 }
 
+static void tell_conflict(struct discovery *d, const struct address *source)
+{
+    char text[STEP_ADDRESS_BYTES];
+    if (!evidence_conflicted(d->evidence, source, d->now_ms) ||
+        (d->conflict_ms && d->now_ms - d->conflict_ms < CONFLICT_TELL_MS))
+        return;
+    d->conflict_ms = d->now_ms;
+    address_text(source, text);
+    d->callbacks.conflict(d->ctx, text);
+}
+
 static void take_beacon(struct discovery *d, const uint8_t *bytes, size_t n,
                         const struct multicast_from *from)
 {
@@ -248,6 +261,8 @@ static void take_beacon(struct discovery *d, const uint8_t *bytes, size_t n,
         /* Our own come back from a seed list that names us too: nothing to count. */
         if (!peer_id_equal(&b.hello.id, &d->cfg.me) || b.hello.instance != d->cfg.instance)
             d->dropped[drop_reason(rc)]++;
+        if (rc == KPEER_EREFUSED)
+            tell_conflict(d, &from->source);
         return;
     }
     if (!from->to_group && !peer_id_equal(&b.hello.id, &d->cfg.me)) {

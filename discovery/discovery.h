@@ -1,7 +1,7 @@
 /*
  * How peers find each other: the façade over interfaces, multicast, seeds and evidence that the agent uses.
  *
- * Owns the sockets. Everything heard comes back through three callbacks, from discovery_readable and
+ * Owns the sockets. Everything heard comes back through callbacks, from discovery_readable and
  * discovery_tick alone, never from within another call. Times are CLOCK_BOOTTIME milliseconds, brought by the
  * caller.
  */
@@ -42,6 +42,8 @@ struct discovery_callbacks {
     void (*hello)(void *ctx, const struct hello *hello, const char *address);
     /* Our own address changed; both empty when there is none any more. */
     void (*own_address)(void *ctx, const char *address, const char *interface);
+    /* A beacon came from an address that two hosts claim (told once a minute at most). */
+    void (*conflict)(void *ctx, const char *address);
     /* The host's networks changed (or are told for the first time). */
     void (*nets)(void *ctx, const struct host_nets *nets);
 };

@@ -39,6 +39,12 @@ static void on_own_address(void *ctx, const char *address, const char *interface
         agent_feed(ctx, &ev);
 }
 
+static void on_conflict(void *ctx, const char *address)
+{
+    (void)ctx;
+    log_warn("two hosts claim the address %s: neither is reached there", address);
+}
+
 static void on_nets(void *ctx, const struct host_nets *nets)
 {
     struct node_event ev = {.kind = EV_HOST, .nets = nets};
@@ -262,7 +268,7 @@ static int fill_pin(const struct config *cfg, struct evidence_pin *pin, struct e
 static int open_discovery(struct agent *a, struct err *err)
 {
     static const struct discovery_callbacks callbacks = {
-        .hello = on_hello, .own_address = on_own_address, .nets = on_nets};
+        .hello = on_hello, .own_address = on_own_address, .conflict = on_conflict, .nets = on_nets};
     struct discovery_config cfg = {.multicast_port = a->cfg->multicast_port,
                                    .seed_port = a->cfg->port,
                                    .beat_ms = a->cfg->heartbeat_ms,
