@@ -1,6 +1,7 @@
 /*
- * What the parts of the agent share: agent.c (start, stop, life), actions.c (what the core wants done),
- * requests.c (what users ask) and steps.c (the executor's end). Nobody else includes this header.
+ * What the parts of the agent share: agent.c (start, loop, stop), life.c (what lasts as long as an identity),
+ * actions.c (what the core wants done), requests.c (what users ask) and steps.c (the executor's end). Nobody
+ * else includes this header.
  */
 #ifndef KPEER_AGENT_STATE_H
 #define KPEER_AGENT_STATE_H
@@ -64,6 +65,11 @@ void agent_fail(struct agent *a, const struct err *why);
 
 /* Hands one event to the core and carries its actions out (actions.c). Not from within an action. */
 void agent_feed(struct agent *a, struct node_event *event);
+
+/* Reads or makes the identity and opens discovery, transport and core under it (life.c); agent_life_stop
+ * closes what is open of them. */
+int agent_life_start(struct agent *a, struct err *err);
+void agent_life_stop(struct agent *a);
 
 /* The callback of the control server (requests.c); `ctx` is the agent. */
 void agent_request(void *ctx, struct control_call *call);
