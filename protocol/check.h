@@ -25,8 +25,9 @@ struct check_fault {
 /* Big enough for a control plane, and not told to be a worker. */
 bool check_fit_for_master(const struct profile *p);
 
-/* Looks at the hosts of a group before it founds. `complete`: these are all that decide, so one of them must be fit for
- * a control plane. Returns true when all is well; otherwise names the first fault and the hosts at fault. */
+/* Looks at the hosts of a group before it founds. `complete`: these are all that decide, so one of them must
+ * be fit for a control plane. Returns true when all is well; otherwise names the first fault and the hosts at
+ * fault. */
 bool check_group(const struct check_host *host, size_t count, bool complete, struct check_fault *fault);
 
 /* Looks at one newcomer (host[0]) against the record and the members that are there. */

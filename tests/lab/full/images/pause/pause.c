@@ -1,6 +1,6 @@
 /*
- * Stand-in for the pause image: the first process of every pod sandbox. It holds the pod's namespaces open, reaps
- * whatever is orphaned into it, and ends when told.
+ * Stand-in for the pause image: the first process of every pod sandbox. It holds the pod's namespaces open,
+ * reaps whatever is orphaned into it, and ends when told.
  */
 #include <signal.h>
 #include <sys/wait.h>

@@ -1,0 +1,1 @@
+#include "peer/d.h"

@@ -1,0 +1,2 @@
+#include "protocol/b.h"
+#include "peer/executor/e.h"

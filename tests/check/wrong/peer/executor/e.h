@@ -1,0 +1,2 @@
+#include "peer/d.h"
+#include "discovery/c.h"
