@@ -9,8 +9,18 @@ def order(lab, number, text):
 
 
 def test_fail_in_each_phase_of_init(lab):
-    for phase in ("preflight", "certs", "kubeconfig", "kubelet-start", "etcd", "wait-control-plane", "upload-config",
-                  "mark-control-plane", "bootstrap-token", "addons"):
+    for phase in (
+        "preflight",
+        "certs",
+        "kubeconfig",
+        "kubelet-start",
+        "etcd",
+        "wait-control-plane",
+        "upload-config",
+        "mark-control-plane",
+        "bootstrap-token",
+        "addons",
+    ):
         lab.clean(1)
         order(lab, 1, f"kubeadm-init {phase} fail once\n")
         done = lab.init()

@@ -27,7 +27,11 @@ class Done:
     """What a command did: status, out, err, and both as text."""
 
     def __init__(self, done):
-        self.status, self.out, self.err = done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        self.status, self.out, self.err = (
+            done.returncode,
+            done.stdout.decode(errors="replace"),
+            done.stderr.decode(errors="replace"),
+        )
         self.text = self.out + self.err
 
     def __str__(self):
@@ -53,8 +57,12 @@ class Lab:
 
     def ready(self, number):
         """What no reboot keeps: forwarding, and here short times, so that the tests are quick."""
-        self.put(number, "/etc/standin/settings", "init-seconds=0\njoin-seconds=0\nnode-monitor-grace-seconds=1.5\n"
-                 "heartbeat-seconds=0.5\ncontrol-plane-timeout-seconds=2\ntls-bootstrap-timeout-seconds=4\n")
+        self.put(
+            number,
+            "/etc/standin/settings",
+            "init-seconds=0\njoin-seconds=0\nnode-monitor-grace-seconds=1.5\n"
+            "heartbeat-seconds=0.5\ncontrol-plane-timeout-seconds=2\ntls-bootstrap-timeout-seconds=4\n",
+        )
         self.run(number, "sysctl -qw net.ipv4.ip_forward=1")
 
     def __exit__(self, *_):
@@ -62,7 +70,9 @@ class Lab:
 
     def run(self, number, command, text=None, seconds=60):
         """Runs a shell line on a host."""
-        return Done(self.tool("exec", f"node{number}", "sh", "-c", command, input=(text or "").encode(), timeout=seconds))
+        return Done(
+            self.tool("exec", f"node{number}", "sh", "-c", command, input=(text or "").encode(), timeout=seconds)
+        )
 
     def good(self, number, command, text=None):
         done = self.run(number, command, text)
@@ -78,9 +88,11 @@ class Lab:
 
     def clean(self, number=None):
         """All hosts, or one, as they were: no cluster, no leftovers, no orders."""
-        line = ("kubeadm reset -f >/dev/null 2>&1; rm -rf /etc/cni/net.d /var/lib/cni /run/flannel /var/lib/etcd /etc/standin/orders "
-                "/etc/kubernetes /root/*; ip link del cni0 2>/dev/null; ip link del flannel.1 2>/dev/null; "
-                "ip -4 route show | grep onlink | while read r; do ip route del $r; done; ip route flush type unreachable; true")
+        line = (
+            "kubeadm reset -f >/dev/null 2>&1; rm -rf /etc/cni/net.d /var/lib/cni /run/flannel /var/lib/etcd /etc/standin/orders "
+            "/etc/kubernetes /root/*; ip link del cni0 2>/dev/null; ip link del flannel.1 2>/dev/null; "
+            "ip -4 route show | grep onlink | while read r; do ip route del $r; done; ip route flush type unreachable; true"
+        )
         done = self.tool(*(["exec", f"node{number}"] if number else ["each"]), "sh", "-c", line)
         assert done.returncode == 0, done.stderr.decode()
 
@@ -90,8 +102,14 @@ class Lab:
         return self.run(1, f"kubeadm init --config /root/init.yml {more}")
 
     def pin(self):
-        return "sha256:" + self.good(1, "openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform "
-                                        "der | sha256sum | cut -d' ' -f1").out.strip()
+        return (
+            "sha256:"
+            + self.good(
+                1,
+                "openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform "
+                "der | sha256sum | cut -d' ' -f1",
+            ).out.strip()
+        )
 
     def join(self, number, hash_=None, token=TOKEN, timeout="3s", more="", server="192.168.56.11:6443", name=None):
         self.put(number, "/root/join.yml", join_document(number, hash_ or self.pin(), token, timeout, server, name))
@@ -109,25 +127,37 @@ class Lab:
         assert done.status == 0, str(done)
 
 
-def init_document(version="v1.20.2", api="v1beta2", address="192.168.56.11", pods="10.10.0.0/16", node_ip="192.168.56.11"):
+def init_document(
+    version="v1.20.2", api="v1beta2", address="192.168.56.11", pods="10.10.0.0/16", node_ip="192.168.56.11"
+):
     args = f"    node-ip: {node_ip}\n" if api != "v1beta4" else f"  - name: node-ip\n    value: {node_ip}\n"
     extra = f"  kubeletExtraArgs:\n{args}" if node_ip else ""
     subnet = f"  podSubnet: {pods}\n" if pods else "  dnsDomain: cluster.local\n"
-    return (f"apiVersion: kubeadm.k8s.io/{api}\nkind: InitConfiguration\nbootstrapTokens:\n- token: {TOKEN}\n  ttl: 1h0m0s\n"
-            f"localAPIEndpoint:\n  advertiseAddress: {address}\nnodeRegistration:\n  criSocket: unix:///run/containerd/containerd.sock\n"
-            f"{extra}---\napiVersion: kubeadm.k8s.io/{api}\nkind: ClusterConfiguration\nkubernetesVersion: {version}\nnetworking:\n"
-            f"{subnet}")
+    return (
+        f"apiVersion: kubeadm.k8s.io/{api}\nkind: InitConfiguration\nbootstrapTokens:\n- token: {TOKEN}\n  ttl: 1h0m0s\n"
+        f"localAPIEndpoint:\n  advertiseAddress: {address}\nnodeRegistration:\n  criSocket: unix:///run/containerd/containerd.sock\n"
+        f"{extra}---\napiVersion: kubeadm.k8s.io/{api}\nkind: ClusterConfiguration\nkubernetesVersion: {version}\nnetworking:\n"
+        f"{subnet}"
+    )
 
 
 def join_document(number, hash_, token=TOKEN, timeout="3s", server="192.168.56.11:6443", name=None):
     named = f"  name: {name}\n" if name else ""
-    return (f"apiVersion: kubeadm.k8s.io/v1beta2\nkind: JoinConfiguration\ndiscovery:\n  bootstrapToken:\n    token: {token}\n    "
-            f"apiServerEndpoint: {server}\n    caCertHashes: [\"{hash_}\"]\n  timeout: {timeout}\nnodeRegistration:\n{named}  "
-            "criSocket: unix:///run/containerd/containerd.sock\n  kubeletExtraArgs:\n    node-ip: 192.168.56.1" f"{number}\n")
+    return (
+        f"apiVersion: kubeadm.k8s.io/v1beta2\nkind: JoinConfiguration\ndiscovery:\n  bootstrapToken:\n    token: {token}\n    "
+        f'apiServerEndpoint: {server}\n    caCertHashes: ["{hash_}"]\n  timeout: {timeout}\nnodeRegistration:\n{named}  '
+        "criSocket: unix:///run/containerd/containerd.sock\n  kubeletExtraArgs:\n    node-ip: 192.168.56.1"
+        f"{number}\n"
+    )
 
 
-def flannel_document(network="10.10.0.0/16", choice="--iface-can-reach=192.168.56.1", verbs='"get", "list", "watch"',
-                     tolerations="[{operator: Exists, effect: NoSchedule}]", more=""):
+def flannel_document(
+    network="10.10.0.0/16",
+    choice="--iface-can-reach=192.168.56.1",
+    verbs='"get", "list", "watch"',
+    tolerations="[{operator: Exists, effect: NoSchedule}]",
+    more="",
+):
     choice = f'"{choice}", ' if choice else ""
     return f"""
 kind: ClusterRole

@@ -6,29 +6,44 @@ from checks.lab import TOKEN, eventually, init_document
 
 
 def test_kubeadm_version_is_quick(lab):
-    times = []
-    for _ in range(5):
-        done = lab.good(4, "s=$(date +%s%N); kubeadm version -o json; echo $(($(date +%s%N) - s)) >&2")
-        times.append(int(done.err) / 1e6)
-        assert json.loads(done.out)["clientVersion"]["gitVersion"] == "v1.20.2"
-    assert min(times) < 100, f"{times} ms"
+    # Processor time, as the machine may be busy with other things.
+    spent = (
+        'python3 -c \'import resource, subprocess, sys; subprocess.run(["kubeadm", "version", "-o", "json"]); '
+        "use = resource.getrusage(resource.RUSAGE_CHILDREN); sys.stderr.write(str(use.ru_utime + use.ru_stime))'"
+    )
+    lab.good(4, spent)
+    done = lab.good(4, spent)
+    assert json.loads(done.out)["clientVersion"]["gitVersion"] == "v1.20.2"
+    assert float(done.err) < 0.1, f"{done.err} s of processor time"
     assert lab.good(4, "kubeadm version -o short").out == "v1.20.2\n"
     lab.put(4, "/etc/standin/kubernetes-version", "v1.28.1\n")
     assert lab.good(4, "kubeadm version -o short").out == "v1.28.1\n"
-    assert "registry.k8s.io/coredns/coredns:" in lab.good(4, "kubeadm config images list --kubernetes-version v1.28.1").out
+    assert (
+        "registry.k8s.io/coredns/coredns:" in lab.good(4, "kubeadm config images list --kubernetes-version v1.28.1").out
+    )
     lab.good(4, "rm /etc/standin/kubernetes-version")
     assert lab.run(4, "kubeadm version --nonsense").status == 1
 
 
 def test_units(lab):
     for command, status, words in (
-            ("is-active containerd", 0, "active"), ("is-active nonsense", 4, "inactive"), ("is-enabled kubelet", 0, "enabled"),
-            ("is-enabled nonsense", 1, "No such file or directory"), ("start nonsense", 5, "Unit nonsense.service not found."),
-            ("stop nonsense", 5, "not loaded"), ("enable nonsense", 1, "Unit file nonsense.service does not exist."),
-            ("show -p LoadState,ActiveState nonsense", 0, "LoadState=not-found\nActiveState=inactive"), ("daemon-reload", 0, ""),
-            ("is-system-running", 0, "running"), ("disable kubelet", 0, "Removed"), ("is-enabled kubelet", 1, "disabled"),
-            ("enable --now kubelet", 0, "Created symlink"), ("status nonsense", 4, "could not"),
-            ("twist kubelet", 1, "Unknown command verb twist"), ("show --value -p ActiveState containerd.service", 0, "active")):
+        ("is-active containerd", 0, "active"),
+        ("is-active nonsense", 4, "inactive"),
+        ("is-enabled kubelet", 0, "enabled"),
+        ("is-enabled nonsense", 1, "No such file or directory"),
+        ("start nonsense", 5, "Unit nonsense.service not found."),
+        ("stop nonsense", 5, "not loaded"),
+        ("enable nonsense", 1, "Unit file nonsense.service does not exist."),
+        ("show -p LoadState,ActiveState nonsense", 0, "LoadState=not-found\nActiveState=inactive"),
+        ("daemon-reload", 0, ""),
+        ("is-system-running", 0, "running"),
+        ("disable kubelet", 0, "Removed"),
+        ("is-enabled kubelet", 1, "disabled"),
+        ("enable --now kubelet", 0, "Created symlink"),
+        ("status nonsense", 4, "could not"),
+        ("twist kubelet", 1, "Unknown command verb twist"),
+        ("show --value -p ActiveState containerd.service", 0, "active"),
+    ):
         done = lab.run(4, "systemctl " + command)
         assert done.status == status and words in done.text, f"{command}: {done}"
 
@@ -59,40 +74,77 @@ def test_preflight(lab):
     lab.put(4, "/root/init.yml", init_document(address="192.168.56.14", node_ip="192.168.56.14"))
     run = "kubeadm init --config /root/init.yml"
     for cause, undo, words in (
-            ("sysctl -qw net.ipv4.ip_forward=0", "sysctl -qw net.ipv4.ip_forward=1",
-             "[ERROR FileContent--proc-sys-net-ipv4-ip_forward]: /proc/sys/net/ipv4/ip_forward contents are not set to 1"),
-            ("echo cpus=1 >> /etc/standin/settings", "sed -i /cpus/d /etc/standin/settings",
-             "[ERROR NumCPU]: the number of available CPUs 1 is less than the required 2"),
-            ("echo memory-mib=1024 >> /etc/standin/settings", "sed -i /memory/d /etc/standin/settings",
-             "[ERROR Mem]: the system RAM (1024 MB) is less than the minimum 1700 MB"),
-            ("mkdir -p /var/lib/etcd/member", "rm -r /var/lib/etcd", "[ERROR DirAvailable--var-lib-etcd]: /var/lib/etcd is not empty"),
-            ("mkdir -p /etc/kubernetes/manifests && touch /etc/kubernetes/manifests/etcd.yaml", "rm -r /etc/kubernetes",
-             "[ERROR FileAvailable--etc-kubernetes-manifests-etcd.yaml]: /etc/kubernetes/manifests/etcd.yaml already exists"),
-            ("echo v1.22.0 > /etc/standin/kubelet-version", "rm /etc/standin/kubelet-version",
-             "[ERROR KubeletVersion]: the kubelet version is higher than the control plane version"),
-            ("echo '*pause*' > /etc/standin/images-missing", "rm /etc/standin/images-missing",
-             "[ERROR ImagePull]: failed to pull image k8s.gcr.io/pause:3.2"),
-            ("echo conntrack > /etc/standin/programs-missing", "rm /etc/standin/programs-missing",
-             "[ERROR FileExisting-conntrack]: conntrack not found in system path")):
+        (
+            "sysctl -qw net.ipv4.ip_forward=0",
+            "sysctl -qw net.ipv4.ip_forward=1",
+            "[ERROR FileContent--proc-sys-net-ipv4-ip_forward]: /proc/sys/net/ipv4/ip_forward contents are not set to 1",
+        ),
+        (
+            "echo cpus=1 >> /etc/standin/settings",
+            "sed -i /cpus/d /etc/standin/settings",
+            "[ERROR NumCPU]: the number of available CPUs 1 is less than the required 2",
+        ),
+        (
+            "echo memory-mib=1024 >> /etc/standin/settings",
+            "sed -i /memory/d /etc/standin/settings",
+            "[ERROR Mem]: the system RAM (1024 MB) is less than the minimum 1700 MB",
+        ),
+        (
+            "mkdir -p /var/lib/etcd/member",
+            "rm -r /var/lib/etcd",
+            "[ERROR DirAvailable--var-lib-etcd]: /var/lib/etcd is not empty",
+        ),
+        (
+            "mkdir -p /etc/kubernetes/manifests && touch /etc/kubernetes/manifests/etcd.yaml",
+            "rm -r /etc/kubernetes",
+            "[ERROR FileAvailable--etc-kubernetes-manifests-etcd.yaml]: /etc/kubernetes/manifests/etcd.yaml already exists",
+        ),
+        (
+            "echo v1.22.0 > /etc/standin/kubelet-version",
+            "rm /etc/standin/kubelet-version",
+            "[ERROR KubeletVersion]: the kubelet version is higher than the control plane version",
+        ),
+        (
+            "echo '*pause*' > /etc/standin/images-missing",
+            "rm /etc/standin/images-missing",
+            "[ERROR ImagePull]: failed to pull image k8s.gcr.io/pause:3.2",
+        ),
+        (
+            "echo conntrack > /etc/standin/programs-missing",
+            "rm /etc/standin/programs-missing",
+            "[ERROR FileExisting-conntrack]: conntrack not found in system path",
+        ),
+    ):
         lab.run(4, cause)
         done = lab.run(4, run)
         lab.run(4, undo)
         assert done.status == 1 and words in done.err, f"{cause}: {done}"
         assert "error execution phase preflight: [preflight] Some fatal errors occurred:" in done.err, str(done)
         assert "--ignore-preflight-errors=..." in done.err
-    holding = ("python3 -c \"import socket, subprocess, sys; s = socket.create_server(('', 10250)); "
-               "sys.exit(subprocess.run(['kubeadm', 'init', '--config', '/root/init.yml']).returncode)\"")
+    holding = (
+        "python3 -c \"import socket, subprocess, sys; s = socket.create_server(('', 10250)); "
+        "sys.exit(subprocess.run(['kubeadm', 'init', '--config', '/root/init.yml']).returncode)\""
+    )
     done = lab.run(4, holding)
     assert done.status == 1 and "[ERROR Port-10250]: Port 10250 is in use" in done.err, str(done)
-    done = lab.run(4, "sysctl -qw net.ipv4.ip_forward=0; " + run + " --ignore-preflight-errors=all --skip-phases certs,kubeconfig,"
-                      "kubelet-start,control-plane,etcd,wait-control-plane,upload-config,mark-control-plane,bootstrap-token,addon; "
-                      "sysctl -qw net.ipv4.ip_forward=1")
+    done = lab.run(
+        4,
+        "sysctl -qw net.ipv4.ip_forward=0; " + run + " --ignore-preflight-errors=all --skip-phases certs,kubeconfig,"
+        "kubelet-start,control-plane,etcd,wait-control-plane,upload-config,mark-control-plane,bootstrap-token,addon; "
+        "sysctl -qw net.ipv4.ip_forward=1",
+    )
     assert "[WARNING FileContent--proc-sys-net-ipv4-ip_forward]" in done.err, str(done)
 
 
 def test_host_name_that_does_not_resolve_is_a_warning(lab):
-    lab.put(4, "/root/init.yml", init_document(address="192.168.56.14").replace("nodeRegistration:", "nodeRegistration:\n  name: elsewhere"))
-    done = lab.run(4, "sysctl -qw net.ipv4.ip_forward=0; kubeadm init --config /root/init.yml; sysctl -qw net.ipv4.ip_forward=1")
+    lab.put(
+        4,
+        "/root/init.yml",
+        init_document(address="192.168.56.14").replace("nodeRegistration:", "nodeRegistration:\n  name: elsewhere"),
+    )
+    done = lab.run(
+        4, "sysctl -qw net.ipv4.ip_forward=0; kubeadm init --config /root/init.yml; sysctl -qw net.ipv4.ip_forward=1"
+    )
     assert '[WARNING Hostname]: hostname "elsewhere" could not be reached' in done.err, str(done)
 
 
@@ -114,8 +166,10 @@ def test_no_cluster(lab):
 
 def test_token_in_arguments(lab):
     lab.good(4, "touch /etc/standin/forbid-token-argv")
-    for line in (f"kubeadm join 192.168.56.11:6443 --token {TOKEN} --discovery-token-unsafe-skip-ca-verification",
-                 f"kubeadm token create {TOKEN}"):
+    for line in (
+        f"kubeadm join 192.168.56.11:6443 --token {TOKEN} --discovery-token-unsafe-skip-ca-verification",
+        f"kubeadm token create {TOKEN}",
+    ):
         done = lab.run(4, line)
         assert done.status == 70 and "the token stands in the arguments" in done.err, str(done)
     lab.good(4, "rm /etc/standin/forbid-token-argv; grep -q abcdef /var/log/standin.log")

@@ -10,18 +10,39 @@ from standin import host, jsonpath, kubectl_apply, schema, validate  # noqa: E40
 
 # what is replaced in the Flannel manifest, with what, words of the error with kubectl 1.20, words with 1.28
 BAD = (
-    ("hostNetwork: true", "hostnetwork: true", 'unknown field "hostnetwork" in io.k8s.api.core.v1.PodSpec',
-     'strict decoding error: unknown field "spec.template.spec.hostnetwork"'),
-    ("hostNetwork: true", 'hostNetwork: "true"', 'got "string", expected "boolean"', "cannot unmarshal string into Go struct field"),
-    ("selector: {matchLabels: {app: flannel}}", "minReadySeconds: 1", 'ValidationError(DaemonSet.spec): missing required field "selector"',
-     "spec.selector: Required value"),
-    ("verbs: [\"get\"]", "verb: [\"get\"]", 'unknown field "verb"', 'unknown field "rules.verb"'),
-    ("apiVersion: apps/v1", "apiVersion: extensions/v1beta1", 'no matches for kind "DaemonSet" in version "extensions/v1beta1"',
-     "resource mapping not found for name"),
+    (
+        "hostNetwork: true",
+        "hostnetwork: true",
+        'unknown field "hostnetwork" in io.k8s.api.core.v1.PodSpec',
+        'strict decoding error: unknown field "spec.template.spec.hostnetwork"',
+    ),
+    (
+        "hostNetwork: true",
+        'hostNetwork: "true"',
+        'got "string", expected "boolean"',
+        "cannot unmarshal string into Go struct field",
+    ),
+    (
+        "selector: {matchLabels: {app: flannel}}",
+        "minReadySeconds: 1",
+        'ValidationError(DaemonSet.spec): missing required field "selector"',
+        "spec.selector: Required value",
+    ),
+    ('verbs: ["get"]', 'verb: ["get"]', 'unknown field "verb"', 'unknown field "rules.verb"'),
+    (
+        "apiVersion: apps/v1",
+        "apiVersion: extensions/v1beta1",
+        'no matches for kind "DaemonSet" in version "extensions/v1beta1"',
+        "resource mapping not found for name",
+    ),
     ("kind: DaemonSet", "kind: Daemonset", 'no matches for kind "Daemonset"', 'no matches for kind "Daemonset"'),
     ("kind: DaemonSet\n", "", "kind not set", "kind not set"),
-    ("metadata: {name: flannel, namespace: kube-system}", "metadata: {namespace: kube-system}", "resource name may not be empty",
-     "resource name may not be empty"),
+    (
+        "metadata: {name: flannel, namespace: kube-system}",
+        "metadata: {namespace: kube-system}",
+        "resource name may not be empty",
+        "resource name may not be empty",
+    ),
     ("command: [cp]", "command: cp", 'got "string", expected "array"', "cannot unmarshal string"),
     ("app: flannel}}", "app: 1}}", "", ""),
 )
@@ -63,13 +84,19 @@ def test_old_kinds_go_away():
 def test_server_side_rules():
     document = next(each for each in schema.documents(flannel_document(), host.Failure) if each["kind"] == "DaemonSet")
     validate.validate(document, "DaemonSet", None)
-    for change, words in ((lambda d: d["spec"]["selector"]["matchLabels"].update(app="x"), "`selector` does not match template `labels`"),
-                          (lambda d: d["spec"]["template"]["spec"].update(volumes=[]), 'volumeMounts[0].name: Not found: "cni"'),
-                          (lambda d: d["metadata"].update(name="Kube_Flannel"), "metadata.name: Invalid value"),
-                          (lambda d: d["spec"]["template"]["spec"].update(tolerations=[{"effect": "Never", "operator": "Exists"}]),
-                           "tolerations[0].effect: Unsupported value"),
-                          (lambda d: d["spec"]["template"]["spec"]["containers"][0].pop("image"), "containers[0].image: Required value")):
-        broken = next(each for each in schema.documents(flannel_document(), host.Failure) if each["kind"] == "DaemonSet")
+    for change, words in (
+        (lambda d: d["spec"]["selector"]["matchLabels"].update(app="x"), "`selector` does not match template `labels`"),
+        (lambda d: d["spec"]["template"]["spec"].update(volumes=[]), 'volumeMounts[0].name: Not found: "cni"'),
+        (lambda d: d["metadata"].update(name="Kube_Flannel"), "metadata.name: Invalid value"),
+        (
+            lambda d: d["spec"]["template"]["spec"].update(tolerations=[{"effect": "Never", "operator": "Exists"}]),
+            "tolerations[0].effect: Unsupported value",
+        ),
+        (lambda d: d["spec"]["template"]["spec"]["containers"][0].pop("image"), "containers[0].image: Required value"),
+    ):
+        broken = next(
+            each for each in schema.documents(flannel_document(), host.Failure) if each["kind"] == "DaemonSet"
+        )
         change(broken)
         try:
             validate.validate(broken, "DaemonSet", None)
@@ -80,11 +107,23 @@ def test_server_side_rules():
 
 
 def test_jsonpath():
-    value = {"items": [{"n": "a", "c": [{"t": "Ready", "s": "True"}, {"t": "Disk", "s": "False"}], "m": {"x.y/z": 1}}, {"n": "b", "c": []}]}
-    for template, wanted in (("{.items[*].n}", "a b"), ('{.items[?(@.n=="b")].n}', "b"),
-                             ('{range .items[*]}{.n}{"\\t"}{.c[?(@.t=="Ready")].s}{"\\n"}{end}', "a\tTrue\nb\t\n"),
-                             ("{.items[0].m.x\\.y/z}", "1"), ("{.items[-1].n}", "b"), ("{..t}", "Ready Disk"), (".items[0].n", "a"),
-                             ("{.nothing}", ""), ("{.items[0].c[0]}", '{"t":"Ready","s":"True"}')):
+    value = {
+        "items": [
+            {"n": "a", "c": [{"t": "Ready", "s": "True"}, {"t": "Disk", "s": "False"}], "m": {"x.y/z": 1}},
+            {"n": "b", "c": []},
+        ]
+    }
+    for template, wanted in (
+        ("{.items[*].n}", "a b"),
+        ('{.items[?(@.n=="b")].n}', "b"),
+        ('{range .items[*]}{.n}{"\\t"}{.c[?(@.t=="Ready")].s}{"\\n"}{end}', "a\tTrue\nb\t\n"),
+        ("{.items[0].m.x\\.y/z}", "1"),
+        ("{.items[-1].n}", "b"),
+        ("{..t}", "Ready Disk"),
+        (".items[0].n", "a"),
+        ("{.nothing}", ""),
+        ("{.items[0].c[0]}", '{"t":"Ready","s":"True"}'),
+    ):
         got = jsonpath.render(template, value)
         assert got == wanted, f"{template}: {got!r}"
     for template in ("{.items[}", "{.items"):

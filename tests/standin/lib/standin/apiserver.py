@@ -15,10 +15,20 @@ from os import _exit
 from standin import authz, bootstrap, controllers, host, net, resources
 from standin.store import Conflict, Store
 
-PATH = re.compile(r"/(?:api/(?P<core>v1)|apis/(?P<group>[^/]+)/(?P<version>[^/]+))"
-                  r"(?:/namespaces/(?P<ns>[^/]+)(?=/[^/]))?/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?(?:/(?P<sub>[a-z]+))?")
-REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed",
-           409: "AlreadyExists", 422: "Invalid", 503: "ServiceUnavailable"}
+PATH = re.compile(
+    r"/(?:api/(?P<core>v1)|apis/(?P<group>[^/]+)/(?P<version>[^/]+))"
+    r"(?:/namespaces/(?P<ns>[^/]+)(?=/[^/]))?/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?(?:/(?P<sub>[a-z]+))?"
+)
+REASONS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    409: "AlreadyExists",
+    422: "Invalid",
+    503: "ServiceUnavailable",
+}
 
 
 class Refusal(Exception):
@@ -28,16 +38,29 @@ class Refusal(Exception):
 
 
 def status(code, message, details=None):
-    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
-            "reason": REASONS.get(code, ""), "details": details or {}, "code": code}
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": REASONS.get(code, ""),
+        "details": details or {},
+        "code": code,
+    }
 
 
 def selected(each, fields, labels):
-    have = {"metadata.name": each["metadata"]["name"], "metadata.namespace": each["metadata"].get("namespace", ""),
-            "spec.nodeName": each.get("spec", {}).get("nodeName", ""), "status.phase": each.get("status", {}).get("phase", "")}
+    have = {
+        "metadata.name": each["metadata"]["name"],
+        "metadata.namespace": each["metadata"].get("namespace", ""),
+        "spec.nodeName": each.get("spec", {}).get("nodeName", ""),
+        "status.phase": each.get("status", {}).get("phase", ""),
+    }
     mine = each["metadata"].get("labels") or {}
-    return (all((have.get(name) == value) != unequal for name, unequal, value in fields)
-            and all(label_holds(mine, *one) for one in labels))
+    return all((have.get(name) == value) != unequal for name, unequal, value in fields) and all(
+        label_holds(mine, *one) for one in labels
+    )
 
 
 def label_holds(mine, name, how, value):
@@ -88,6 +111,7 @@ class Server:
         """The CA, read when it is first needed: cryptography takes its time."""
         if not self.ca:
             from standin import pki
+
             self.ca, self.ca_key = pki.load_ca(host.PKI)
         return self.ca, self.ca_key
 
@@ -124,9 +148,14 @@ class Server:
 
     def network(self):
         if self.network_text[0] != self.store.network:
-            rows = [{"name": each["metadata"]["name"], "podCIDR": each["spec"].get("podCIDR"),
-                     "publicIP": (each["metadata"].get("annotations") or {}).get("flannel.alpha.coreos.com/public-ip")}
-                    for each in self.store.all("Node")]
+            rows = [
+                {
+                    "name": each["metadata"]["name"],
+                    "podCIDR": each["spec"].get("podCIDR"),
+                    "publicIP": (each["metadata"].get("annotations") or {}).get("flannel.alpha.coreos.com/public-ip"),
+                }
+                for each in self.store.all("Node")
+            ]
             self.network_text = (self.store.network, rows)
         return self.network_text[1]
 
@@ -203,7 +232,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.reply(200, "ok", "text/plain; charset=utf-8")
         elif path == "/version":
             version = host.version()
-            self.reply(200, {"major": "1", "minor": str(host.minor(version)), "gitVersion": version, "platform": "linux/amd64"})
+            self.reply(
+                200, {"major": "1", "minor": str(host.minor(version)), "gitVersion": version, "platform": "linux/amd64"}
+            )
         elif match := re.fullmatch(r"/standin/v1/nodes/([^/]+)/(sync|may)", path):
             self.route_standin(match, query, user, groups)
         elif match := PATH.fullmatch(path):
@@ -229,11 +260,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not kind:
             raise Refusal(404, "the server could not find the requested resource")
         self.what = f"{match['plural']}.{group}" if group else match["plural"]
-        verb = {"GET": "get" if match["name"] else "list", "POST": "create", "PUT": "update", "PATCH": "patch",
-                "DELETE": "delete"}[self.command]
+        verb = {
+            "GET": "get" if match["name"] else "list",
+            "POST": "create",
+            "PUT": "update",
+            "PATCH": "patch",
+            "DELETE": "delete",
+        }[self.command]
         fields = parse_fields(query.get("fieldSelector"))
-        ask = {"verb": verb, "group": group, "resource": match["plural"], "sub": match["sub"] or "", "name": match["name"],
-               "namespace": match["ns"], "fields": {name: value for name, unequal, value in fields if not unequal}}
+        ask = {
+            "verb": verb,
+            "group": group,
+            "resource": match["plural"],
+            "sub": match["sub"] or "",
+            "name": match["name"],
+            "namespace": match["ns"],
+            "fields": {name: value for name, unequal, value in fields if not unequal},
+        }
         with store.lock:
             refused = authz.refuse(store, user, groups, ask)
             if refused:
@@ -246,9 +289,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         store, space, name = self.server.core.store, match["ns"], match["name"]
         if verb == "list":
             labels = parse_labels(query.get("labelSelector"))
-            return 200, {"kind": kind + "List", "apiVersion": resources.api_version(kind),
-                         "metadata": {"resourceVersion": str(store.version)},
-                         "items": [each for each in store.all(kind, space) if selected(each, fields, labels)]}
+            return 200, {
+                "kind": kind + "List",
+                "apiVersion": resources.api_version(kind),
+                "metadata": {"resourceVersion": str(store.version)},
+                "items": [each for each in store.all(kind, space) if selected(each, fields, labels)],
+            }
         if verb == "create":
             return 201, self.create(kind, space, name, match["sub"], given, user, groups)
         each = store.get(kind, space, name)
@@ -256,8 +302,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise Refusal(404, f'{self.what} "{name}" not found', name=name, kind=match["plural"])
         if verb == "delete":
             controllers.delete(store, kind, each, given.get("gracePeriodSeconds", query.get("gracePeriodSeconds")))
-            return 200, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-                         "details": {"name": name, "kind": match["plural"], "uid": each["metadata"]["uid"]}}
+            return 200, {
+                "kind": "Status",
+                "apiVersion": "v1",
+                "metadata": {},
+                "status": "Success",
+                "details": {"name": name, "kind": match["plural"], "uid": each["metadata"]["uid"]},
+            }
         if verb in ("patch", "update"):
             if verb == "update":
                 patch = {part: None for part in each if part not in given and part not in ("status", "metadata")}
@@ -284,19 +335,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
             controllers.delete(store, "Pod", pod, None)
             return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
         if given.get("kind") != kind:
-            raise Refusal(400, f'the API version in the data ({given.get("apiVersion")}) or kind ({given.get("kind")}) does not '
-                          f'match the expected {kind}')
+            raise Refusal(
+                400,
+                f'the API version in the data ({given.get("apiVersion")}) or kind ({given.get("kind")}) does not '
+                f"match the expected {kind}",
+            )
         meta = given.setdefault("metadata", {})
         if resources.namespaced(kind):
             if meta.setdefault("namespace", space) != space:
-                raise Refusal(400, "the namespace of the provided object does not match the namespace sent on the request")
+                raise Refusal(
+                    400, "the namespace of the provided object does not match the namespace sent on the request"
+                )
             if store.get("Namespace", None, space) is None:
                 raise Refusal(404, f'namespaces "{space}" not found')
         if kind == "CertificateSigningRequest":
             bootstrap.sign_request(self.server.core, given, user, groups, Refusal)
         elif kind == "Node" and user.startswith("system:node:") and user != "system:node:" + str(meta.get("name")):
-            raise Refusal(403, f'nodes "{meta.get("name")}" is forbidden: node "{user[12:]}" is not allowed to modify node '
-                          f'"{meta.get("name")}"')
+            raise Refusal(
+                403,
+                f'nodes "{meta.get("name")}" is forbidden: node "{user[12:]}" is not allowed to modify node '
+                f'"{meta.get("name")}"',
+            )
         try:
             controllers.validate(store, kind, given, None)
         except controllers.Invalid as invalid:
@@ -327,8 +386,13 @@ def command(_name, _argv):
     facts = controllers.facts()
     if not net.is_local(facts["advertise"]):
         raise host.Failure(f"listen tcp {facts['advertise']}:2380: bind: cannot assign requested address")
-    for address, port in (("127.0.0.1", 2379), (facts["advertise"], 2379), (facts["advertise"], 2380), ("127.0.0.1", 10257),
-                          ("127.0.0.1", 10259)):
+    for address, port in (
+        ("127.0.0.1", 2379),
+        (facts["advertise"], 2379),
+        (facts["advertise"], 2380),
+        ("127.0.0.1", 10257),
+        ("127.0.0.1", 10259),
+    ):
         net.hold(address, port)
     listener = Listener(("0.0.0.0", facts["port"]), Handler)
     listener.socket = tls().wrap_socket(listener.socket, server_side=True, do_handshake_on_connect=False)

@@ -62,7 +62,9 @@ def groups_of(store, token):
         return None
     if fields.get("usage-bootstrap-authentication") != "true":
         return None
-    extra = [each for each in fields.get("auth-extra-groups", "").split(",") if each.startswith("system:bootstrappers:")]
+    extra = [
+        each for each in fields.get("auth-extra-groups", "").split(",") if each.startswith("system:bootstrappers:")
+    ]
     return ["system:bootstrappers", *extra, "system:authenticated"]
 
 
@@ -112,6 +114,7 @@ def sign_request(core, given, user, groups, refusal):
     """Checks, approves and signs a request for a node's client certificate at once, as the approver and signer would."""
     from standin import pki
     from cryptography.hazmat.primitives import serialization
+
     spec = given.get("spec") or {}
     try:
         made, common, organisations = pki.requested(base64.b64decode(spec.get("request") or "", validate=True).decode())
@@ -119,8 +122,11 @@ def sign_request(core, given, user, groups, refusal):
         raise refusal(422, f"CertificateSigningRequest is invalid: spec.request: Invalid value: {error}") from error
     if spec.get("signerName") != "kubernetes.io/kube-apiserver-client-kubelet":
         raise refusal(422, "spec.signerName: Unsupported value")
-    fit = organisations == ["system:nodes"] and common.startswith("system:node:") and (
-        "system:bootstrappers:kubeadm:default-node-token" in groups or user == common)
+    fit = (
+        organisations == ["system:nodes"]
+        and common.startswith("system:node:")
+        and ("system:bootstrappers:kubeadm:default-node-token" in groups or user == common)
+    )
     given["spec"].update(username=user, groups=groups)
     if not fit:
         given["status"] = {}
@@ -128,7 +134,15 @@ def sign_request(core, given, user, groups, refusal):
     ca, key = core.signer()
     cert = pki.issue(ca, key, made.subject, made.public_key(), "client")
     pem = cert.public_bytes(serialization.Encoding.PEM).decode()
-    given["status"] = {"certificate": pki.encoded(pem),
-                       "conditions": [{"type": "Approved", "status": "True", "reason": "AutoApproved",
-                                       "message": "Auto approving kubelet client certificate after SubjectAccessReview.",
-                                       "lastUpdateTime": host.stamp()}]}
+    given["status"] = {
+        "certificate": pki.encoded(pem),
+        "conditions": [
+            {
+                "type": "Approved",
+                "status": "True",
+                "reason": "AutoApproved",
+                "message": "Auto approving kubelet client certificate after SubjectAccessReview.",
+                "lastUpdateTime": host.stamp(),
+            }
+        ],
+    }

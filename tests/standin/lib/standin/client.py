@@ -50,6 +50,7 @@ def material(given, name):
 
 def parse_kubeconfig(text, source):
     import yaml
+
     try:
         config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
@@ -88,9 +89,15 @@ class Api:
         config = parse_kubeconfig(host.read(path), path)
         context = entry(config, "contexts", config.get("current-context"))
         cluster, user = entry(config, "clusters", context.get("cluster")), entry(config, "users", context.get("user"))
-        return cls(cluster.get("server") or "http://localhost:8080", material(cluster, "certificate-authority"),
-                   material(user, "client-certificate"), material(user, "client-key"), user.get("token"),
-                   bool(cluster.get("insecure-skip-tls-verify")), timeout)
+        return cls(
+            cluster.get("server") or "http://localhost:8080",
+            material(cluster, "certificate-authority"),
+            material(user, "client-certificate"),
+            material(user, "client-key"),
+            user.get("token"),
+            bool(cluster.get("insecure-skip-tls-verify")),
+            timeout,
+        )
 
     def connect(self, timeout):
         where = f"dial tcp {self.name}:{self.port}"
@@ -101,7 +108,9 @@ class Api:
         except TimeoutError as error:
             raise Unreachable("timeout", where + ": i/o timeout", self.server) from error
         except OSError as error:
-            raise Unreachable("dial", f"{where}: connect: {(error.strerror or str(error)).lower()}", self.server) from error
+            raise Unreachable(
+                "dial", f"{where}: connect: {(error.strerror or str(error)).lower()}", self.server
+            ) from error
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             secure = self.context.wrap_socket(plain, server_hostname=self.name)
@@ -110,7 +119,9 @@ class Api:
         except TimeoutError as error:
             raise Unreachable("timeout", "net/http: TLS handshake timeout", self.server) from error
         except OSError as error:
-            raise Unreachable("tls", "remote error: tls: " + (getattr(error, "reason", None) or "EOF"), self.server) from error
+            raise Unreachable(
+                "tls", "remote error: tls: " + (getattr(error, "reason", None) or "EOF"), self.server
+            ) from error
         self.line = http.client.HTTPConnection(self.name, self.port, timeout=timeout)
         self.line.sock = secure
 
@@ -148,7 +159,9 @@ class Api:
                 break
             except TimeoutError as error:
                 self.close()
-                raise Unreachable("timeout", f'{method.title()} "{self.server}{path}": context deadline exceeded', self.server) from error
+                raise Unreachable(
+                    "timeout", f'{method.title()} "{self.server}{path}": context deadline exceeded', self.server
+                ) from error
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 if not kept:

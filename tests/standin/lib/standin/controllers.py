@@ -18,14 +18,20 @@ NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 # What the DaemonSet controller lets its pods bear on any node.
-DAEMON_BEARS = [(NOT_READY, "NoExecute"), (UNREACHABLE, "NoExecute"), ("node.kubernetes.io/disk-pressure", "NoSchedule"),
-                ("node.kubernetes.io/memory-pressure", "NoSchedule"), ("node.kubernetes.io/pid-pressure", "NoSchedule"),
-                (UNSCHEDULABLE, "NoSchedule")]
+DAEMON_BEARS = [
+    (NOT_READY, "NoExecute"),
+    (UNREACHABLE, "NoExecute"),
+    ("node.kubernetes.io/disk-pressure", "NoSchedule"),
+    ("node.kubernetes.io/memory-pressure", "NoSchedule"),
+    ("node.kubernetes.io/pid-pressure", "NoSchedule"),
+    (UNSCHEDULABLE, "NoSchedule"),
+]
 
 
 def flags(name):
     """The arguments of a static pod's command as a dict; {} where there is no such manifest."""
     import yaml
+
     text = host.read(f"{host.KUBE}/manifests/{name}.yaml", "")
     if not text:
         return {}
@@ -36,10 +42,14 @@ def flags(name):
 def facts():
     """How this control plane is set up, as its manifests say."""
     server, manager, etcd = flags("kube-apiserver"), flags("kube-controller-manager"), flags("etcd")
-    return {"advertise": server.get("advertise-address", "0.0.0.0"), "port": int(server.get("secure-port", 6443)),
-            "services": server.get("service-cluster-ip-range", "10.96.0.0/12").split(",")[0],
-            "pods": manager.get("cluster-cidr", "").split(",")[0] if manager.get("allocate-node-cidrs") == "true" else "",
-            "mask": int(manager.get("node-cidr-mask-size", 24)), "data": etcd.get("data-dir", "/var/lib/etcd")}
+    return {
+        "advertise": server.get("advertise-address", "0.0.0.0"),
+        "port": int(server.get("secure-port", 6443)),
+        "services": server.get("service-cluster-ip-range", "10.96.0.0/12").split(",")[0],
+        "pods": manager.get("cluster-cidr", "").split(",")[0] if manager.get("allocate-node-cidrs") == "true" else "",
+        "mask": int(manager.get("node-cidr-mask-size", 24)),
+        "data": etcd.get("data-dir", "/var/lib/etcd"),
+    }
 
 
 def validate(store, kind, each, before):
@@ -51,12 +61,17 @@ def validate(store, kind, each, before):
     elif kind == "Pod":
         each.setdefault("spec", {}).setdefault("restartPolicy", "Always")
         if before is None:
-            each["status"] = {"phase": "Pending"} if not each["metadata"].get("annotations", {}).get(
-                "kubernetes.io/config.mirror") else each.get("status") or {"phase": "Pending"}
+            each["status"] = (
+                {"phase": "Pending"}
+                if not each["metadata"].get("annotations", {}).get("kubernetes.io/config.mirror")
+                else each.get("status") or {"phase": "Pending"}
+            )
             account = each["spec"].setdefault("serviceAccountName", "default")
             space = each["metadata"].get("namespace", "default")
             if account != "default" and store.get("ServiceAccount", space, account) is None:
-                raise Invalid(f'error looking up service account {space}/{account}: serviceaccount "{account}" not found')
+                raise Invalid(
+                    f'error looking up service account {space}/{account}: serviceaccount "{account}" not found'
+                )
     elif kind == "Namespace":
         each.setdefault("status", {"phase": "Active"})
     elif kind == "Deployment":
@@ -72,9 +87,17 @@ def begin(store, known):
             store.add("Namespace", {"metadata": {"name": name}, "status": {"phase": "Active"}})
     if store.get("Service", "default", "kubernetes") is None:
         first = str(ipaddress.ip_network(known["services"], strict=False)[1])
-        store.add("Service", {"metadata": {"name": "kubernetes", "namespace": "default"}, "spec": {
-            "type": "ClusterIP", "clusterIP": first, "ports": [{"name": "https", "port": 443, "protocol": "TCP",
-                                                                "targetPort": known["port"]}]}})
+        store.add(
+            "Service",
+            {
+                "metadata": {"name": "kubernetes", "namespace": "default"},
+                "spec": {
+                    "type": "ClusterIP",
+                    "clusterIP": first,
+                    "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": known["port"]}],
+                },
+            },
+        )
 
 
 def delete(store, kind, each, grace):
@@ -97,8 +120,11 @@ def delete(store, kind, each, grace):
 
 
 def owned(store, owner):
-    return [pod for pod in store.all("Pod", owner["metadata"]["namespace"])
-            if any(ref.get("uid") == owner["metadata"]["uid"] for ref in pod["metadata"].get("ownerReferences") or ())]
+    return [
+        pod
+        for pod in store.all("Pod", owner["metadata"]["namespace"])
+        if any(ref.get("uid") == owner["metadata"]["uid"] for ref in pod["metadata"].get("ownerReferences") or ())
+    ]
 
 
 def bears(tolerations, taint):
@@ -107,7 +133,9 @@ def bears(tolerations, taint):
             continue
         if not one.get("key") and one.get("operator") == "Exists":
             return True
-        if one.get("key") == taint["key"] and (one.get("operator") == "Exists" or one.get("value", "") == taint.get("value", "")):
+        if one.get("key") == taint["key"] and (
+            one.get("operator") == "Exists" or one.get("value", "") == taint.get("value", "")
+        ):
             return True
     return False
 
@@ -118,38 +146,63 @@ def fits(spec, node, daemon):
     if daemon:
         tolerations += [{"key": key, "operator": "Exists", "effect": effect} for key, effect in DAEMON_BEARS]
         if spec.get("hostNetwork"):
-            tolerations.append({"key": "node.kubernetes.io/network-unavailable", "operator": "Exists", "effect": "NoSchedule"})
+            tolerations.append(
+                {"key": "node.kubernetes.io/network-unavailable", "operator": "Exists", "effect": "NoSchedule"}
+            )
     taints = [taint for taint in node["spec"].get("taints") or () if taint["effect"] != "PreferNoSchedule"]
     labels = node["metadata"].get("labels") or {}
-    return (all(bears(tolerations, taint) for taint in taints)
-            and all(labels.get(name) == value for name, value in (spec.get("nodeSelector") or {}).items())
-            and affine(spec, node))
+    return (
+        all(bears(tolerations, taint) for taint in taints)
+        and all(labels.get(name) == value for name, value in (spec.get("nodeSelector") or {}).items())
+        and affine(spec, node)
+    )
 
 
 def affine(spec, node):
     """Required node affinity, its terms ORed, their expressions ANDed."""
-    wanted = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get("requiredDuringSchedulingIgnoredDuringExecution")
+    wanted = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    )
     if not wanted:
         return True
     labels = node["metadata"].get("labels") or {}
-    return any(all(expression(one, labels) for one in term.get("matchExpressions") or ())
-               and all(expression(one, {"metadata.name": node["metadata"]["name"]}) for one in term.get("matchFields") or ())
-               for term in wanted.get("nodeSelectorTerms") or ())
+    return any(
+        all(expression(one, labels) for one in term.get("matchExpressions") or ())
+        and all(expression(one, {"metadata.name": node["metadata"]["name"]}) for one in term.get("matchFields") or ())
+        for term in wanted.get("nodeSelectorTerms") or ()
+    )
 
 
 def expression(one, labels):
     have, values = labels.get(one.get("key")), one.get("values") or ()
-    return {"In": have in values, "NotIn": have not in values, "Exists": one.get("key") in labels,
-            "DoesNotExist": one.get("key") not in labels}.get(one.get("operator"), False)
+    return {
+        "In": have in values,
+        "NotIn": have not in values,
+        "Exists": one.get("key") in labels,
+        "DoesNotExist": one.get("key") not in labels,
+    }.get(one.get("operator"), False)
 
 
 def new_pod(store, owner, prefix, node=None):
     template = owner["spec"]["template"]
     meta, owner_meta = copy.deepcopy(template.get("metadata") or {}), owner["metadata"]
-    pod = {"metadata": {**meta, "name": f"{prefix}-{uuid.uuid4().hex[:5]}", "namespace": owner_meta["namespace"],
-                        "ownerReferences": [{"apiVersion": "apps/v1", "kind": owner["kind"], "name": owner_meta["name"],
-                                             "uid": owner_meta["uid"], "controller": True}]},
-           "spec": copy.deepcopy(template["spec"])}
+    pod = {
+        "metadata": {
+            **meta,
+            "name": f"{prefix}-{uuid.uuid4().hex[:5]}",
+            "namespace": owner_meta["namespace"],
+            "ownerReferences": [
+                {
+                    "apiVersion": "apps/v1",
+                    "kind": owner["kind"],
+                    "name": owner_meta["name"],
+                    "uid": owner_meta["uid"],
+                    "controller": True,
+                }
+            ],
+        },
+        "spec": copy.deepcopy(template["spec"]),
+    }
     pod["metadata"].setdefault("labels", {})["pod-template-generation"] = template_hash(owner)
     if node:
         pod["spec"]["nodeName"] = node
@@ -186,10 +239,18 @@ def daemon_sets(store):
                     new_pod(store, owner, owner["metadata"]["name"], name)
                 elif not current(have[name], owner):
                     delete(store, "Pod", have[name], None)
-        count(store, "DaemonSet", owner, {
-            "desiredNumberScheduled": wanted, "currentNumberScheduled": len(pods),
-            "numberReady": sum(map(is_ready, pods)), "numberAvailable": sum(map(is_ready, pods)),
-            "updatedNumberScheduled": sum(current(pod, owner) for pod in pods)})
+        count(
+            store,
+            "DaemonSet",
+            owner,
+            {
+                "desiredNumberScheduled": wanted,
+                "currentNumberScheduled": len(pods),
+                "numberReady": sum(map(is_ready, pods)),
+                "numberAvailable": sum(map(is_ready, pods)),
+                "updatedNumberScheduled": sum(current(pod, owner) for pod in pods),
+            },
+        )
 
 
 def count(store, kind, owner, numbers):
@@ -209,10 +270,19 @@ def deployments(store):
         for pod in live[wanted:] + [pod for pod in pods if not current(pod, owner)]:
             delete(store, "Pod", pod, None)
         ready = sum(map(is_ready, live))
-        count(store, "Deployment", owner, {
-            "replicas": len(live), "readyReplicas": ready, "availableReplicas": ready, "updatedReplicas": len(live),
-            "unavailableReplicas": wanted - ready, "conditions": [
-                {"type": "Available", "status": "True" if ready >= wanted else "False"}]})
+        count(
+            store,
+            "Deployment",
+            owner,
+            {
+                "replicas": len(live),
+                "readyReplicas": ready,
+                "availableReplicas": ready,
+                "updatedReplicas": len(live),
+                "unavailableReplicas": wanted - ready,
+                "conditions": [{"type": "Available", "status": "True" if ready >= wanted else "False"}],
+            },
+        )
 
 
 def schedule(store):
@@ -269,7 +339,9 @@ def lifecycle(core, grace):
         have = node["spec"].get("taints") or []
         mine = [each for each in have if each["key"] in (NOT_READY, UNREACHABLE, UNSCHEDULABLE)]
         if mine != wanted:
-            store.merge("Node", node, {"spec": {"taints": [each for each in have if each not in mine] + wanted or None}})
+            store.merge(
+                "Node", node, {"spec": {"taints": [each for each in have if each not in mine] + wanted or None}}
+            )
 
 
 def collect(store):

@@ -21,9 +21,11 @@ def runtime_answers(path=SOCKET):
 
 def need_runtime():
     if not os.path.exists(SOCKET):
-        raise host.Failure(f'time="{host.stamp()}" level=fatal msg="connect: connect endpoint \'unix://{SOCKET}\', '
-                           'make sure you are running as root and the endpoint has been started: '
-                           'context deadline exceeded"')
+        raise host.Failure(
+            f'time="{host.stamp()}" level=fatal msg="connect: connect endpoint \'unix://{SOCKET}\', '
+            "make sure you are running as root and the endpoint has been started: "
+            'context deadline exceeded"'
+        )
     if not runtime_answers():
         raise host.Failure(f'time="{host.stamp()}" level=fatal msg="connect: connection refused"')
 
@@ -31,6 +33,7 @@ def need_runtime():
 def runtime_driver():
     """How the runtime groups processes, as its configuration says: systemd or cgroupfs."""
     import tomllib
+
     try:
         value = tomllib.loads(host.read("/etc/containerd/config.toml", ""))
     except tomllib.TOMLDecodeError:
@@ -42,14 +45,27 @@ def runtime_driver():
 
 def info():
     options = {"SystemdCgroup": runtime_driver() == "systemd"}
-    return {"status": {"conditions": [{"type": "RuntimeReady", "status": True, "reason": "", "message": ""},
-                                      {"type": "NetworkReady", "status": os.path.isdir("/etc/cni/net.d"), "reason": "", "message": ""}]},
-            "config": {"containerd": {"snapshotter": "overlayfs", "defaultRuntimeName": "runc", "runtimes": {
-                "runc": {"runtimeType": "io.containerd.runc.v2", "options": options}}}, "containerdEndpoint": SOCKET}}
+    return {
+        "status": {
+            "conditions": [
+                {"type": "RuntimeReady", "status": True, "reason": "", "message": ""},
+                {"type": "NetworkReady", "status": os.path.isdir("/etc/cni/net.d"), "reason": "", "message": ""},
+            ]
+        },
+        "config": {
+            "containerd": {
+                "snapshotter": "overlayfs",
+                "defaultRuntimeName": "runc",
+                "runtimes": {"runc": {"runtimeType": "io.containerd.runc.v2", "options": options}},
+            },
+            "containerdEndpoint": SOCKET,
+        },
+    }
 
 
 def list_pods(quiet):
     from standin import daemons
+
     ids = [images.digest(uid) for uid in json.loads(host.read(daemons.PODS, "{}"))]
     if not quiet:
         host.say("POD ID              CREATED             STATE               NAME                NAMESPACE")
@@ -59,18 +75,30 @@ def list_pods(quiet):
 
 def remove_pod(word):
     from standin import daemons, podnet
+
     for uid in json.loads(host.read(daemons.PODS, "{}")):
         if images.digest(uid).startswith(word):
             podnet.remove(uid)
             host.say(f"Removed sandbox {word}")
             return
-    raise host.Failure(f'time="{host.stamp()}" level=fatal msg="removing the pod sandbox \"{word}\": rpc error: code = NotFound"')
+    raise host.Failure(
+        f'time="{host.stamp()}" level=fatal msg="removing the pod sandbox "{word}": rpc error: code = NotFound"'
+    )
 
 
 def list_images(output):
     if output == "json":
-        host.say(json.dumps({"images": [{"id": "sha256:" + images.digest(name), "repoTags": [name], "size": "1"}
-                                        for name in images.present()]}, indent=2))
+        host.say(
+            json.dumps(
+                {
+                    "images": [
+                        {"id": "sha256:" + images.digest(name), "repoTags": [name], "size": "1"}
+                        for name in images.present()
+                    ]
+                },
+                indent=2,
+            )
+        )
         return
     host.say(f"{'IMAGE':<50} {'TAG':<20} {'IMAGE ID':<16} SIZE")
     for name in images.present():
@@ -104,8 +132,20 @@ def command(name, argv):
     for at, word in enumerate(argv):
         if skip:
             skip = False
-        elif word in ("-n", "--namespace", "-a", "--address", "-r", "--runtime-endpoint", "-i", "--image-endpoint", "-o",
-                      "--output", "-t", "--timeout"):
+        elif word in (
+            "-n",
+            "--namespace",
+            "-a",
+            "--address",
+            "-r",
+            "--runtime-endpoint",
+            "-i",
+            "--image-endpoint",
+            "-o",
+            "--output",
+            "-t",
+            "--timeout",
+        ):
             skip = True
             output = argv[at + 1] if word in ("-o", "--output") and at + 1 < len(argv) else output
         elif not word.startswith("-"):
@@ -134,4 +174,6 @@ def command(name, argv):
     elif words[:1] == ["stopp"] and len(words) == 2:
         host.say(f"Stopped sandbox {words[1]}")
     else:
-        raise host.Failure(f"standin: crictl knows images, pull, version, info, ps, pods, stopp and rmp, not {' '.join(words)!r}")
+        raise host.Failure(
+            f"standin: crictl knows images, pull, version, info, ps, pods, stopp and rmp, not {' '.join(words)!r}"
+        )

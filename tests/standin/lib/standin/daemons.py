@@ -38,8 +38,15 @@ def start(name):
     os.makedirs(host.RUN, exist_ok=True)
     os.makedirs("/var/log", exist_ok=True)
     with open(f"/var/log/standin-{name}.log", "ab") as out:
-        child = subprocess.Popen([host.tool(name)], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
-                                 cwd="/", env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+        child = subprocess.Popen(
+            [host.tool(name)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            cwd="/",
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        )
     host.write(pid_file(name), f"{child.pid} {start_time(child.pid)}\n")
 
 
@@ -78,7 +85,12 @@ def enable(name, yes):
 
 def boot(force=False):
     """What systemd does at power-on, done once; not on a machine where the stand-ins are merely called by their path."""
-    if os.geteuid() != 0 or os.path.dirname(os.path.abspath(sys.argv[0])) != "/usr/bin" or not force and (os.path.exists(BOOTED) or os.path.exists(host.ETC + "/no-boot")):
+    if (
+        os.geteuid() != 0
+        or os.path.dirname(os.path.abspath(sys.argv[0])) != "/usr/bin"
+        or not force
+        and (os.path.exists(BOOTED) or os.path.exists(host.ETC + "/no-boot"))
+    ):
         return
     os.makedirs(host.RUN, exist_ok=True)
     try:

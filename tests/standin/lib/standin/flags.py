@@ -27,13 +27,18 @@ def parse(argv, known, short=None, words=host.Failure):
             raise words(f"unknown flag: --{name}")
         if isinstance(known[name], bool):
             if equals and value not in ("true", "false"):
-                raise words(f'invalid argument "{value}" for "--{name}" flag: strconv.ParseBool: parsing "{value}": invalid syntax')
+                raise words(
+                    f'invalid argument "{value}" for "--{name}" flag: strconv.ParseBool: parsing "{value}": invalid syntax'
+                )
             found[name] = value != "false"
             continue
         if not equals:
             if at >= len(argv):
-                raise words(f"flag needs an argument: --{name}" if word.startswith("--") else
-                            f"flag needs an argument: '{word[1]}' in {word}")
+                raise words(
+                    f"flag needs an argument: --{name}"
+                    if word.startswith("--")
+                    else f"flag needs an argument: '{word[1]}' in {word}"
+                )
             value = argv[at]
             at += 1
         if isinstance(known[name], list):
@@ -42,8 +47,10 @@ def parse(argv, known, short=None, words=host.Failure):
             try:
                 found[name] = int(value)
             except ValueError as error:
-                raise words(f'invalid argument "{value}" for "--{name}" flag: strconv.ParseInt: parsing "{value}": invalid '
-                            "syntax") from error
+                raise words(
+                    f'invalid argument "{value}" for "--{name}" flag: strconv.ParseInt: parsing "{value}": invalid '
+                    "syntax"
+                ) from error
         else:
             found[name] = value
     return found, rest

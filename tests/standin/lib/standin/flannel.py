@@ -9,13 +9,38 @@ import socket
 from standin import host, net
 from standin.store import PUBLIC_IP
 
-FLAGS = {"kube-subnet-mgr": True, "ip-masq": True, "iface": False, "iface-regex": False, "iface-can-reach": False,
-         "public-ip": False, "v": False, "kubeconfig-file": False, "net-config-path": False, "subnet-file": False,
-         "healthz-ip": False, "healthz-port": False, "kube-api-url": False, "kube-annotation-prefix": False,
-         "iptables-resync": False, "iptables-forward-rules": True, "logtostderr": True, "set-node-network-unavailable": True,
-         "public-ipv6": False, "charon-executable-path": False, "ip-blackhole-route": True, "alsologtostderr": True}
+FLAGS = {
+    "kube-subnet-mgr": True,
+    "ip-masq": True,
+    "iface": False,
+    "iface-regex": False,
+    "iface-can-reach": False,
+    "public-ip": False,
+    "v": False,
+    "kubeconfig-file": False,
+    "net-config-path": False,
+    "subnet-file": False,
+    "healthz-ip": False,
+    "healthz-port": False,
+    "kube-api-url": False,
+    "kube-annotation-prefix": False,
+    "iptables-resync": False,
+    "iptables-forward-rules": True,
+    "logtostderr": True,
+    "set-node-network-unavailable": True,
+    "public-ipv6": False,
+    "charon-executable-path": False,
+    "ip-blackhole-route": True,
+    "alsologtostderr": True,
+}
 BACKENDS = ("vxlan", "host-gw", "udp", "wireguard", "ipip", "ipsec", "extension", "alloc")
-RIGHTS = (("get", "pods", ""), ("get", "nodes", ""), ("list", "nodes", ""), ("watch", "nodes", ""), ("patch", "nodes", "status"))
+RIGHTS = (
+    ("get", "pods", ""),
+    ("get", "nodes", ""),
+    ("list", "nodes", ""),
+    ("watch", "nodes", ""),
+    ("patch", "nodes", "status"),
+)
 
 
 class Crash(Exception):
@@ -23,8 +48,10 @@ class Crash(Exception):
 
 
 def is_flannel(pod):
-    return any("flanneld" in " ".join(each.get("command") or ()) or "--kube-subnet-mgr" in (each.get("args") or ())
-               for each in pod["spec"]["containers"])
+    return any(
+        "flanneld" in " ".join(each.get("command") or ()) or "--kube-subnet-mgr" in (each.get("args") or ())
+        for each in pod["spec"]["containers"]
+    )
 
 
 def environment(container, facts):
@@ -41,8 +68,11 @@ def environment(container, facts):
 
 def expand(text, values):
     """$(NAME) as the kubelet replaces it: unknown names stay as they are, $$ is a dollar sign."""
-    return re.sub(r"\$\$|\$\(([A-Za-z_][\w.-]*)\)",
-                  lambda match: "$" if match[0] == "$$" else values.get(match[1], match[0]), text)
+    return re.sub(
+        r"\$\$|\$\(([A-Za-z_][\w.-]*)\)",
+        lambda match: "$" if match[0] == "$$" else values.get(match[1], match[0]),
+        text,
+    )
 
 
 def arguments(container, values):
@@ -87,14 +117,14 @@ class Mounts:
         """The text of a mounted ConfigMap's file, or None."""
         for folder, data, _ in self.at:
             if data is not None and path.startswith(folder + "/"):
-                return data.get(path[len(folder) + 1:])
+                return data.get(path[len(folder) + 1 :])
         return None
 
     def on_host(self, path):
         """Where a path inside the container is on the host, or None."""
         for folder, _, source in self.at:
             if source is not None and (path == folder or path.startswith(folder + "/")):
-                return source.rstrip("/") + path[len(folder):]
+                return source.rstrip("/") + path[len(folder) :]
         return None
 
 
@@ -112,7 +142,11 @@ def install(pod, maps):
             text = mounts.text(source)
             if text is None and target.endswith((".conf", ".conflist")):
                 raise Crash(f"cp: cannot stat '{source}': No such file or directory")
-            host.write(place, text if text is not None else "#!/bin/sh\n# a plugin out of Flannel's image\n", 0o644 if text else 0o755)
+            host.write(
+                place,
+                text if text is not None else "#!/bin/sh\n# a plugin out of Flannel's image\n",
+                0o644 if text else 0o755,
+            )
             put = put or text is not None
     return put
 
@@ -143,7 +177,9 @@ def choose(flags):
         raise Crash("Failed to find interface to use that matches the interfaces and/or regexes provided")
     name = net.default_interface()
     if not name:
-        raise Crash("Failed to find any valid interface to use: failed to get default interface: Unable to find default route")
+        raise Crash(
+            "Failed to find any valid interface to use: failed to get default interface: Unable to find default route"
+        )
     return name, net.address_of(name)
 
 
@@ -160,18 +196,25 @@ def network_of(text, pod_range, node):
     if not pod_range:
         raise Crash(f'Error registering network: failed to acquire lease: node "{node}" pod cidr not assigned')
     if not ipaddress.ip_network(pod_range).subnet_of(whole):
-        raise Crash(f'Error registering network: failed to acquire lease: subnet "{whole}" specified in the flannel net config '
-                    f'doesn\'t contain "{pod_range}" PodCIDR of the "{node}" node')
+        raise Crash(
+            f'Error registering network: failed to acquire lease: subnet "{whole}" specified in the flannel net config '
+            f'doesn\'t contain "{pod_range}" PodCIDR of the "{node}" node'
+        )
     return config, kind
 
 
 def check_rights(api, node, pod):
     account = f"system:serviceaccount:{pod['metadata']['namespace']}:{pod['spec'].get('serviceAccountName', 'default')}"
     for verb, resource, sub in RIGHTS:
-        why = api.get(f"/standin/v1/nodes/{node}/may?account={account}&verb={verb}&resource={resource}&sub={sub}")["refused"]
+        why = api.get(f"/standin/v1/nodes/{node}/may?account={account}&verb={verb}&resource={resource}&sub={sub}")[
+            "refused"
+        ]
         if why:
-            raise Crash(f"Failed to create SubnetManager: error retrieving pod spec: {why}" if resource == "pods" else
-                        f"Failed to create SubnetManager: {why}")
+            raise Crash(
+                f"Failed to create SubnetManager: error retrieving pod spec: {why}"
+                if resource == "pods"
+                else f"Failed to create SubnetManager: {why}"
+            )
 
 
 def check_container(pod, container, names):
@@ -188,12 +231,23 @@ def run(api, node, pod, maps, own):
     """Everything once; the node's annotations and (interface, address). Crash when the pod would not live."""
     name = node["metadata"]["name"]
     installed = install(pod, maps)
-    container = next((each for each in pod["spec"]["containers"] if "flanneld" in " ".join(each.get("command") or ())),
-                     pod["spec"]["containers"][0])
+    container = next(
+        (each for each in pod["spec"]["containers"] if "flanneld" in " ".join(each.get("command") or ())),
+        pod["spec"]["containers"][0],
+    )
     meta = pod["metadata"]
-    values = environment(container, {"metadata.name": meta["name"], "metadata.namespace": meta["namespace"], "metadata.uid": meta["uid"],
-                                     "spec.nodeName": name, "status.hostIP": own, "status.podIP": own,
-                                     "spec.serviceAccountName": pod["spec"].get("serviceAccountName")})
+    values = environment(
+        container,
+        {
+            "metadata.name": meta["name"],
+            "metadata.namespace": meta["namespace"],
+            "metadata.uid": meta["uid"],
+            "spec.nodeName": name,
+            "status.hostIP": own,
+            "status.podIP": own,
+            "spec.serviceAccountName": pod["spec"].get("serviceAccountName"),
+        },
+    )
     flags, mounts = arguments(container, values), Mounts(pod, container, maps)
     if "kube-subnet-mgr" not in flags:
         raise Crash("Failed to create SubnetManager: dial tcp 127.0.0.1:2379: connect: connection refused")
@@ -201,22 +255,37 @@ def run(api, node, pod, maps, own):
     check_rights(api, name, pod)
     text = mounts.text(flags.get("net-config-path", ["/etc/kube-flannel/net-conf.json"])[-1])
     if text is None:
-        raise Crash("Failed to create SubnetManager: failed to read net conf: open /etc/kube-flannel/net-conf.json: no such file or "
-                    "directory")
+        raise Crash(
+            "Failed to create SubnetManager: failed to read net conf: open /etc/kube-flannel/net-conf.json: no such file or "
+            "directory"
+        )
     config, kind = network_of(text, node["spec"].get("podCIDR"), name)
     interface, address = choose(flags)
     address = flags.get("public-ip", [address])[-1]
     if not installed:
-        place, conf = mounts.on_host("/etc/cni/net.d/10-flannel.conflist"), mounts.text("/etc/kube-flannel/cni-conf.json")
+        place, conf = mounts.on_host("/etc/cni/net.d/10-flannel.conflist"), mounts.text(
+            "/etc/kube-flannel/cni-conf.json"
+        )
         if place and conf:
             host.write(place, conf)
     place = mounts.on_host("/run/flannel/subnet.env")
     if place:
         first = ipaddress.ip_network(node["spec"]["podCIDR"])
-        host.write(place, f"FLANNEL_NETWORK={config['Network']}\nFLANNEL_SUBNET={first[1]}/{first.prefixlen}\nFLANNEL_MTU=1450\n"
-                   f"FLANNEL_IPMASQ={flags.get('ip-masq', ['false'])[-1]}\n")
-    return {"flannel.alpha.coreos.com/backend-type": kind, "flannel.alpha.coreos.com/kube-subnet-manager": "true",
-            "flannel.alpha.coreos.com/backend-data": "null", PUBLIC_IP: address}, interface, address
+        host.write(
+            place,
+            f"FLANNEL_NETWORK={config['Network']}\nFLANNEL_SUBNET={first[1]}/{first.prefixlen}\nFLANNEL_MTU=1450\n"
+            f"FLANNEL_IPMASQ={flags.get('ip-masq', ['false'])[-1]}\n",
+        )
+    return (
+        {
+            "flannel.alpha.coreos.com/backend-type": kind,
+            "flannel.alpha.coreos.com/kube-subnet-manager": "true",
+            "flannel.alpha.coreos.com/backend-data": "null",
+            PUBLIC_IP: address,
+        },
+        interface,
+        address,
+    )
 
 
 class Routes:
@@ -238,8 +307,11 @@ class Routes:
                 lines.append(f"route replace {cidr} {way}" if way else f"route replace unreachable {cidr}")
         lines += [f"route del {cidr}" for cidr in self.have if cidr not in wanted]
         if not os.path.exists("/sys/class/net/flannel.1") and pod_range:
-            lines += ["link add flannel.1 type bridge", f"addr add {pod_range.partition('/')[0]}/32 dev flannel.1",
-                      "link set flannel.1 up"]
+            lines += [
+                "link add flannel.1 type bridge",
+                f"addr add {pod_range.partition('/')[0]}/32 dev flannel.1",
+                "link set flannel.1 up",
+            ]
         if lines:
             net.batch(lines)
         self.have = wanted

@@ -97,7 +97,7 @@ def setting(name):
 
 def version():
     """The Kubernetes version this host's programs speak, as v1.20.2."""
-    text = (read(ETC + "/kubernetes-version", "").strip() or os.environ.get("STANDIN_KUBERNETES_VERSION", "v1.20.2"))
+    text = read(ETC + "/kubernetes-version", "").strip() or os.environ.get("STANDIN_KUBERNETES_VERSION", "v1.20.2")
     if not re.fullmatch(r"v1\.\d+\.\d+", text):
         raise Failure(f"standin: {text!r} is no Kubernetes version", 70)
     return text
@@ -201,8 +201,9 @@ def main():
         sys.exit(f"standin: call me by one of: {' '.join(COMMANDS)}")
     sys.path.append("/usr/lib/python3/dist-packages")
     note(run=name, argv=sys.argv[1:])
-    if name not in DAEMONS:
+    if name not in DAEMONS or "--version" in sys.argv:
         from standin import daemons
+
         daemons.boot()
     started = time.monotonic()
     module = __import__(f"standin.{COMMANDS[name]}", fromlist=["command"])

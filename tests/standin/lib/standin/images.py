@@ -8,10 +8,18 @@ from standin import host
 
 # minor version: (etcd, coredns, pause)
 TAGS = {
-    20: ("3.4.13-0", "1.7.0", "3.2"), 21: ("3.4.13-0", "v1.8.0", "3.4.1"), 22: ("3.5.0-0", "v1.8.4", "3.5"),
-    23: ("3.5.1-0", "v1.8.6", "3.6"), 24: ("3.5.3-0", "v1.8.6", "3.7"), 25: ("3.5.4-0", "v1.9.3", "3.8"),
-    26: ("3.5.6-0", "v1.9.3", "3.9"), 27: ("3.5.7-0", "v1.10.1", "3.9"), 28: ("3.5.9-0", "v1.10.1", "3.9"),
-    29: ("3.5.10-0", "v1.11.1", "3.9"), 30: ("3.5.12-0", "v1.11.1", "3.9"), 31: ("3.5.15-0", "v1.11.1", "3.10"),
+    20: ("3.4.13-0", "1.7.0", "3.2"),
+    21: ("3.4.13-0", "v1.8.0", "3.4.1"),
+    22: ("3.5.0-0", "v1.8.4", "3.5"),
+    23: ("3.5.1-0", "v1.8.6", "3.6"),
+    24: ("3.5.3-0", "v1.8.6", "3.7"),
+    25: ("3.5.4-0", "v1.9.3", "3.8"),
+    26: ("3.5.6-0", "v1.9.3", "3.9"),
+    27: ("3.5.7-0", "v1.10.1", "3.9"),
+    28: ("3.5.9-0", "v1.10.1", "3.9"),
+    29: ("3.5.10-0", "v1.11.1", "3.9"),
+    30: ("3.5.12-0", "v1.11.1", "3.9"),
+    31: ("3.5.15-0", "v1.11.1", "3.10"),
 }
 
 
@@ -50,9 +58,11 @@ def present():
 def pull(name):
     """Remembers the image as pulled, or fails in containerd's words."""
     if missing(name):
-        raise host.Failure(f'time="{host.stamp()}" level=fatal msg="pulling image: rpc error: code = Unknown desc = failed to '
-                           f'pull and unpack image \\"{name}\\": failed to resolve reference \\"{name}\\": failed to do '
-                           'request: dial tcp: lookup: Temporary failure in name resolution"')
+        raise host.Failure(
+            f'time="{host.stamp()}" level=fatal msg="pulling image: rpc error: code = Unknown desc = failed to '
+            f'pull and unpack image \\"{name}\\": failed to resolve reference \\"{name}\\": failed to do '
+            'request: dial tcp: lookup: Temporary failure in name resolution"'
+        )
     os.makedirs(os.path.dirname(pulled_file()), exist_ok=True)
     with open(pulled_file(), "a", encoding="utf-8") as file:
         file.write(name + "\n")

@@ -4,7 +4,9 @@ import re
 
 from standin import host
 
-STEP = re.compile(r"""\.\.(?P<deep>[\w-]+)|\.?\*|\.(?P<name>(?:[\w-]|\\\.|/)+)|\[(?P<inner>'[^']*'|"[^"]*"|\*|-?\d+|-?\d*:-?\d*|\?\(.*?\))\]""")
+STEP = re.compile(
+    r"""\.\.(?P<deep>[\w-]+)|\.?\*|\.(?P<name>(?:[\w-]|\\\.|/)+)|\[(?P<inner>'[^']*'|"[^"]*"|\*|-?\d+|-?\d*:-?\d*|\?\(.*?\))\]"""
+)
 TEST = re.compile(r"""\?\(\s*@(?P<path>[^=!<>]+?)\s*(?:(?P<op>==|!=)\s*(?P<value>.+?))?\s*\)""")
 
 
@@ -43,10 +45,12 @@ def step(value, match):
         return [each for each in value if holds(each, inner)]
     if ":" in inner:
         first, last = inner.split(":")
-        return value[int(first) if first else None:int(last) if last else None]
+        return value[int(first) if first else None : int(last) if last else None]
     number = int(inner)
     if not -len(value) <= number < len(value):
-        raise host.Failure(f"error: error executing jsonpath: array index out of bounds: index {number}, length {len(value)}")
+        raise host.Failure(
+            f"error: error executing jsonpath: array index out of bounds: index {number}, length {len(value)}"
+        )
     return [value[number]]
 
 
@@ -95,7 +99,7 @@ def parts(template):
         end = template.find("}", start)
         if end < 0:
             raise bad(template)
-        found.append(("action", template[start + 1:end].strip()))
+        found.append(("action", template[start + 1 : end].strip()))
         at = end + 1
     return found
 

@@ -7,9 +7,11 @@ from standin import host, images, kubeadm_types, schema
 
 TOKEN = re.compile(r"([a-z0-9]{6})\.([a-z0-9]{16})")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-SUBDOMAIN_WORDS = ("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
-                   "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-                   "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')")
+SUBDOMAIN_WORDS = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
+    "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
 GROUP_NAME = "system:bootstrappers:kubeadm:default-node-token"
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -34,22 +36,30 @@ def split(text):
     found, mine = {}, {}
     for document in schema.documents(text, host.Failure):
         if not isinstance(document, dict):
-            raise host.Failure("invalid configuration: kind and apiVersion is mandatory information that must be specified")
+            raise host.Failure(
+                "invalid configuration: kind and apiVersion is mandatory information that must be specified"
+            )
         api, kind = document.get("apiVersion"), document.get("kind")
         if not isinstance(api, str) or not isinstance(kind, str) or not api or not kind:
-            raise host.Failure("invalid configuration for GroupVersionKind /, Kind=: kind and apiVersion is mandatory "
-                               "information that must be specified")
+            raise host.Failure(
+                "invalid configuration for GroupVersionKind /, Kind=: kind and apiVersion is mandatory "
+                "information that must be specified"
+            )
         group, _, version = api.rpartition("/")
         key = (group, version, kind)
         if key in found:
-            raise host.Failure(f'invalid configuration: kind "{group}/{version}, Kind={kind}" is specified twice in YAML file')
+            raise host.Failure(
+                f'invalid configuration: kind "{group}/{version}, Kind={kind}" is specified twice in YAML file'
+            )
         found[key] = document
         if group == kubeadm_types.GROUP:
             mine[kind] = version
     kinds = set(mine)
     if kinds & {"InitConfiguration", "ClusterConfiguration"} and "JoinConfiguration" in kinds:
-        raise host.Failure("invalid configuration: kinds InitConfiguration, ClusterConfiguration and JoinConfiguration are "
-                           "mutually exclusive")
+        raise host.Failure(
+            "invalid configuration: kinds InitConfiguration, ClusterConfiguration and JoinConfiguration are "
+            "mutually exclusive"
+        )
     if len(set(mine.values())) > 1:
         raise host.Failure("invalid configuration: documents of one file speak different kubeadm API versions")
     return found
@@ -66,15 +76,21 @@ def shape_of(key):
             if shape:
                 return shape
         elif kubeadm_types.too_old(version, minor):
-            raise host.Failure(f'your configuration file uses an old API spec: "{group}/{version}". Please use kubeadm '
-                               f"{kubeadm_types.too_old(version, minor)} instead and run 'kubeadm config migrate --old-config "
-                               "old.yaml --new-config new.yaml', which will write the new, similar spec using a newer API version.")
+            raise host.Failure(
+                f'your configuration file uses an old API spec: "{group}/{version}". Please use kubeadm '
+                f"{kubeadm_types.too_old(version, minor)} instead and run 'kubeadm config migrate --old-config "
+                "old.yaml --new-config new.yaml', which will write the new, similar spec using a newer API version."
+            )
         else:
-            raise host.Failure(f'no kind "{kind}" is registered for version "{group}/{version}" in scheme '
-                               '"k8s.io/kubernetes/cmd/kubeadm/app/apis/kubeadm/scheme/scheme.go:31"')
-    raise host.Failure(f"unknown configuration {gvk_words(*key)} for scheme definitions in "
-                       '"k8s.io/kubernetes/cmd/kubeadm/app/apis/kubeadm/scheme/scheme.go:31" and '
-                       '"k8s.io/kubernetes/cmd/kubeadm/app/componentconfigs/scheme.go:28"')
+            raise host.Failure(
+                f'no kind "{kind}" is registered for version "{group}/{version}" in scheme '
+                '"k8s.io/kubernetes/cmd/kubeadm/app/apis/kubeadm/scheme/scheme.go:31"'
+            )
+    raise host.Failure(
+        f"unknown configuration {gvk_words(*key)} for scheme definitions in "
+        '"k8s.io/kubernetes/cmd/kubeadm/app/apis/kubeadm/scheme/scheme.go:31" and '
+        '"k8s.io/kubernetes/cmd/kubeadm/app/componentconfigs/scheme.go:28"'
+    )
 
 
 def decode(key, document):
@@ -83,8 +99,11 @@ def decode(key, document):
         schema.check(document, shape_of(key), key[2])
     except schema.Bad as bad:
         if bad.kind == "unknown":
-            words = (f'strict decoding error: unknown field "{bad}"' if host.minor() >= 24 else
-                     f'error unmarshaling JSON: while decoding JSON: json: unknown field "{bad}"')
+            words = (
+                f'strict decoding error: unknown field "{bad}"'
+                if host.minor() >= 24
+                else f'error unmarshaling JSON: while decoding JSON: json: unknown field "{bad}"'
+            )
         elif bad.kind == "required":
             words = f"missing required field {bad.path}.{bad}"
         else:
@@ -108,10 +127,14 @@ def load(path, wanted, optional=()):
     if not set(wanted) & set(kinds):
         if len(wanted) > 1:
             raise host.Failure("no InitConfiguration or ClusterConfiguration kind was found in the YAML file")
-        raise host.Failure(f"no {wanted[0]} found in config file \"{path}\"")
+        raise host.Failure(f'no {wanted[0]} found in config file "{path}"')
     for key in found:
         if key[2] not in wanted and key[2] not in optional:
-            host.klog("W", "common.go:77", f"WARNING: Ignored YAML document with GroupVersionKind {key[0]}/{key[1]}, Kind={key[2]}")
+            host.klog(
+                "W",
+                "common.go:77",
+                f"WARNING: Ignored YAML document with GroupVersionKind {key[0]}/{key[1]}, Kind={key[2]}",
+            )
     return kinds
 
 
@@ -168,7 +191,9 @@ def check_subnet(faults, field, text, fewest):
             return None
     for net in nets:
         if net.num_addresses < fewest:
-            faults.invalid(field, text, f"subnet with {net.num_addresses} address(es) is too small, the minimum is {fewest}")
+            faults.invalid(
+                field, text, f"subnet with {net.num_addresses} address(es) is too small, the minimum is {fewest}"
+            )
             return None
     return nets[0]
 
@@ -179,10 +204,16 @@ def check_mask(faults, pods, manager):
         return
     size = int(manager.get("node-cidr-mask-size") or (24 if pods.version == 4 else 64))
     if size < pods.prefixlen:
-        faults.invalid("networking.podSubnet", str(pods), f"the size of pod subnet with mask {pods.prefixlen} is smaller than "
-                       f"the size of node subnet with mask {size}")
+        faults.invalid(
+            "networking.podSubnet",
+            str(pods),
+            f"the size of pod subnet with mask {pods.prefixlen} is smaller than "
+            f"the size of node subnet with mask {size}",
+        )
     elif size - pods.prefixlen > 16:
-        faults.invalid("networking.podSubnet", str(pods), "pod subnet mask and node-mask difference can not be greater than 16")
+        faults.invalid(
+            "networking.podSubnet", str(pods), "pod subnet mask and node-mask difference can not be greater than 16"
+        )
 
 
 def check_args(faults, field, value, minor):
@@ -197,9 +228,13 @@ def check_node(faults, node):
         faults.invalid("nodeRegistration.name", node["name"], SUBDOMAIN_WORDS)
     path = node["criSocket"]
     if not path.removeprefix("unix://").startswith("/"):
-        faults.invalid("nodeRegistration.criSocket", path,
-                       f"only URL scheme \"unix\" is supported, got \"{path.partition(':')[0]}\"" if "://" in path else
-                       "path is not absolute")
+        faults.invalid(
+            "nodeRegistration.criSocket",
+            path,
+            f"only URL scheme \"unix\" is supported, got \"{path.partition(':')[0]}\""
+            if "://" in path
+            else "path is not absolute",
+        )
     check_args(faults, "nodeRegistration.kubeletExtraArgs", node.get("kubeletExtraArgs"), host.minor())
     policy = node.get("imagePullPolicy")
     if policy not in (None, "", "Always", "IfNotPresent", "Never"):
@@ -211,18 +246,29 @@ def check_tokens(faults, tokens):
         text = token.get("token") or ""
         if not TOKEN.fullmatch(text):
             # The real one finds this while decoding: the token is a type of its own there.
-            raise host.Failure(f'the bootstrap token "{text}" was not of the form "\\\\A([a-z0-9]{{6}})\\\\.([a-z0-9]{{16}})\\\\z"'
-                               + TRACE)
+            raise host.Failure(
+                f'the bootstrap token "{text}" was not of the form "\\\\A([a-z0-9]{{6}})\\\\.([a-z0-9]{{16}})\\\\z"'
+                + TRACE
+            )
         if token.get("ttl") and token.get("expires"):
-            faults.invalid(f"bootstrapTokens.{at}", "", "the BootstrapToken .TTL and .Expires fields are mutually exclusive")
+            faults.invalid(
+                f"bootstrapTokens.{at}", "", "the BootstrapToken .TTL and .Expires fields are mutually exclusive"
+            )
         for usage in token.get("usages") or ():
             if usage not in ("signing", "authentication"):
-                faults.invalid(f"bootstrapTokens.{at}.usages", token["usages"],
-                               f"invalid bootstrap token usage string: {usage}, valid usage options: authentication, signing")
+                faults.invalid(
+                    f"bootstrapTokens.{at}.usages",
+                    token["usages"],
+                    f"invalid bootstrap token usage string: {usage}, valid usage options: authentication, signing",
+                )
         for group in token.get("groups") or ():
             if not re.fullmatch(r"system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]", group):
-                faults.invalid(f"bootstrapTokens.{at}.groups", token["groups"], f'bootstrap group "{group}" is invalid '
-                               '(must match \\Asystem:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]\\z)')
+                faults.invalid(
+                    f"bootstrapTokens.{at}.groups",
+                    token["groups"],
+                    f'bootstrap group "{group}" is invalid '
+                    "(must match \\Asystem:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]\\z)",
+                )
 
 
 def node_defaults(node):
@@ -236,8 +282,16 @@ def node_defaults(node):
 def init(path):
     """What `kubeadm init` works from: {"node", "endpoint", "cluster", "tokens", "kubelet", "skip"} with defaults in place."""
     from standin import net
-    kinds = load(path, ("InitConfiguration", "ClusterConfiguration"),
-                 ("KubeletConfiguration", "KubeProxyConfiguration", "ClusterStatus")) if path else {}
+
+    kinds = (
+        load(
+            path,
+            ("InitConfiguration", "ClusterConfiguration"),
+            ("KubeletConfiguration", "KubeProxyConfiguration", "ClusterStatus"),
+        )
+        if path
+        else {}
+    )
     first, cluster = kinds.get("InitConfiguration", {}), dict(kinds.get("ClusterConfiguration", {}))
     node = node_defaults(first.get("nodeRegistration"))
     endpoint = dict(first.get("localAPIEndpoint") or {})
@@ -254,30 +308,45 @@ def init(path):
     if key and not re.fullmatch(r"[0-9a-fA-F]{64}", key):
         faults.invalid("certificateKey", key, "certificate key is not a valid hex-encoded AES key of size 32")
     faults.end()
-    return {"node": node, "endpoint": endpoint, "cluster": cluster, "tokens": tokens, "skip": first.get("skipPhases") or [],
-            "kubelet": kinds.get("KubeletConfiguration", {}), "document": kinds.get("ClusterConfiguration", {})}
+    return {
+        "node": node,
+        "endpoint": endpoint,
+        "cluster": cluster,
+        "tokens": tokens,
+        "skip": first.get("skipPhases") or [],
+        "kubelet": kinds.get("KubeletConfiguration", {}),
+        "document": kinds.get("ClusterConfiguration", {}),
+    }
 
 
 def check_version(text):
     """Release versions alone: labels such as stable-1 would have to be looked up on the internet."""
     if not re.fullmatch(r"v?\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?", text):
         if re.match(r"(stable|latest|ci/)", text):
-            raise host.Failure(f'could not fetch a Kubernetes version from the internet: unable to get URL '
-                               f'"https://dl.k8s.io/release/{text}.txt": Temporary failure in name resolution' + TRACE)
+            raise host.Failure(
+                f"could not fetch a Kubernetes version from the internet: unable to get URL "
+                f'"https://dl.k8s.io/release/{text}.txt": Temporary failure in name resolution' + TRACE
+            )
         raise host.Failure(f'couldn\'t parse Kubernetes version "{text}": could not parse "{text}" as version' + TRACE)
     text = "v" + text.removeprefix("v")
     lowest = host.minor() - 1
     if host.minor(text) < lowest:
-        raise host.Failure("this version of kubeadm only supports deploying clusters with the control plane version >= "
-                           f"1.{lowest}.0. Current version: {text}" + TRACE)
+        raise host.Failure(
+            "this version of kubeadm only supports deploying clusters with the control plane version >= "
+            f"1.{lowest}.0. Current version: {text}" + TRACE
+        )
     return text
 
 
 def check_cluster(faults, cluster):
     """Fills in and checks ClusterConfiguration."""
     if not cluster.get("kubernetesVersion"):
-        host.klog("W", "version.go:102", 'could not fetch a Kubernetes version from the internet: unable to get URL '
-                  '"https://dl.k8s.io/release/stable-1.txt": Temporary failure in name resolution')
+        host.klog(
+            "W",
+            "version.go:102",
+            "could not fetch a Kubernetes version from the internet: unable to get URL "
+            '"https://dl.k8s.io/release/stable-1.txt": Temporary failure in name resolution',
+        )
         host.klog("W", "version.go:103", f"falling back to the local client version: {host.version()}")
         cluster["kubernetesVersion"] = host.version()
     cluster["kubernetesVersion"] = check_version(cluster["kubernetesVersion"])
@@ -299,8 +368,12 @@ def check_cluster(faults, cluster):
             ipaddress.ip_address(name)
         except ValueError:
             if not SUBDOMAIN.fullmatch(name.removeprefix("*.")):
-                faults.invalid("apiServer.certSANs", name, "altname is not a valid IP address, DNS label or a DNS label with "
-                               "subdomain wildcards: " + SUBDOMAIN_WORDS)
+                faults.invalid(
+                    "apiServer.certSANs",
+                    name,
+                    "altname is not a valid IP address, DNS label or a DNS label with "
+                    "subdomain wildcards: " + SUBDOMAIN_WORDS,
+                )
     check_endpoint(faults, cluster.get("controlPlaneEndpoint"))
     for part in ("apiServer", "controllerManager", "scheduler"):
         check_args(faults, part + ".extraArgs", (cluster.get(part) or {}).get("extraArgs"), host.minor())
@@ -312,7 +385,9 @@ def check_endpoint(faults, text):
         if not SUBDOMAIN.fullmatch(name.lower()) and not re.fullmatch(r"\[[0-9a-fA-F:.]+\]", name):
             faults.invalid("controlPlaneEndpoint", text, f"invalid host: {name}" if name else "host is empty")
         elif port and not 1 <= int(port) <= 65535:
-            faults.invalid("controlPlaneEndpoint", text, f"port {port} must be a valid number between 1 and 65535, inclusive")
+            faults.invalid(
+                "controlPlaneEndpoint", text, f"port {port} must be a valid number between 1 and 65535, inclusive"
+            )
 
 
 def join(path):
@@ -339,9 +414,17 @@ def join(path):
     if given.get("controlPlane") is not None:
         raise host.Failure("standin: further control planes are not known here" + TRACE, 70)
     timeout = discovery.get("timeout") or (given.get("timeouts") or {}).get("discovery") or "5m0s"
-    return {"node": node, "token": token["token"], "server": token["apiServerEndpoint"], "tls": tls, "ca": path,
-            "hashes": token.get("caCertHashes") or [], "unsafe": bool(token.get("unsafeSkipCAVerification")),
-            "timeout": schema.seconds(timeout), "skip": given.get("skipPhases") or []}
+    return {
+        "node": node,
+        "token": token["token"],
+        "server": token["apiServerEndpoint"],
+        "tls": tls,
+        "ca": path,
+        "hashes": token.get("caCertHashes") or [],
+        "unsafe": bool(token.get("unsafeSkipCAVerification")),
+        "timeout": schema.seconds(timeout),
+        "skip": given.get("skipPhases") or [],
+    }
 
 
 def check_discovery(faults, token, tls):
@@ -350,13 +433,20 @@ def check_discovery(faults, token, tls):
     if not server:
         faults.required(field, "APIServerEndpoint is not set")
     if not token.get("caCertHashes") and not token.get("unsafeSkipCAVerification"):
-        faults.invalid(field + ".caCertHashes", "", "using token-based discovery without caCertHashes can be unsafe. Set "
-                       "unsafeSkipCAVerification as true in your kubeadm config file or pass "
-                       "--discovery-token-unsafe-skip-ca-verification flag to continue")
+        faults.invalid(
+            field + ".caCertHashes",
+            "",
+            "using token-based discovery without caCertHashes can be unsafe. Set "
+            "unsafeSkipCAVerification as true in your kubeadm config file or pass "
+            "--discovery-token-unsafe-skip-ca-verification flag to continue",
+        )
     if not TOKEN.fullmatch(token.get("token") or ""):
         faults.invalid(field + ".token", token.get("token") or "", "the bootstrap token is invalid")
     if not re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+):\d+", server):
-        faults.invalid(field + ".apiServerEndpoint", server, f"address {server}: missing port in address" if server else
-                       "missing port in address")
+        faults.invalid(
+            field + ".apiServerEndpoint",
+            server,
+            f"address {server}: missing port in address" if server else "missing port in address",
+        )
     if not TOKEN.fullmatch(tls):
         faults.invalid("discovery.tlsBootstrapToken", tls, "the bootstrap token is invalid")

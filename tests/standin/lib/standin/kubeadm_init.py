@@ -1,13 +1,30 @@
 """kubeadm init: the phases in the real one's order, each doing what it says."""
 import ipaddress
 import os
-import subprocess
 
-from standin import bootstrap, client, host, images, kubeadm, kubeadm_config, kubeadm_token, kubeadm_types, objects, orders, pki, preflight, schema
+from standin import (
+    bootstrap,
+    client,
+    host,
+    images,
+    kubeadm,
+    kubeadm_config,
+    kubeadm_token,
+    kubeadm_types,
+    objects,
+    orders,
+    pki,
+    preflight,
+    schema,
+    systemctl,
+)
 
-SERVER_CONFIGS = {"admin.conf": ("kubernetes-admin", ["system:masters"]), "kubelet.conf": (None, ["system:nodes"]),
-                  "controller-manager.conf": ("system:kube-controller-manager", []),
-                  "scheduler.conf": ("system:kube-scheduler", [])}
+SERVER_CONFIGS = {
+    "admin.conf": ("kubernetes-admin", ["system:masters"]),
+    "kubelet.conf": (None, ["system:nodes"]),
+    "controller-manager.conf": ("system:kube-controller-manager", []),
+    "scheduler.conf": ("system:kube-scheduler", []),
+}
 # The part of init-seconds that each phase takes beyond its own work.
 SHARE = {"certs": 0.1, "kubeconfig": 0.1, "wait-control-plane": 0.6, "upload-config": 0.1, "addon": 0.1}
 
@@ -18,9 +35,19 @@ def phases():
         middle = (("etcd", etcd), ("control-plane", manifests), ("kubelet-start", start_kubelet))
     else:
         middle = (("kubelet-start", start_kubelet), ("control-plane", manifests), ("etcd", etcd))
-    return early + middle + (
-        ("wait-control-plane", wait_control_plane), ("upload-config", upload), ("upload-certs", upload_certs),
-        ("mark-control-plane", mark), ("bootstrap-token", tokens), ("kubelet-finalize", finalize), ("addon", addons))
+    return (
+        early
+        + middle
+        + (
+            ("wait-control-plane", wait_control_plane),
+            ("upload-config", upload),
+            ("upload-certs", upload_certs),
+            ("mark-control-plane", mark),
+            ("bootstrap-token", tokens),
+            ("kubelet-finalize", finalize),
+            ("addon", addons),
+        )
+    )
 
 
 class Init:
@@ -57,8 +84,15 @@ def check(run):
 def alt_names(run):
     network = ipaddress.ip_network(run.cluster["networking"]["serviceSubnet"].split(",")[0], strict=False)
     domain = run.cluster["networking"]["dnsDomain"]
-    names = [run.node["name"], "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + domain,
-             str(network[1]), run.address]
+    names = [
+        run.node["name"],
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc." + domain,
+        str(network[1]),
+        run.address,
+    ]
     given = run.cluster.get("controlPlaneEndpoint")
     if given:
         names.append(run.server().rpartition(":")[0].strip("[]"))
@@ -71,8 +105,10 @@ def authority(run):
         host.say("[certs] Using existing ca certificate authority")
         run.ca, run.ca_key = pki.load_ca(run.folder)
     elif have_cert:
-        raise host.Failure("failure loading ca key: couldn't load the private key file "
-                           f"{run.folder}/ca.key: open {run.folder}/ca.key: no such file or directory")
+        raise host.Failure(
+            "failure loading ca key: couldn't load the private key file "
+            f"{run.folder}/ca.key: open {run.folder}/ca.key: no such file or directory"
+        )
     else:
         host.say('[certs] Generating "ca" certificate and key')
         run.ca, run.ca_key = pki.new_ca()
@@ -86,8 +122,10 @@ def certificate(run, name, use, common, groups=(), names=(), signer=None):
     ca, key = signer or (run.ca, run.ca_key)
     if all(pki.exists(run.folder, name)):
         if not pki.signed_by(host.read(f"{run.folder}/{name}.crt"), ca):
-            raise host.Failure(f"error execution phase certs/{name}: [certs] certificate {name} not signed by CA certificate ca: "
-                               "x509: certificate signed by unknown authority")
+            raise host.Failure(
+                f"error execution phase certs/{name}: [certs] certificate {name} not signed by CA certificate ca: "
+                "x509: certificate signed by unknown authority"
+            )
         host.say(f"[certs] Using existing {name} certificate and key on disk")
         return
     own = pki.new_key()
@@ -96,7 +134,9 @@ def certificate(run, name, use, common, groups=(), names=(), signer=None):
     if names:
         shown = [each for each in names if not each[0].isdigit() or ":" in each]
         addresses = [each for each in names if each not in shown]
-        host.say(f"[certs] {name} serving cert is signed for DNS names [{' '.join(shown)}] and IPs [{' '.join(addresses)}]")
+        host.say(
+            f"[certs] {name} serving cert is signed for DNS names [{' '.join(shown)}] and IPs [{' '.join(addresses)}]"
+        )
 
 
 def certs(run):
@@ -111,8 +151,14 @@ def certs(run):
             host.say(f'[certs] Generating "{path}" certificate and key')
             pki.put_pair(run.folder, path, *signer)
             leaf = "front-proxy-client" if name == "front-proxy" else "etcd/server"
-            certificate(run, leaf, "client" if name == "front-proxy" else "server", leaf.rpartition("/")[2], signer=signer,
-                        names=() if name == "front-proxy" else ("localhost", run.node["name"], run.address, "127.0.0.1"))
+            certificate(
+                run,
+                leaf,
+                "client" if name == "front-proxy" else "server",
+                leaf.rpartition("/")[2],
+                signer=signer,
+                names=() if name == "front-proxy" else ("localhost", run.node["name"], run.address, "127.0.0.1"),
+            )
     if not os.path.exists(run.folder + "/sa.key"):
         host.say('[certs] Generating "sa" key and public key')
         key = pki.new_key()
@@ -131,7 +177,11 @@ def kubeconfigs(run):
     for name, (user, groups) in wanted.items():
         path = f"{host.KUBE}/{name}"
         # The controller manager and the scheduler speak to the API server of their own host.
-        server = f"https://{run.address}:{run.port}" if name[:1] in "cs" and "super" not in name else "https://" + run.server()
+        server = (
+            f"https://{run.address}:{run.port}"
+            if name[:1] in "cs" and "super" not in name
+            else "https://" + run.server()
+        )
         if os.path.exists(path):
             same_cluster(path, run, server)
             host.say(f'[kubeconfig] Using existing kubeconfig file: "{path}"')
@@ -169,12 +219,23 @@ def kubelet_flags(node, version, extra=None):
 def kubelet_config(given, services, domain):
     """KubeletConfiguration with kubeadm's defaults; given wins."""
     import yaml
+
     dns = str(ipaddress.ip_network(services.split(",")[0], strict=False)[10])
-    config = {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-              "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True, "cacheTTL": "0s"},
-                                 "x509": {"clientCAFile": "/etc/kubernetes/pki/ca.crt"}},
-              "authorization": {"mode": "Webhook"}, "clusterDNS": [dns], "clusterDomain": domain, "healthzPort": 10248,
-              "rotateCertificates": True, "staticPodPath": "/etc/kubernetes/manifests"}
+    config = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True, "cacheTTL": "0s"},
+            "x509": {"clientCAFile": "/etc/kubernetes/pki/ca.crt"},
+        },
+        "authorization": {"mode": "Webhook"},
+        "clusterDNS": [dns],
+        "clusterDomain": domain,
+        "healthzPort": 10248,
+        "rotateCertificates": True,
+        "staticPodPath": "/etc/kubernetes/manifests",
+    }
     if host.minor() >= 22:
         config["cgroupDriver"] = "systemd"
     return yaml.safe_dump({**config, **given}, default_flow_style=False)
@@ -182,11 +243,12 @@ def kubelet_config(given, services, domain):
 
 def restart_kubelet(starting):
     host.say("[kubelet-start] Starting the kubelet" if starting else "[kubelet-start] Stopping the kubelet")
-    done = subprocess.run([host.tool("systemctl"), "restart" if starting else "stop", "kubelet"], capture_output=True, text=True,
-                          check=False)
-    if done.returncode:
-        host.say(f"[kubelet-start] WARNING: unable to {'start' if starting else 'stop'} the kubelet service momentarily: "
-                 f"[{done.stderr.strip()}]")
+    try:
+        systemctl.change("restart" if starting else "stop", ["kubelet"])
+    except host.Failure as failure:
+        host.say(
+            f"[kubelet-start] WARNING: unable to {'start' if starting else 'stop'} the kubelet service momentarily: [{failure}]"
+        )
 
 
 def start_kubelet(run):
@@ -204,10 +266,12 @@ def write_kubelet(node, version, given, network):
 
 def static_pod(run, name, image, args):
     words = "".join(f"    - --{key}={value}\n" for key, value in sorted(args.items()))
-    text = (f"apiVersion: v1\nkind: Pod\nmetadata:\n  creationTimestamp: null\n  labels:\n    component: {name}\n    tier: "
-            f"control-plane\n  name: {name}\n  namespace: kube-system\nspec:\n  containers:\n  - command:\n    - {name}\n{words}"
-            f"    image: {image}\n    imagePullPolicy: IfNotPresent\n    name: {name}\n  hostNetwork: true\n  priorityClassName: "
-            "system-node-critical\n")
+    text = (
+        f"apiVersion: v1\nkind: Pod\nmetadata:\n  creationTimestamp: null\n  labels:\n    component: {name}\n    tier: "
+        f"control-plane\n  name: {name}\n  namespace: kube-system\nspec:\n  containers:\n  - command:\n    - {name}\n{words}"
+        f"    image: {image}\n    imagePullPolicy: IfNotPresent\n    name: {name}\n  hostNetwork: true\n  priorityClassName: "
+        "system-node-critical\n"
+    )
     host.write(f"{host.KUBE}/manifests/{name}.yaml", text, 0o600)
 
 
@@ -220,20 +284,34 @@ def image(run, word):
 def manifests(run):
     host.say(f'[control-plane] Using manifest folder "{host.KUBE}/manifests"')
     network = run.cluster["networking"]
-    server = {"advertise-address": run.address, "allow-privileged": "true", "authorization-mode": "Node,RBAC",
-              "client-ca-file": host.PKI + "/ca.crt", "enable-bootstrap-token-auth": "true",
-              "etcd-servers": "https://127.0.0.1:2379", "secure-port": run.port,
-              "service-cluster-ip-range": network["serviceSubnet"], "tls-cert-file": host.PKI + "/apiserver.crt",
-              "tls-private-key-file": host.PKI + "/apiserver.key"}
-    manager = {"kubeconfig": host.KUBE + "/controller-manager.conf", "leader-elect": "true",
-               "cluster-signing-cert-file": host.PKI + "/ca.crt", "cluster-signing-key-file": host.PKI + "/ca.key"}
+    server = {
+        "advertise-address": run.address,
+        "allow-privileged": "true",
+        "authorization-mode": "Node,RBAC",
+        "client-ca-file": host.PKI + "/ca.crt",
+        "enable-bootstrap-token-auth": "true",
+        "etcd-servers": "https://127.0.0.1:2379",
+        "secure-port": run.port,
+        "service-cluster-ip-range": network["serviceSubnet"],
+        "tls-cert-file": host.PKI + "/apiserver.crt",
+        "tls-private-key-file": host.PKI + "/apiserver.key",
+    }
+    manager = {
+        "kubeconfig": host.KUBE + "/controller-manager.conf",
+        "leader-elect": "true",
+        "cluster-signing-cert-file": host.PKI + "/ca.crt",
+        "cluster-signing-key-file": host.PKI + "/ca.key",
+    }
     if network.get("podSubnet"):
         manager.update({"allocate-node-cidrs": "true", "cluster-cidr": network["podSubnet"]})
         if "." in network["podSubnet"]:
             manager.setdefault("node-cidr-mask-size", 24)
     scheduler = {"kubeconfig": host.KUBE + "/scheduler.conf", "leader-elect": "true"}
-    for name, args, part in (("kube-apiserver", server, "apiServer"), ("kube-controller-manager", manager, "controllerManager"),
-                             ("kube-scheduler", scheduler, "scheduler")):
+    for name, args, part in (
+        ("kube-apiserver", server, "apiServer"),
+        ("kube-controller-manager", manager, "controllerManager"),
+        ("kube-scheduler", scheduler, "scheduler"),
+    ):
         host.say(f'[control-plane] Creating static Pod manifest for "{name}"')
         static_pod(run, name, image(run, name), {**args, **run.args(part)})
 
@@ -243,14 +321,24 @@ def etcd(run):
     local = (run.cluster.get("etcd") or {}).get("local") or {}
     folder = local.get("dataDir") or "/var/lib/etcd"
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    static_pod(run, "etcd", image(run, "/etcd:"), {
-        "data-dir": folder, "advertise-client-urls": f"https://{run.address}:2379", "name": run.node["name"],
-        **kubeadm_config.args_of(local.get("extraArgs"))})
+    static_pod(
+        run,
+        "etcd",
+        image(run, "/etcd:"),
+        {
+            "data-dir": folder,
+            "advertise-client-urls": f"https://{run.address}:2379",
+            "name": run.node["name"],
+            **kubeadm_config.args_of(local.get("extraArgs")),
+        },
+    )
 
 
 def wait_control_plane(run):
-    host.say('[wait-control-plane] Waiting for the kubelet to boot up the control plane as static Pods from directory '
-             f'"{host.KUBE}/manifests". This can take up to 4m0s')
+    host.say(
+        "[wait-control-plane] Waiting for the kubelet to boot up the control plane as static Pods from directory "
+        f'"{host.KUBE}/manifests". This can take up to 4m0s'
+    )
     given = (run.cluster.get("apiServer") or {}).get("timeoutForControlPlane")
     seconds = schema.seconds(given) if given else host.setting("control-plane-timeout-seconds")
     run.api = client.Api.from_kubeconfig(admin(), 2.0)
@@ -260,12 +348,15 @@ def wait_control_plane(run):
             return run.api.get("/healthz", raw=True) == "ok"
         except (client.Unreachable, client.ApiError):
             return False
+
     if not host.wait_for(healthy, seconds):
-        host.say("\n\tUnfortunately, an error has occurred:\n\t\ttimed out waiting for the condition\n\n\tThis error is likely "
-                 "caused by:\n\t\t- The kubelet is not running\n\t\t- The kubelet is unhealthy due to a misconfiguration of the "
-                 "node in some way (required cgroups disabled)\n\n\tIf you are on a systemd-powered system, you can try to "
-                 "troubleshoot the error with the following commands:\n\t\t- 'systemctl status kubelet'\n\t\t- 'journalctl -xeu "
-                 "kubelet'\n")
+        host.say(
+            "\n\tUnfortunately, an error has occurred:\n\t\ttimed out waiting for the condition\n\n\tThis error is likely "
+            "caused by:\n\t\t- The kubelet is not running\n\t\t- The kubelet is unhealthy due to a misconfiguration of the "
+            "node in some way (required cgroups disabled)\n\n\tIf you are on a systemd-powered system, you can try to "
+            "troubleshoot the error with the following commands:\n\t\t- 'systemctl status kubelet'\n\t\t- 'journalctl -xeu "
+            "kubelet'\n"
+        )
         raise host.Failure("couldn't initialize a Kubernetes cluster")
     host.say("[apiclient] All control plane components are healthy after 0.500000 seconds")
     run.api.timeout = 30.0
@@ -287,8 +378,13 @@ def node_object(run):
 def put(run, kind, space, name, body):
     """Creates an object, or brings one that a former try left into this shape."""
     from standin import resources
-    body = {"apiVersion": resources.api_version(kind), "kind": kind, **body, "metadata": {"name": name, **(
-        {"namespace": space} if space else {}), **body.get("metadata", {})}}
+
+    body = {
+        "apiVersion": resources.api_version(kind),
+        "kind": kind,
+        **body,
+        "metadata": {"name": name, **({"namespace": space} if space else {}), **body.get("metadata", {})},
+    }
     try:
         run.api.post(resources.path(kind, space), body)
     except client.ApiError as error:
@@ -299,17 +395,24 @@ def put(run, kind, space, name, body):
 
 def upload(run):
     import yaml
-    host.say('[upload-config] Storing the configuration used in ConfigMap "kubeadm-config" in the "kube-system" Namespace')
+
+    host.say(
+        '[upload-config] Storing the configuration used in ConfigMap "kubeadm-config" in the "kube-system" Namespace'
+    )
     document = {"apiVersion": f"kubeadm.k8s.io/{kubeadm_types.versions(host.minor())[-1]}", **run.config["document"]}
     document.update(kind="ClusterConfiguration", kubernetesVersion=run.version, networking=run.cluster["networking"])
     put(run, "ConfigMap", "kube-system", "kubeadm-config", {"data": {"ClusterConfiguration": yaml.safe_dump(document)}})
     name = objects.kubelet_map(run.version)
-    host.say(f'[kubelet] Creating a ConfigMap "{name}" in namespace kube-system with the configuration for the kubelets in the '
-             "cluster")
+    host.say(
+        f'[kubelet] Creating a ConfigMap "{name}" in namespace kube-system with the configuration for the kubelets in the '
+        "cluster"
+    )
     put(run, "ConfigMap", "kube-system", name, {"data": {"kubelet": host.read(host.KUBELET + "/config.yaml")}})
     node_object(run)
-    run.api.patch("/api/v1/nodes/" + run.node["name"],
-                  {"metadata": {"annotations": {"kubeadm.alpha.kubernetes.io/cri-socket": run.node["criSocket"]}}})
+    run.api.patch(
+        "/api/v1/nodes/" + run.node["name"],
+        {"metadata": {"annotations": {"kubeadm.alpha.kubernetes.io/cri-socket": run.node["criSocket"]}}},
+    )
 
 
 def upload_certs(_run):
@@ -322,15 +425,23 @@ def mark(run):
     if taints is None:
         taints = [{"key": key, "effect": "NoSchedule"} for key in keys]
     name = run.node["name"]
-    host.say(f"[mark-control-plane] Marking the node {name} as control-plane by adding the labels \""
-             + " and ".join(f"{label}=''" for label in labels) + '"')
+    host.say(
+        f'[mark-control-plane] Marking the node {name} as control-plane by adding the labels "'
+        + " and ".join(f"{label}=''" for label in labels)
+        + '"'
+    )
     if taints:
         shown = " ".join(f"{each['key']}:{each.get('effect', '')}" for each in taints)
         host.say(f"[mark-control-plane] Marking the node {name} as control-plane by adding the taints [{shown}]")
     have = node_object(run)["spec"].get("taints") or []
     keys = {each["key"] for each in taints}
-    run.api.patch("/api/v1/nodes/" + name, {"metadata": {"labels": {label: "" for label in labels}},
-                                            "spec": {"taints": [each for each in have if each["key"] not in keys] + taints}})
+    run.api.patch(
+        "/api/v1/nodes/" + name,
+        {
+            "metadata": {"labels": {label: "" for label in labels}},
+            "spec": {"taints": [each for each in have if each["key"] not in keys] + taints},
+        },
+    )
 
 
 def tokens(run):
@@ -341,19 +452,27 @@ def tokens(run):
         put(run, "Secret", "kube-system", made["metadata"]["name"], {"type": bootstrap.TYPE, "data": made["data"]})
     for text in ("to get nodes", "to post CSRs in order for nodes to get long term certificate credentials"):
         host.say(f"[bootstrap-token] configured RBAC rules to allow Node Bootstrap tokens {text}")
-    host.say("[bootstrap-token] configured RBAC rules to allow the csrapprover controller automatically approve CSRs from a Node "
-             "Bootstrap Token")
-    host.say("[bootstrap-token] configured RBAC rules to allow certificate rotation for all node client certificates in the "
-             "cluster")
+    host.say(
+        "[bootstrap-token] configured RBAC rules to allow the csrapprover controller automatically approve CSRs from a Node "
+        "Bootstrap Token"
+    )
+    host.say(
+        "[bootstrap-token] configured RBAC rules to allow certificate rotation for all node client certificates in the "
+        "cluster"
+    )
     host.say('[bootstrap-token] Creating the "cluster-info" ConfigMap in the "kube-public" namespace')
-    info = (f"apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: {pki.encoded(pki.cert_pem(run.ca))}\n    server: "
-            f"https://{run.server()}\n  name: \"\"\ncontexts: null\ncurrent-context: \"\"\nkind: Config\npreferences: {{}}\nusers: "
-            "null\n")
+    info = (
+        f"apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: {pki.encoded(pki.cert_pem(run.ca))}\n    server: "
+        f'https://{run.server()}\n  name: ""\ncontexts: null\ncurrent-context: ""\nkind: Config\npreferences: {{}}\nusers: '
+        "null\n"
+    )
     put(run, "ConfigMap", "kube-public", "cluster-info", {"data": {"kubeconfig": info}})
 
 
 def finalize(_run):
-    host.say(f'[kubelet-finalize] Updating "{host.KUBE}/kubelet.conf" to point to a rotatable kubelet client certificate and key')
+    host.say(
+        f'[kubelet-finalize] Updating "{host.KUBE}/kubelet.conf" to point to a rotatable kubelet client certificate and key'
+    )
 
 
 def addons(run):
@@ -372,15 +491,19 @@ def addons(run):
 
 
 def farewell(run):
-    host.say("\nYour Kubernetes control-plane has initialized successfully!\n\nTo start using your cluster, you need to run the "
-             "following as a regular user:\n\n  mkdir -p $HOME/.kube\n  sudo cp -i /etc/kubernetes/admin.conf $HOME/.kube/config\n"
-             "  sudo chown $(id -u):$(id -g) $HOME/.kube/config\n\nAlternatively, if you are the root user, you can run:\n\n  export "
-             "KUBECONFIG=/etc/kubernetes/admin.conf\n\nYou should now deploy a pod network to the cluster.\nRun \"kubectl apply -f "
-             "[podnetwork].yaml\" with one of the options listed at:\n  https://kubernetes.io/docs/concepts/cluster-administration/"
-             "addons/\n")
+    host.say(
+        "\nYour Kubernetes control-plane has initialized successfully!\n\nTo start using your cluster, you need to run the "
+        "following as a regular user:\n\n  mkdir -p $HOME/.kube\n  sudo cp -i /etc/kubernetes/admin.conf $HOME/.kube/config\n"
+        "  sudo chown $(id -u):$(id -g) $HOME/.kube/config\n\nAlternatively, if you are the root user, you can run:\n\n  export "
+        'KUBECONFIG=/etc/kubernetes/admin.conf\n\nYou should now deploy a pod network to the cluster.\nRun "kubectl apply -f '
+        '[podnetwork].yaml" with one of the options listed at:\n  https://kubernetes.io/docs/concepts/cluster-administration/'
+        "addons/\n"
+    )
     shown = "<value withheld>" if run.flags["skip-token-print"] else run.config["tokens"][0]["token"]
-    host.say("Then you can join any number of worker nodes by running the following on each as root:\n\nkubeadm join "
-             f"{run.server()} --token {shown} \\\n    --discovery-token-ca-cert-hash {pki.pin(pki.cert_pem(run.ca))} ")
+    host.say(
+        "Then you can join any number of worker nodes by running the following on each as root:\n\nkubeadm join "
+        f"{run.server()} --token {shown} \\\n    --discovery-token-ca-cert-hash {pki.pin(pki.cert_pem(run.ca))} "
+    )
 
 
 def step(command, name, function, run, seconds):

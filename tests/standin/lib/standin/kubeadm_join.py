@@ -19,16 +19,31 @@ class Join:
 def from_flags(found, words):
     """What join is asked by arguments instead of a file."""
     import json
+
     if len(words) != 1:
         raise kubeadm.Usage("discovery.bootstrapToken: Required value: APIServerEndpoint is not set", 3)
     from standin import kubeadm_types
-    discovery = {"bootstrapToken": {"token": found["discovery-token"] or found["token"], "apiServerEndpoint": words[0],
-                                    "caCertHashes": found["discovery-token-ca-cert-hash"],
-                                    "unsafeSkipCAVerification": found["discovery-token-unsafe-skip-ca-verification"]}}
+
+    discovery = {
+        "bootstrapToken": {
+            "token": found["discovery-token"] or found["token"],
+            "apiServerEndpoint": words[0],
+            "caCertHashes": found["discovery-token-ca-cert-hash"],
+            "unsafeSkipCAVerification": found["discovery-token-unsafe-skip-ca-verification"],
+        }
+    }
     api = kubeadm_types.versions(host.minor())[-1]
     node = {"name": found["node-name"]} if found["node-name"] else {}
-    path, fd = client.memory_file(json.dumps({"apiVersion": f"kubeadm.k8s.io/{api}", "kind": "JoinConfiguration",
-                                              "discovery": discovery, "nodeRegistration": node}))
+    path, fd = client.memory_file(
+        json.dumps(
+            {
+                "apiVersion": f"kubeadm.k8s.io/{api}",
+                "kind": "JoinConfiguration",
+                "discovery": discovery,
+                "nodeRegistration": node,
+            }
+        )
+    )
     try:
         return kubeadm_config.join(path)
     finally:
@@ -54,7 +69,10 @@ def cluster_info(run, **how):
             last = f'could not find a JWS signature in the cluster-info ConfigMap for token ID "{token_id}"'
             return None
         return info
-    info = host.wait_for(ask, run.config["timeout"], min(host.setting("discovery-retry-seconds"), run.config["timeout"]) or 0.01)
+
+    info = host.wait_for(
+        ask, run.config["timeout"], min(host.setting("discovery-retry-seconds"), run.config["timeout"]) or 0.01
+    )
     api.close()
     if not info:
         raise host.Failure(f"couldn't validate the identity of the API Server: {last}")
@@ -66,26 +84,38 @@ def discover(run):
     for each in run.config["hashes"]:
         kind, _, value = each.partition(":")
         if kind.lower() != "sha256":
-            raise host.Failure("couldn't validate the identity of the API Server: invalid discovery token CA certificate hash: "
-                               f'invalid hash "{each}", expected "format:hex". Known format(s) are: sha256')
+            raise host.Failure(
+                "couldn't validate the identity of the API Server: invalid discovery token CA certificate hash: "
+                f'invalid hash "{each}", expected "format:hex". Known format(s) are: sha256'
+            )
         if len(value) != 64 or any(letter not in "0123456789abcdef" for letter in value.lower()):
-            raise host.Failure("couldn't validate the identity of the API Server: invalid discovery token CA certificate hash: "
-                               "invalid hash " + repr(each))
+            raise host.Failure(
+                "couldn't validate the identity of the API Server: invalid discovery token CA certificate hash: "
+                "invalid hash " + repr(each)
+            )
     data = cluster_info(run, insecure=True)
     text, (token_id, secret) = data["kubeconfig"], run.config["token"].split(".")
-    if not hmac.compare_digest(bootstrap.signature(text, token_id, f"{token_id}.{secret}"), data["jws-kubeconfig-" + token_id]):
-        raise host.Failure("couldn't validate the identity of the API Server: failed to verify JWS signature of received cluster "
-                           "info object, can't trust this API Server")
+    if not hmac.compare_digest(
+        bootstrap.signature(text, token_id, f"{token_id}.{secret}"), data["jws-kubeconfig-" + token_id]
+    ):
+        raise host.Failure(
+            "couldn't validate the identity of the API Server: failed to verify JWS signature of received cluster "
+            "info object, can't trust this API Server"
+        )
     cluster = client.parse_kubeconfig(text, "cluster-info")["clusters"][0]["cluster"]
     run.ca, run.server = client.material(cluster, "certificate-authority"), cluster["server"]
     pin = pki.pin(run.ca)
     if run.config["hashes"]:
         if pin not in [each.lower() for each in run.config["hashes"]]:
-            raise host.Failure("couldn't validate the identity of the API Server: cluster CA found in cluster-info ConfigMap is "
-                               f'invalid: none of the public keys "{pin}" are pinned')
+            raise host.Failure(
+                "couldn't validate the identity of the API Server: cluster CA found in cluster-info ConfigMap is "
+                f'invalid: none of the public keys "{pin}" are pinned'
+            )
         if cluster_info(run, ca=run.ca)["kubeconfig"] != text:
-            raise host.Failure("couldn't validate the identity of the API Server: the second kubeconfig from the cluster-info "
-                               "ConfigMap (using validated TLS) was different from the first")
+            raise host.Failure(
+                "couldn't validate the identity of the API Server: the second kubeconfig from the cluster-info "
+                "ConfigMap (using validated TLS) was different from the first"
+            )
 
 
 def check(run):
@@ -93,22 +123,31 @@ def check(run):
     preflight.before_join(run.config, run.flags["ignore-preflight-errors"])
     discover(run)
     host.say("[preflight] Reading configuration from the cluster...")
-    host.say("[preflight] FYI: You can look at this config file with 'kubectl -n kube-system get cm kubeadm-config -o yaml'")
+    host.say(
+        "[preflight] FYI: You can look at this config file with 'kubectl -n kube-system get cm kubeadm-config -o yaml'"
+    )
     import yaml
+
     run.api = client.Api(run.server, run.ca, token=run.config["tls"], timeout=30.0)
     try:
-        document = run.api.get("/api/v1/namespaces/kube-system/configmaps/kubeadm-config")["data"]["ClusterConfiguration"]
+        document = run.api.get("/api/v1/namespaces/kube-system/configmaps/kubeadm-config")["data"][
+            "ClusterConfiguration"
+        ]
         cluster = yaml.safe_load(document)
         run.version, run.network = cluster["kubernetesVersion"], cluster["networking"]
         name = objects.kubelet_map(run.version)
         text = run.api.get("/api/v1/namespaces/kube-system/configmaps/" + name)["data"]["kubelet"]
         run.kubelet = yaml.safe_load(text)
     except client.ApiError as error:
-        raise host.Failure("unable to fetch the kubeadm-config ConfigMap: failed to get config map: " + str(error)) from error
+        raise host.Failure(
+            "unable to fetch the kubeadm-config ConfigMap: failed to get config map: " + str(error)
+        ) from error
     newest = host.minor(run.version)
     if newest > host.minor():
-        raise host.Failure("unable to fetch the kubeadm-config ConfigMap: this version of kubeadm is too old for a control plane of "
-                           f"version {run.version}")
+        raise host.Failure(
+            "unable to fetch the kubeadm-config ConfigMap: this version of kubeadm is too old for a control plane of "
+            f"version {run.version}"
+        )
 
 
 def start_kubelet(run):
@@ -124,11 +163,15 @@ def start_kubelet(run):
 
 def start_with_bootstrap(run, name):
     node = run.api.find("/api/v1/nodes/" + name)
-    ready = node and any(each.get("type") == "Ready" and each.get("status") == "True"
-                         for each in (node.get("status") or {}).get("conditions") or ())
+    ready = node and any(
+        each.get("type") == "Ready" and each.get("status") == "True"
+        for each in (node.get("status") or {}).get("conditions") or ()
+    )
     if ready:
-        raise host.Failure(f'a Node with name "{name}" and status "Ready" already exists in the cluster. You must delete the existing '
-                           "Node or change the name of this new joining Node")
+        raise host.Failure(
+            f'a Node with name "{name}" and status "Ready" already exists in the cluster. You must delete the existing '
+            "Node or change the name of this new joining Node"
+        )
     host.write(host.KUBELET + "/kubeadm-flags.env", "")
     kubeadm_init.restart_kubelet(False)
     kubeadm_init.write_kubelet(run.node, run.version, run.kubelet, run.network)
@@ -148,10 +191,13 @@ def annotate(run, name):
 
     def patched():
         try:
-            return api.patch("/api/v1/nodes/" + name,
-                             {"metadata": {"annotations": {"kubeadm.alpha.kubernetes.io/cri-socket": run.node["criSocket"]}}})
+            return api.patch(
+                "/api/v1/nodes/" + name,
+                {"metadata": {"annotations": {"kubeadm.alpha.kubernetes.io/cri-socket": run.node["criSocket"]}}},
+            )
         except (client.ApiError, client.Unreachable):
             return None
+
     if not host.wait_for(patched, host.setting("tls-bootstrap-timeout-seconds")):
         raise host.Failure("error uploading crisocket: timed out waiting for the condition")
 
@@ -161,7 +207,9 @@ def run(found, words):
     this = Join(found, kubeadm_config.join(found["config"]) if found["config"] else from_flags(found, words))
     kubeadm_init.step("kubeadm-join", "preflight", check, this, 0)
     kubeadm_init.step("kubeadm-join", "kubelet-start", start_kubelet, this, host.setting("join-seconds"))
-    host.say("\nThis node has joined the cluster:\n* Certificate signing request was sent to apiserver and a response was received.\n* "
-             "The Kubelet was informed of the new secure connection details.\n\nRun 'kubectl get nodes' on the control-plane to see "
-             "this node join the cluster.\n")
+    host.say(
+        "\nThis node has joined the cluster:\n* Certificate signing request was sent to apiserver and a response was received.\n* "
+        "The Kubelet was informed of the new secure connection details.\n\nRun 'kubectl get nodes' on the control-plane to see "
+        "this node join the cluster.\n"
+    )
     orders.enforce("kubeadm-join", "end")

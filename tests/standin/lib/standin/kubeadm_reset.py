@@ -1,10 +1,9 @@
 """kubeadm reset: what it removes, and, just as faithfully, what it leaves."""
 import os
 import shutil
-import subprocess
 import sys
 
-from standin import daemons, host, kubeadm, orders, preflight
+from standin import daemons, host, kubeadm, orders, preflight, systemctl
 
 LEFT = """
 The reset process does not clean CNI configuration. To do so, you must remove /etc/cni/net.d
@@ -40,14 +39,28 @@ def asked():
 
 
 def run(argv):
-    found, words = kubeadm.parse(argv, {"force": False, "cri-socket": "", "cert-dir": host.PKI, "config": "", "dry-run": False,
-                                        "ignore-preflight-errors": [], "kubeconfig": "", "skip-phases": [],
-                                        "cleanup-tmp-dir": False, "update-cluster-status": False}, {"f": "force"})
+    found, words = kubeadm.parse(
+        argv,
+        {
+            "force": False,
+            "cri-socket": "",
+            "cert-dir": host.PKI,
+            "config": "",
+            "dry-run": False,
+            "ignore-preflight-errors": [],
+            "kubeconfig": "",
+            "skip-phases": [],
+            "cleanup-tmp-dir": False,
+            "update-cluster-status": False,
+        },
+        {"f": "force"},
+    )
     if words:
         raise kubeadm.Usage(f'unknown command "{words[0]}" for "kubeadm reset"')
     orders.enforce("kubeadm-reset", "start")
     if found["config"]:
         from standin import kubeadm_config
+
         kubeadm_config.load(found["config"], ("ResetConfiguration",))
     if not found["force"]:
         asked()
@@ -59,24 +72,35 @@ def run(argv):
     orders.enforce("kubeadm-reset", "cleanup-node")
     etcd = etcd_folder()
     host.say("[reset] Stopping the kubelet service")
-    done = subprocess.run([host.tool("systemctl"), "stop", "kubelet"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        host.klog("W", "cleanupnode.go:99", "[reset] The kubelet service could not be stopped by kubeadm: "
-                  f"[{done.stderr.strip()}]")
+    try:
+        systemctl.change("stop", ["kubelet"])
+    except host.Failure as failure:
+        host.klog("W", "cleanupnode.go:99", f"[reset] The kubelet service could not be stopped by kubeadm: [{failure}]")
     host.say('[reset] Unmounting mounted directories in "/var/lib/kubelet"')
     daemons.stop("kube-apiserver")
     daemons.remove_pods()
     folders = [f"{host.KUBE}/manifests", found["cert-dir"]]
     host.say(f"[reset] Deleting contents of config directories: [{' '.join(folders)}]")
-    files = [f"{host.KUBE}/{name}" for name in ("admin.conf", "super-admin.conf", "kubelet.conf", "bootstrap-kubelet.conf",
-                                                "controller-manager.conf", "scheduler.conf")]
+    files = [
+        f"{host.KUBE}/{name}"
+        for name in (
+            "admin.conf",
+            "super-admin.conf",
+            "kubelet.conf",
+            "bootstrap-kubelet.conf",
+            "controller-manager.conf",
+            "scheduler.conf",
+        )
+    ]
     if host.minor() < 29:
         files.remove(f"{host.KUBE}/super-admin.conf")
     host.say(f"[reset] Deleting files: [{' '.join(files)}]")
     state = ([etcd] if etcd else []) + [host.KUBELET, "/var/run/kubernetes"]
     if not etcd:
-        host.say("[reset] No etcd config found. Assuming external etcd\n[reset] Please, manually reset etcd to prevent further "
-                 "issues")
+        host.say(
+            "[reset] No etcd config found. Assuming external etcd\n[reset] Please, manually reset etcd to prevent further "
+            "issues"
+        )
     host.say(f"[reset] Deleting contents of stateful directories: [{' '.join(state)}]")
     for folder in folders + state:
         empty(folder)
@@ -88,4 +112,5 @@ def run(argv):
 def etcd_folder():
     """Where etcd keeps its data, when its manifest tells; without one the folder stays, as with the real reset."""
     from standin import controllers
+
     return controllers.flags("etcd").get("data-dir")

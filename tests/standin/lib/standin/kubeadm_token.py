@@ -18,6 +18,7 @@ def api_of(path, timeout=10.0):
 def secret(token):
     """The Secret for one token of a configuration: token, ttl or expires, description, usages, groups."""
     from standin.pki import encoded
+
     token_id, key = token["token"].split(".")
     fields = {"token-id": token_id, "token-secret": key}
     if token.get("description"):
@@ -32,9 +33,13 @@ def secret(token):
         fields["usage-bootstrap-" + usage] = "true"
     groups = token.get("groups") or [kubeadm_config.GROUP_NAME]
     fields["auth-extra-groups"] = ",".join(groups)
-    return {"apiVersion": "v1", "kind": "Secret", "type": bootstrap.TYPE,
-            "metadata": {"name": "bootstrap-token-" + token_id, "namespace": "kube-system"},
-            "data": {name: encoded(value) for name, value in fields.items()}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": bootstrap.TYPE,
+        "metadata": {"name": "bootstrap-token-" + token_id, "namespace": "kube-system"},
+        "data": {name: encoded(value) for name, value in fields.items()},
+    }
 
 
 def add(api, token):
@@ -53,13 +58,22 @@ def create(argv, api, found, words):
     else:
         text = words[0] if words else kubeadm_config.new_token()
         if not kubeadm_config.TOKEN.fullmatch(text):
-            raise kubeadm.Usage(f'the bootstrap token "{text}" was not of the form "\\\\A([a-z0-9]{{6}})\\\\.([a-z0-9]{{16}})\\\\z"')
+            raise kubeadm.Usage(
+                f'the bootstrap token "{text}" was not of the form "\\\\A([a-z0-9]{{6}})\\\\.([a-z0-9]{{16}})\\\\z"'
+            )
         try:
             schema.seconds(found["ttl"] or "24h0m0s")
         except ValueError as error:
             raise kubeadm.Usage(f'invalid argument "{found["ttl"]}" for "--ttl" flag: {error}') from error
-        tokens = [{"token": text, "ttl": found["ttl"], "description": found["description"], "usages": found["usages"],
-                   "groups": found["groups"]}]
+        tokens = [
+            {
+                "token": text,
+                "ttl": found["ttl"],
+                "description": found["description"],
+                "usages": found["usages"],
+                "groups": found["groups"],
+            }
+        ]
         faults = kubeadm_config.Faults()
         kubeadm_config.check_tokens(faults, tokens)
         faults.end()
@@ -69,12 +83,16 @@ def create(argv, api, found, words):
         host.say(tokens[0]["token"])
         return
     from standin import pki
-    info = client.parse_kubeconfig(api.get("/api/v1/namespaces/kube-public/configmaps/cluster-info")["data"]["kubeconfig"],
-                                   "cluster-info")
+
+    info = client.parse_kubeconfig(
+        api.get("/api/v1/namespaces/kube-public/configmaps/cluster-info")["data"]["kubeconfig"], "cluster-info"
+    )
     cluster = info["clusters"][0]["cluster"]
     ca = client.material(cluster, "certificate-authority")
-    host.say(f"kubeadm join {cluster['server'].removeprefix('https://')} --token {tokens[0]['token']}     "
-             f"--discovery-token-ca-cert-hash {pki.pin(ca)} ")
+    host.say(
+        f"kubeadm join {cluster['server'].removeprefix('https://')} --token {tokens[0]['token']}     "
+        f"--discovery-token-ca-cert-hash {pki.pin(ca)} "
+    )
 
 
 def remaining(fields):
@@ -95,20 +113,40 @@ def listed(api, output):
     if output in ("json", "yaml"):
         for fields in rows:
             usages = [name for name in ("authentication", "signing") if fields.get("usage-bootstrap-" + name) == "true"]
-            one = {"kind": "BootstrapToken", "apiVersion": "output.kubeadm.k8s.io/v1alpha1", "creationTimestamp": None,
-                   "token": bootstrap.token_of(fields["token-id"], fields), "description": fields.get("description", ""),
-                   "expires": fields.get("expiration"), "usages": usages,
-                   "groups": list(filter(None, fields.get("auth-extra-groups", "").split(",")))}
-            host.say(json.dumps({name: value for name, value in one.items() if value or name == "creationTimestamp"}, indent=4))
+            one = {
+                "kind": "BootstrapToken",
+                "apiVersion": "output.kubeadm.k8s.io/v1alpha1",
+                "creationTimestamp": None,
+                "token": bootstrap.token_of(fields["token-id"], fields),
+                "description": fields.get("description", ""),
+                "expires": fields.get("expiration"),
+                "usages": usages,
+                "groups": list(filter(None, fields.get("auth-extra-groups", "").split(","))),
+            }
+            host.say(
+                json.dumps(
+                    {name: value for name, value in one.items() if value or name == "creationTimestamp"}, indent=4
+                )
+            )
         return
     if not rows:
         return
     head = ("TOKEN", "TTL", "EXPIRES", "USAGES", "DESCRIPTION", "EXTRA GROUPS")
     table = [head]
     for fields in rows:
-        usages = ",".join(name for name in ("authentication", "signing") if fields.get("usage-bootstrap-" + name) == "true")
-        table.append((bootstrap.token_of(fields["token-id"], fields), remaining(fields), fields.get("expiration", "<never>"),
-                      usages, fields.get("description") or "<none>", fields.get("auth-extra-groups", "<none>")))
+        usages = ",".join(
+            name for name in ("authentication", "signing") if fields.get("usage-bootstrap-" + name) == "true"
+        )
+        table.append(
+            (
+                bootstrap.token_of(fields["token-id"], fields),
+                remaining(fields),
+                fields.get("expiration", "<never>"),
+                usages,
+                fields.get("description") or "<none>",
+                fields.get("auth-extra-groups", "<none>"),
+            )
+        )
     widths = [max(len(row[at]) for row in table) for at in range(len(head))]
     for row in table:
         host.say("   ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
@@ -121,8 +159,10 @@ def delete(api, words):
         match = kubeadm_config.TOKEN.fullmatch(word)
         token_id = match[1] if match else word
         if not len(token_id) == 6 or not token_id.isalnum() or token_id != token_id.lower():
-            raise kubeadm.Usage(f'given token or token id "{word}" didn\'t match pattern "\\\\A([a-z0-9]{{6}})\\\\z" or '
-                                '"\\\\A([a-z0-9]{6})\\\\.([a-z0-9]{16})\\\\z"')
+            raise kubeadm.Usage(
+                f'given token or token id "{word}" didn\'t match pattern "\\\\A([a-z0-9]{{6}})\\\\z" or '
+                '"\\\\A([a-z0-9]{6})\\\\.([a-z0-9]{16})\\\\z"'
+            )
         try:
             api.call("DELETE", f"{SECRETS}/bootstrap-token-{token_id}")
         except client.ApiError as error:
@@ -131,13 +171,30 @@ def delete(api, words):
 
 
 def run(argv):
-    found, words = kubeadm.parse(argv, {
-        "kubeconfig": "", "dry-run": False, "config": "", "ttl": "", "description": "", "usages": [], "groups": [],
-        "print-join-command": False, "certificate-key": "", "output": "text", "experimental-output": ""}, {"o": "output"})
+    found, words = kubeadm.parse(
+        argv,
+        {
+            "kubeconfig": "",
+            "dry-run": False,
+            "config": "",
+            "ttl": "",
+            "description": "",
+            "usages": [],
+            "groups": [],
+            "print-join-command": False,
+            "certificate-key": "",
+            "output": "text",
+            "experimental-output": "",
+        },
+        {"o": "output"},
+    )
     verb = words[0] if words else ""
     if verb not in ("create", "list", "delete", "generate"):
-        raise kubeadm.Usage("missing subcommand; \"token\" is not meant to be run on its own" if not verb else
-                            f'unknown command "{verb}" for "kubeadm token"')
+        raise kubeadm.Usage(
+            'missing subcommand; "token" is not meant to be run on its own'
+            if not verb
+            else f'unknown command "{verb}" for "kubeadm token"'
+        )
     orders.enforce("kubeadm-token", verb)
     if verb == "generate":
         host.say(kubeadm_config.new_token())

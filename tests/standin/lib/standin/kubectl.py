@@ -6,11 +6,36 @@ import urllib.parse
 
 from standin import client, flags, host, orders, resources
 
-GLOBAL = {"kubeconfig": "", "cache-dir": "", "namespace": "", "request-timeout": "0", "context": "", "v": 0, "server": "", "cluster": "", "user": "",
-          "warnings-as-errors": False, "cache-dir": "", "insecure-skip-tls-verify": False, "token": "", "as": "", "profile": "none",
-          "match-server-version": False, "log-flush-frequency": "5s"}
-SHORT = {"n": "namespace", "o": "output", "f": "filename", "l": "selector", "A": "all-namespaces", "v": "v", "R": "recursive",
-         "w": "watch", "k": "kustomize"}
+GLOBAL = {
+    "kubeconfig": "",
+    "cache-dir": "",
+    "namespace": "",
+    "request-timeout": "0",
+    "context": "",
+    "v": 0,
+    "server": "",
+    "cluster": "",
+    "user": "",
+    "warnings-as-errors": False,
+    "cache-dir": "",
+    "insecure-skip-tls-verify": False,
+    "token": "",
+    "as": "",
+    "profile": "none",
+    "match-server-version": False,
+    "log-flush-frequency": "5s",
+}
+SHORT = {
+    "n": "namespace",
+    "o": "output",
+    "f": "filename",
+    "l": "selector",
+    "A": "all-namespaces",
+    "v": "v",
+    "R": "recursive",
+    "w": "watch",
+    "k": "kustomize",
+}
 
 
 class Call:
@@ -27,11 +52,14 @@ class Call:
     def api(self):
         if not self.line:
             from standin.schema import seconds
+
             path = self.flags["kubeconfig"] or os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
             if not os.path.exists(path):
                 if self.flags["kubeconfig"]:
                     raise host.Failure(f"error: stat {path}: no such file or directory")
-                raise host.Failure("The connection to the server localhost:8080 was refused - did you specify the right host or port?")
+                raise host.Failure(
+                    "The connection to the server localhost:8080 was refused - did you specify the right host or port?"
+                )
             text = self.flags["request-timeout"]
             wait = float(text) if text.isdigit() else seconds(text)
             self.line = client.Api.from_kubeconfig(path, wait or 30.0)
@@ -57,8 +85,10 @@ def kind_of(word):
 def targets(call):
     """[(kind, name or None)] of `pods`, `pod NAME…`, `pod/NAME…`."""
     if not call.words:
-        raise host.Failure("error: You must specify the type of resource to get. Use \"kubectl api-resources\" for a complete list of "
-                           "supported resources.")
+        raise host.Failure(
+            'error: You must specify the type of resource to get. Use "kubectl api-resources" for a complete list of '
+            "supported resources."
+        )
     if "/" in call.words[0]:
         return [(kind_of(word.partition("/")[0]), word.partition("/")[2]) for word in call.words]
     found = []
@@ -68,8 +98,11 @@ def targets(call):
 
 
 def listed(call, kind, namespace=None):
-    query = {name: call.flags[flag] for name, flag in (("labelSelector", "selector"), ("fieldSelector", "field-selector"))
-             if call.flags.get(flag)}
+    query = {
+        name: call.flags[flag]
+        for name, flag in (("labelSelector", "selector"), ("fieldSelector", "field-selector"))
+        if call.flags.get(flag)
+    }
     path = resources.path(kind, namespace)
     items = call.api.get(path + ("?" + urllib.parse.urlencode(query) if query else ""))["items"]
     return items
@@ -77,8 +110,23 @@ def listed(call, kind, namespace=None):
 
 def get(argv):
     from standin import kubectl_print
-    call = parse(argv, {"output": "", "all-namespaces": False, "selector": "", "field-selector": "", "raw": "", "no-headers": False,
-                        "ignore-not-found": False, "show-labels": False, "watch": False, "sort-by": "", "chunk-size": 500})
+
+    call = parse(
+        argv,
+        {
+            "output": "",
+            "all-namespaces": False,
+            "selector": "",
+            "field-selector": "",
+            "raw": "",
+            "no-headers": False,
+            "ignore-not-found": False,
+            "show-labels": False,
+            "watch": False,
+            "sort-by": "",
+            "chunk-size": 500,
+        },
+    )
     if call.flags["raw"]:
         sys.stdout.write(call.api.get(call.flags["raw"], raw=True))
         return 0
@@ -106,7 +154,9 @@ def get(argv):
     if found or not by_name and output not in ("", "wide", "name"):
         for kind in kinds if output in ("", "wide", "name") else kinds[:1]:
             items = [each for one, each in found if one == kind or output not in ("", "wide", "name")]
-            kubectl_print.show(kind, items, by_name, output, everywhere and resources.namespaced(kind), not call.flags["no-headers"])
+            kubectl_print.show(
+                kind, items, by_name, output, everywhere and resources.namespaced(kind), not call.flags["no-headers"]
+            )
     elif not by_name and not missing:
         where = f" in {call.namespace} namespace" if resources.namespaced(kinds[0]) and not everywhere else ""
         sys.stderr.write(f"No resources found{where}\n" if not where else f"No resources found{where}.\n")
@@ -116,15 +166,35 @@ def get(argv):
 
 
 def delete(argv):
-    call = parse(argv, {"filename": [], "ignore-not-found": False, "wait": True, "force": False, "grace-period": -1, "timeout": "0",
-                        "all": False, "selector": "", "now": False, "cascade": "", "output": "", "field-selector": "",
-                        "all-namespaces": False, "recursive": False})
+    call = parse(
+        argv,
+        {
+            "filename": [],
+            "ignore-not-found": False,
+            "wait": True,
+            "force": False,
+            "grace-period": -1,
+            "timeout": "0",
+            "all": False,
+            "selector": "",
+            "now": False,
+            "cascade": "",
+            "output": "",
+            "field-selector": "",
+            "all-namespaces": False,
+            "recursive": False,
+        },
+    )
     if call.flags["filename"]:
         from standin import kubectl_apply
+
         doomed = [(kind, space, each["metadata"]["name"]) for kind, space, each in kubectl_apply.objects(call)]
     elif call.words and (call.flags["all"] or call.flags["selector"]) and len(call.words) == 1:
-        doomed = [(kind, each["metadata"].get("namespace"), each["metadata"]["name"]) for kind, _ in targets(call)
-                  for each in listed(call, kind, call.namespace)]
+        doomed = [
+            (kind, each["metadata"].get("namespace"), each["metadata"]["name"])
+            for kind, _ in targets(call)
+            for each in listed(call, kind, call.namespace)
+        ]
     else:
         doomed = [(kind, call.namespace, name) for kind, name in targets(call)]
         if any(name is None for _, _, name in doomed):
@@ -137,8 +207,10 @@ def remove(call, doomed):
     tail = " force deleted" if forced else " deleted"
     errors, going = [], []
     if forced:
-        sys.stderr.write("warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. "
-                         "The resource may continue to run on the cluster indefinitely.\n")
+        sys.stderr.write(
+            "warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. "
+            "The resource may continue to run on the cluster indefinitely.\n"
+        )
     for kind, space, name in doomed:
         path = resources.path(kind, space, name)
         try:
@@ -159,6 +231,7 @@ def remove(call, doomed):
 
 def timeout_of(call):
     from standin.schema import seconds
+
     text = call.flags["timeout"]
     return float(text) if text.isdigit() else seconds(text)
 
@@ -188,8 +261,18 @@ def uncordon(argv):
 
 
 def drain(argv):
-    known = {"ignore-daemonsets": False, "delete-local-data": False, "force": False, "timeout": "0s", "grace-period": -1,
-             "disable-eviction": False, "pod-selector": "", "selector": "", "skip-wait-for-delete-timeout": 0, "dry-run": "none"}
+    known = {
+        "ignore-daemonsets": False,
+        "delete-local-data": False,
+        "force": False,
+        "timeout": "0s",
+        "grace-period": -1,
+        "disable-eviction": False,
+        "pod-selector": "",
+        "selector": "",
+        "skip-wait-for-delete-timeout": 0,
+        "dry-run": "none",
+    }
     if host.minor() >= 20:
         known["delete-emptydir-data"] = False
     call = parse(argv, known)
@@ -197,8 +280,10 @@ def drain(argv):
         raise host.Failure("error: USAGE: drain NODE [flags]")
     name = call.words[0].removeprefix("node/")
     if call.flags["delete-local-data"] and host.minor() >= 20:
-        sys.stderr.write("Flag --delete-local-data has been deprecated, This option is deprecated and will be deleted. Use "
-                         "--delete-emptydir-data.\n")
+        sys.stderr.write(
+            "Flag --delete-local-data has been deprecated, This option is deprecated and will be deleted. Use "
+            "--delete-emptydir-data.\n"
+        )
     cordon_node(call, name, True)
     query = urllib.parse.urlencode({"fieldSelector": f"spec.nodeName={name}"})
     pods = call.api.get(f"/api/v1/pods?{query}")["items"]
@@ -206,14 +291,23 @@ def drain(argv):
     for pod in doomed:
         meta = pod["metadata"]
         host.say(f"evicting pod {meta['namespace']}/{meta['name']}")
-        call.api.call("POST", resources.path("Pod", meta["namespace"], meta["name"]) + "/eviction", {
-            "apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": meta["name"], "namespace": meta["namespace"]}})
+        call.api.call(
+            "POST",
+            resources.path("Pod", meta["namespace"], meta["name"]) + "/eviction",
+            {
+                "apiVersion": "policy/v1beta1",
+                "kind": "Eviction",
+                "metadata": {"name": meta["name"], "namespace": meta["namespace"]},
+            },
+        )
     for pod in doomed:
         meta = pod["metadata"]
         path = resources.path("Pod", meta["namespace"], meta["name"])
         if not host.wait_for(lambda path=path, uid=meta["uid"]: gone(call, path, uid), timeout_of(call) or 600.0, 0.03):
-            raise host.Failure(f"error: error when waiting for pod \"{meta['name']}\" terminating: global timeout reached: "
-                               f"{call.flags['timeout']}")
+            raise host.Failure(
+                f"error: error when waiting for pod \"{meta['name']}\" terminating: global timeout reached: "
+                f"{call.flags['timeout']}"
+            )
         host.say(f"pod/{meta['name']} evicted")
     host.say(f"node/{name} {'evicted' if doomed else 'drained'}" if host.minor() < 22 else f"node/{name} drained")
 
@@ -244,14 +338,20 @@ def chosen(call, name, pods):
     if daemons and not call.flags["ignore-daemonsets"]:
         errors.append(f"cannot delete DaemonSet-managed Pods (use --ignore-daemonsets to ignore): {', '.join(daemons)}")
     if local and not (call.flags.get("delete-emptydir-data") or call.flags["delete-local-data"]):
-        errors.append(f"cannot delete Pods with local storage (use --delete-emptydir-data to override): {', '.join(local)}")
+        errors.append(
+            f"cannot delete Pods with local storage (use --delete-emptydir-data to override): {', '.join(local)}"
+        )
     if bare and not call.flags["force"]:
-        errors.append("cannot delete Pods not managed by ReplicationController, ReplicaSet, Job, DaemonSet or StatefulSet (use "
-                      f"--force to override): {', '.join(bare)}")
+        errors.append(
+            "cannot delete Pods not managed by ReplicationController, ReplicaSet, Job, DaemonSet or StatefulSet (use "
+            f"--force to override): {', '.join(bare)}"
+        )
     if errors:
         text = errors[0] if len(errors) == 1 else "[" + ", ".join(errors) + "]"
-        raise host.Failure(f"error: unable to drain node \"{name}\", aborting command...\n\nThere are pending nodes to be drained:\n "
-                           f"{name}\nerror: {text}")
+        raise host.Failure(
+            f'error: unable to drain node "{name}", aborting command...\n\nThere are pending nodes to be drained:\n '
+            f"{name}\nerror: {text}"
+        )
     if daemons:
         sys.stderr.write(f"WARNING: ignoring DaemonSet-managed Pods: {', '.join(daemons)}\n")
     return doomed
@@ -260,8 +360,17 @@ def chosen(call, name, pods):
 def version(argv):
     call = parse(argv, {"client": False, "output": "", "short": False})
     text = host.version()
-    info = {"major": "1", "minor": text.split(".")[1], "gitVersion": text, "gitCommit": "standin", "gitTreeState": "clean",
-            "buildDate": "2021-01-13T13:28:09Z", "goVersion": "go1.15.5", "compiler": "gc", "platform": "linux/amd64"}
+    info = {
+        "major": "1",
+        "minor": text.split(".")[1],
+        "gitVersion": text,
+        "gitCommit": "standin",
+        "gitTreeState": "clean",
+        "buildDate": "2021-01-13T13:28:09Z",
+        "goVersion": "go1.15.5",
+        "compiler": "gc",
+        "platform": "linux/amd64",
+    }
     found = {"clientVersion": info}
     if not call.flags["client"]:
         found["serverVersion"] = call.api.get("/version")
@@ -291,6 +400,7 @@ def config(argv):
                 if each["user"].get(name):
                     each["user"][name] = "REDACTED"
     from standin import jsonpath
+
     how, _, spec = call.flags["output"].partition("=")
     if how == "jsonpath":
         sys.stdout.write(jsonpath.render(spec, value))
@@ -298,20 +408,35 @@ def config(argv):
         host.say(json.dumps(value, indent=4))
     else:
         import yaml
+
         host.say(yaml.safe_dump(value).rstrip())
 
 
 def wait(argv):
     from standin.store import condition
-    call = parse(argv, {"for": "", "timeout": "30s", "all": False, "selector": "", "field-selector": "", "all-namespaces": False,
-                        "output": ""})
+
+    call = parse(
+        argv,
+        {
+            "for": "",
+            "timeout": "30s",
+            "all": False,
+            "selector": "",
+            "field-selector": "",
+            "all-namespaces": False,
+            "output": "",
+        },
+    )
     how, _, what = call.flags["for"].partition("=")
     what, _, value = what.partition("=")
     if how not in ("condition", "delete") or how == "condition" and not what:
         raise host.Failure(f'error: unrecognized condition: "{call.flags["for"]}"')
     space = None if call.flags["all-namespaces"] else call.namespace
-    found = [(kind, each) for kind, name in targets(call) for each in (
-        [call.api.get(resources.path(kind, call.namespace, name))] if name else listed(call, kind, space))]
+    found = [
+        (kind, each)
+        for kind, name in targets(call)
+        for each in ([call.api.get(resources.path(kind, call.namespace, name))] if name else listed(call, kind, space))
+    ]
     if not found:
         raise host.Failure("error: no matching resources found")
     for kind, each in found:
@@ -321,10 +446,16 @@ def wait(argv):
             now = call.api.find(path)
             if how == "delete":
                 return now is None
-            return now and condition(now, what[:1].upper() + what[1:]).get("status", "").lower() == (value or "true").lower()
+            return (
+                now
+                and condition(now, what[:1].upper() + what[1:]).get("status", "").lower() == (value or "true").lower()
+            )
+
         title = f"{resources.qualified(kind)}/{each['metadata']['name']}"
         if not host.wait_for(met, timeout_of(call), 0.05):
-            raise host.Failure(f"error: timed out waiting for the condition on {kind.lower()}s/{each['metadata']['name']}")
+            raise host.Failure(
+                f"error: timed out waiting for the condition on {kind.lower()}s/{each['metadata']['name']}"
+            )
         host.say(f"{title} condition met")
 
 
@@ -332,7 +463,9 @@ def mark(argv, part):
     """`label` and `annotate`."""
     call = parse(argv, {"overwrite": False, "all": False, "selector": ""})
     kind = kind_of(call.words[0].partition("/")[0])
-    name, changes = (call.words[0].partition("/")[2], call.words[1:]) if "/" in call.words[0] else (call.words[1], call.words[2:])
+    name, changes = (
+        (call.words[0].partition("/")[2], call.words[1:]) if "/" in call.words[0] else (call.words[1], call.words[2:])
+    )
     path = resources.path(kind, call.namespace, name)
     have = call.api.get(path)["metadata"].get(part) or {}
     patch = {}
@@ -347,20 +480,61 @@ def mark(argv, part):
 
 def apply(argv):
     from standin import kubectl_apply
-    return kubectl_apply.run(parse(argv, {"filename": [], "validate": "true", "force": False, "dry-run": "none", "server-side": False,
-                                          "output": "", "recursive": False, "wait": False, "field-manager": "",
-                                          "force-conflicts": False, "prune": False, "selector": ""}))
+
+    return kubectl_apply.run(
+        parse(
+            argv,
+            {
+                "filename": [],
+                "validate": "true",
+                "force": False,
+                "dry-run": "none",
+                "server-side": False,
+                "output": "",
+                "recursive": False,
+                "wait": False,
+                "field-manager": "",
+                "force-conflicts": False,
+                "prune": False,
+                "selector": "",
+            },
+        )
+    )
 
 
 def create(argv):
     from standin import kubectl_apply
-    return kubectl_apply.run(parse(argv, {"filename": [], "validate": "true", "dry-run": "none", "output": "", "recursive": False,
-                                          "save-config": False}), False)
+
+    return kubectl_apply.run(
+        parse(
+            argv,
+            {
+                "filename": [],
+                "validate": "true",
+                "dry-run": "none",
+                "output": "",
+                "recursive": False,
+                "save-config": False,
+            },
+        ),
+        False,
+    )
 
 
-TREE = {"get": get, "delete": delete, "drain": drain, "cordon": cordon, "uncordon": uncordon, "version": version, "config": config,
-        "wait": wait, "apply": apply, "create": create, "label": lambda argv: mark(argv, "labels"),
-        "annotate": lambda argv: mark(argv, "annotations")}
+TREE = {
+    "get": get,
+    "delete": delete,
+    "drain": drain,
+    "cordon": cordon,
+    "uncordon": uncordon,
+    "version": version,
+    "config": config,
+    "wait": wait,
+    "apply": apply,
+    "create": create,
+    "label": lambda argv: mark(argv, "labels"),
+    "annotate": lambda argv: mark(argv, "annotations"),
+}
 
 
 def split(argv):
@@ -369,9 +543,14 @@ def split(argv):
     while at < len(argv) and argv[at].startswith("-"):
         word = argv[at]
         name = SHORT.get(word[1:2], "") if not word.startswith("--") else word[2:].partition("=")[0]
-        takes = name in GLOBAL and not isinstance(GLOBAL[name], bool) and "=" not in word and (word.startswith("--") or len(word) == 2)
+        takes = (
+            name in GLOBAL
+            and not isinstance(GLOBAL[name], bool)
+            and "=" not in word
+            and (word.startswith("--") or len(word) == 2)
+        )
         at += 2 if takes else 1
-    return (argv[at], argv[:at] + argv[at + 1:]) if at < len(argv) else ("", argv)
+    return (argv[at], argv[:at] + argv[at + 1 :]) if at < len(argv) else ("", argv)
 
 
 def unreachable(error):

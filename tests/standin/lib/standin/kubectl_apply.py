@@ -20,7 +20,9 @@ def sources(call):
             raise host.Failure(f'error: the path "{name}" does not exist')
         paths = [name]
         if os.path.isdir(name):
-            paths = sorted(os.path.join(name, each) for each in os.listdir(name) if each.endswith((".yaml", ".yml", ".json")))
+            paths = sorted(
+                os.path.join(name, each) for each in os.listdir(name) if each.endswith((".yaml", ".yml", ".json"))
+            )
         for path in paths:
             with open(path, "rb") as file:
                 yield path, file.read()
@@ -50,56 +52,73 @@ def refuse(source, kind, document, bad):
         if bad.kind == "unknown":
             words = f'strict decoding error: unknown field "{where + "." if where else ""}{bad}"'
         elif bad.kind == "required":
-            raise host.Failure(f'The {kind} "{document["metadata"].get("name")}" is invalid: {where + "." if where else ""}{bad}: '
-                               "Required value")
+            raise host.Failure(
+                f'The {kind} "{document["metadata"].get("name")}" is invalid: {where + "." if where else ""}{bad}: '
+                "Required value"
+            )
         else:
             words = str(bad)
         version = document["apiVersion"].rpartition("/")[2]
-        raise host.Failure(f'Error from server (BadRequest): error when creating "{source}": {kind} in version "{version}" cannot be '
-                           f"handled as a {kind}: {words}")
+        raise host.Failure(
+            f'Error from server (BadRequest): error when creating "{source}": {kind} in version "{version}" cannot be '
+            f"handled as a {kind}: {words}"
+        )
     if bad.kind == "unknown":
         words = f'ValidationError({bad.path}): unknown field "{bad}" in {model(kind, bad.path, 1)}'
     elif bad.kind == "required":
         words = f'ValidationError({bad.path}): missing required field "{bad}" in {model(kind, bad.path, 1)}'
     elif bad.kind == "type":
         wanted = {"str": "string", "int": "integer", "bool": "boolean", "quantity": "string"}.get(
-            bad.shape if isinstance(bad.shape, str) else "", "array" if isinstance(bad.shape, list) else "map")
+            bad.shape if isinstance(bad.shape, str) else "", "array" if isinstance(bad.shape, list) else "map"
+        )
         got = {"object": "map", "number": "integer"}.get(bad.got, bad.got)
-        words = (f'ValidationError({bad.path}): invalid type for {model(kind, bad.path.rpartition(".")[0], 1)}.'
-                 f'{bad.path.rpartition(".")[2]}: got "{got}", expected "{wanted}"')
+        words = (
+            f'ValidationError({bad.path}): invalid type for {model(kind, bad.path.rpartition(".")[0], 1)}.'
+            f'{bad.path.rpartition(".")[2]}: got "{got}", expected "{wanted}"'
+        )
     else:
         words = f"ValidationError({bad.path}): {bad}"
-    raise host.Failure(f'error: error validating "{source}": error validating data: {words}; if you choose to ignore these errors, turn '
-                       "validation off with --validate=false")
+    raise host.Failure(
+        f'error: error validating "{source}": error validating data: {words}; if you choose to ignore these errors, turn '
+        "validation off with --validate=false"
+    )
 
 
 def check(source, document):
     """The kind of a document that may be sent."""
     if not isinstance(document, dict):
-        raise host.Failure(f"error: error parsing {source}: error converting YAML to JSON: json: cannot unmarshal "
-                           f"{schema.go_kind(document)} into Go value of type map[string]interface {{}}")
+        raise host.Failure(
+            f"error: error parsing {source}: error converting YAML to JSON: json: cannot unmarshal "
+            f"{schema.go_kind(document)} into Go value of type map[string]interface {{}}"
+        )
     missing = [name for name in ("apiVersion", "kind") if not isinstance(document.get(name), str) or not document[name]]
     if missing:
         words = ", ".join(f"{name} not set" for name in missing)
         words = f"[{words}]" if len(missing) > 1 else words
-        raise host.Failure(f'error: error validating "{source}": error validating data: {words}; if you choose to ignore these errors, '
-                           "turn validation off with --validate=false")
+        raise host.Failure(
+            f'error: error validating "{source}": error validating data: {words}; if you choose to ignore these errors, '
+            "turn validation off with --validate=false"
+        )
     kind, api = document["kind"], document["apiVersion"]
     if not resources.by_api(api, kind, host.minor()):
         late = "" if host.minor() < 25 else "\nensure CRDs are installed first"
         name = (document.get("metadata") or {}).get("name", "")
         if host.minor() >= 25:
-            raise host.Failure(f'error: resource mapping not found for name: "{name}" namespace: "" from "{source}": no matches for kind '
-                               f'"{kind}" in version "{api}"{late}')
+            raise host.Failure(
+                f'error: resource mapping not found for name: "{name}" namespace: "" from "{source}": no matches for kind '
+                f'"{kind}" in version "{api}"{late}'
+            )
         raise host.Failure(f'error: unable to recognize "{source}": no matches for kind "{kind}" in version "{api}"')
     try:
         schema.check(document, object_types.SHAPES[kind], kind)
     except schema.Bad as bad:
         refuse(source, kind, document, bad)
     if not (document.get("metadata") or {}).get("name"):
-        raise host.Failure(f'error: error when retrieving current configuration of:\nResource: "{resources.plural(kind)}", '
-                           f'GroupVersionKind: "{api}, Kind={kind}"\nName: "", Namespace: ""\nfrom server for: "{source}": resource '
-                           "name may not be empty")
+        raise host.Failure(
+            f'error: error when retrieving current configuration of:\nResource: "{resources.plural(kind)}", '
+            f'GroupVersionKind: "{api}, Kind={kind}"\nName: "", Namespace: ""\nfrom server for: "{source}": resource '
+            "name may not be empty"
+        )
     return kind
 
 
@@ -107,8 +126,10 @@ def objects(call):
     """[(kind, namespace, document)] of all files, checked; lists are taken apart."""
     found = []
     for source, text in sources(call):
+
         def fault(words, source=source):
             return host.Failure(f"error: error parsing {source}: error converting YAML to JSON: {words}")
+
         try:
             text = text.decode()
         except UnicodeDecodeError as error:
@@ -123,8 +144,10 @@ def objects(call):
             if resources.namespaced(kind):
                 space = document["metadata"].get("namespace") or call.namespace
                 if call.flags["namespace"] and space != call.flags["namespace"]:
-                    raise host.Failure(f"error: the namespace from the provided object \"{space}\" does not match the namespace "
-                                       f"\"{call.flags['namespace']}\". You must pass '--namespace={space}' to perform this operation.")
+                    raise host.Failure(
+                        f'error: the namespace from the provided object "{space}" does not match the namespace '
+                        f"\"{call.flags['namespace']}\". You must pass '--namespace={space}' to perform this operation."
+                    )
             found.append((kind, space, document))
     if not found:
         raise host.Failure("error: no objects passed to apply")
@@ -180,9 +203,13 @@ def run(call, keep=True):
             host.say(f"{resources.qualified(kind)}/{name} {done}")
         except client.ApiError as error:
             if error.code == 422:
-                errors.append(f"The {str(error).partition(' is invalid')[0].replace('.apps', '').replace('.rbac.authorization.k8s.io', '')}"
-                              f" is invalid{str(error).partition(' is invalid')[2]}")
+                errors.append(
+                    f"The {str(error).partition(' is invalid')[0].replace('.apps', '').replace('.rbac.authorization.k8s.io', '')}"
+                    f" is invalid{str(error).partition(' is invalid')[2]}"
+                )
             else:
-                errors.append(f'Error from server ({error.reason}): error when creating "{call.flags["filename"][0]}": {error}')
+                errors.append(
+                    f'Error from server ({error.reason}): error when creating "{call.flags["filename"][0]}": {error}'
+                )
     if errors:
         raise host.Failure("\n".join(errors))

@@ -20,7 +20,11 @@ def age(each):
 
 
 def roles(node):
-    found = [label.partition("/")[2] for label in node["metadata"].get("labels") or {} if label.startswith("node-role.kubernetes.io/")]
+    found = [
+        label.partition("/")[2]
+        for label in node["metadata"].get("labels") or {}
+        if label.startswith("node-role.kubernetes.io/")
+    ]
     return ",".join(sorted(found)) or "<none>"
 
 
@@ -30,7 +34,10 @@ def node_status(node):
 
 
 def address(node, kind):
-    return next((each["address"] for each in (node.get("status") or {}).get("addresses") or () if each["type"] == kind), "<none>")
+    return next(
+        (each["address"] for each in (node.get("status") or {}).get("addresses") or () if each["type"] == kind),
+        "<none>",
+    )
 
 
 def pod_status(pod):
@@ -46,43 +53,81 @@ def pod_status(pod):
 
 def nodes(each):
     info = (each.get("status") or {}).get("nodeInfo") or {}
-    return [("NAME", each["metadata"]["name"]), ("STATUS", node_status(each)), ("ROLES", roles(each)), ("AGE", age(each)),
-            ("VERSION", info.get("kubeletVersion", "")), ("+INTERNAL-IP", address(each, "InternalIP")), ("+EXTERNAL-IP", "<none>"),
-            ("+OS-IMAGE", info.get("osImage", "")), ("+KERNEL-VERSION", info.get("kernelVersion", "")),
-            ("+CONTAINER-RUNTIME", info.get("containerRuntimeVersion", ""))]
+    return [
+        ("NAME", each["metadata"]["name"]),
+        ("STATUS", node_status(each)),
+        ("ROLES", roles(each)),
+        ("AGE", age(each)),
+        ("VERSION", info.get("kubeletVersion", "")),
+        ("+INTERNAL-IP", address(each, "InternalIP")),
+        ("+EXTERNAL-IP", "<none>"),
+        ("+OS-IMAGE", info.get("osImage", "")),
+        ("+KERNEL-VERSION", info.get("kernelVersion", "")),
+        ("+CONTAINER-RUNTIME", info.get("containerRuntimeVersion", "")),
+    ]
 
 
 def pods(each):
     states = (each.get("status") or {}).get("containerStatuses") or ()
-    return [("NAME", each["metadata"]["name"]),
-            ("READY", f"{sum(bool(one.get('ready')) for one in states)}/{len(each['spec']['containers'])}"),
-            ("STATUS", pod_status(each)), ("RESTARTS", "0"), ("AGE", age(each)),
-            ("+IP", (each.get("status") or {}).get("podIP", "<none>")), ("+NODE", each["spec"].get("nodeName", "<none>")),
-            ("+NOMINATED NODE", "<none>"), ("+READINESS GATES", "<none>")]
+    return [
+        ("NAME", each["metadata"]["name"]),
+        ("READY", f"{sum(bool(one.get('ready')) for one in states)}/{len(each['spec']['containers'])}"),
+        ("STATUS", pod_status(each)),
+        ("RESTARTS", "0"),
+        ("AGE", age(each)),
+        ("+IP", (each.get("status") or {}).get("podIP", "<none>")),
+        ("+NODE", each["spec"].get("nodeName", "<none>")),
+        ("+NOMINATED NODE", "<none>"),
+        ("+READINESS GATES", "<none>"),
+    ]
 
 
 def daemon_sets(each):
     have = each.get("status") or {}
-    selector = ",".join(f"{key}={value}" for key, value in (each["spec"].get("template", {}).get("spec", {}).get("nodeSelector")
-                                                            or {}).items())
-    number = [have.get(name, 0) for name in ("desiredNumberScheduled", "currentNumberScheduled", "numberReady",
-                                             "updatedNumberScheduled", "numberAvailable")]
+    selector = ",".join(
+        f"{key}={value}"
+        for key, value in (each["spec"].get("template", {}).get("spec", {}).get("nodeSelector") or {}).items()
+    )
+    number = [
+        have.get(name, 0)
+        for name in (
+            "desiredNumberScheduled",
+            "currentNumberScheduled",
+            "numberReady",
+            "updatedNumberScheduled",
+            "numberAvailable",
+        )
+    ]
     heads = ("DESIRED", "CURRENT", "READY", "UP-TO-DATE", "AVAILABLE")
-    return [("NAME", each["metadata"]["name"]), *zip(heads, map(str, number)), ("NODE SELECTOR", selector or "<none>"),
-            ("AGE", age(each))]
+    return [
+        ("NAME", each["metadata"]["name"]),
+        *zip(heads, map(str, number)),
+        ("NODE SELECTOR", selector or "<none>"),
+        ("AGE", age(each)),
+    ]
 
 
 def deployments(each):
     have = each.get("status") or {}
-    return [("NAME", each["metadata"]["name"]), ("READY", f"{have.get('readyReplicas', 0)}/{each['spec'].get('replicas', 1)}"),
-            ("UP-TO-DATE", str(have.get("updatedReplicas", 0))), ("AVAILABLE", str(have.get("availableReplicas", 0))), ("AGE", age(each))]
+    return [
+        ("NAME", each["metadata"]["name"]),
+        ("READY", f"{have.get('readyReplicas', 0)}/{each['spec'].get('replicas', 1)}"),
+        ("UP-TO-DATE", str(have.get("updatedReplicas", 0))),
+        ("AVAILABLE", str(have.get("availableReplicas", 0))),
+        ("AGE", age(each)),
+    ]
 
 
 def services(each):
     ports = ",".join(f"{one.get('port')}/{one.get('protocol', 'TCP')}" for one in each["spec"].get("ports") or ())
-    return [("NAME", each["metadata"]["name"]), ("TYPE", each["spec"].get("type", "ClusterIP")),
-            ("CLUSTER-IP", each["spec"].get("clusterIP", "<none>")), ("EXTERNAL-IP", "<none>"), ("PORT(S)", ports or "<none>"),
-            ("AGE", age(each))]
+    return [
+        ("NAME", each["metadata"]["name"]),
+        ("TYPE", each["spec"].get("type", "ClusterIP")),
+        ("CLUSTER-IP", each["spec"].get("clusterIP", "<none>")),
+        ("EXTERNAL-IP", "<none>"),
+        ("PORT(S)", ports or "<none>"),
+        ("AGE", age(each)),
+    ]
 
 
 def others(each):
@@ -95,7 +140,11 @@ COLUMNS = {"Node": nodes, "Pod": pods, "DaemonSet": daemon_sets, "Deployment": d
 def table(kind, items, wide, spaces, head):
     rows = []
     for each in items:
-        cells = [(name.lstrip("+"), value) for name, value in COLUMNS.get(kind, others)(each) if wide or not name.startswith("+")]
+        cells = [
+            (name.lstrip("+"), value)
+            for name, value in COLUMNS.get(kind, others)(each)
+            if wide or not name.startswith("+")
+        ]
         if spaces:
             cells.insert(0, ("NAMESPACE", each["metadata"].get("namespace", "")))
         if not rows and head:
@@ -110,7 +159,9 @@ def custom(spec, items, head):
     pairs = [part.partition(":")[::2] for part in spec.split(",")]
     rows = [[name for name, _ in pairs]] if head else []
     for each in items:
-        rows.append([",".join(jsonpath.shown(one) for one in jsonpath.walk([each], path)) or "<none>" for _, path in pairs])
+        rows.append(
+            [",".join(jsonpath.shown(one) for one in jsonpath.walk([each], path)) or "<none>" for _, path in pairs]
+        )
     widths = [max(len(row[at]) for row in rows) for at in range(len(pairs))] if rows else []
     for row in rows:
         host.say("   ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
@@ -119,23 +170,31 @@ def custom(spec, items, head):
 def show(kind, items, one, output, spaces=False, head=True):
     """Prints objects in the format asked for; `one`: an object was asked for by name, so no list is put round it."""
     how, _, spec = output.partition("=")
-    value = items[0] if one else {"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": "", "selfLink": ""}}
+    value = (
+        items[0]
+        if one
+        else {"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": "", "selfLink": ""}}
+    )
     if how == "json":
         host.say(json.dumps(value, indent=4))
     elif how == "yaml":
         import yaml
+
         host.say(yaml.safe_dump(value, default_flow_style=False).rstrip())
     elif how == "name":
         for each in items:
             host.say(f"{resources.qualified(kind)}/{each['metadata']['name']}")
     elif how in ("jsonpath", "jsonpath-as-json"):
         import sys
+
         sys.stdout.write(jsonpath.render(spec, value))
     elif how == "custom-columns":
         custom(spec, items, head)
     elif how in ("", "wide"):
         table(kind, items, how == "wide", spaces, head)
     else:
-        raise host.Failure(f'error: unable to match a printer suitable for the output format "{how}", allowed formats are: '
-                           "custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,"
-                           "jsonpath-file,name,template,templatefile,wide,yaml")
+        raise host.Failure(
+            f'error: unable to match a printer suitable for the output format "{how}", allowed formats are: '
+            "custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,"
+            "jsonpath-file,name,template,templatefile,wide,yaml"
+        )

@@ -13,17 +13,21 @@ BOOTSTRAP = host.KUBE + "/bootstrap-kubelet.conf"
 FINAL = host.KUBE + "/kubelet.conf"
 PEM = host.KUBELET + "/pki/kubelet-client-current.pem"
 STATIC = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
-NO_CNI = ("container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: "
-          "cni plugin not initialized")
+NO_CNI = (
+    "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: "
+    "cni plugin not initialized"
+)
 RETRY = 0.3
-FLAGS = set("""address allowed-unsafe-sysctls anonymous-auth authorization-mode bootstrap-kubeconfig cert-dir cgroup-driver cgroup-root
+FLAGS = set(
+    """address allowed-unsafe-sysctls anonymous-auth authorization-mode bootstrap-kubeconfig cert-dir cgroup-driver cgroup-root
     client-ca-file cloud-provider cluster-dns cluster-domain config container-log-max-files container-log-max-size container-runtime
     container-runtime-endpoint cpu-manager-policy eviction-hard eviction-soft fail-swap-on feature-gates hostname-override
     image-gc-high-threshold image-gc-low-threshold image-service-endpoint kube-reserved kubeconfig kubelet-cgroups logtostderr
     max-pods network-plugin node-ip node-labels node-status-update-frequency pod-infra-container-image pod-manifest-path port
     protect-kernel-defaults provider-id read-only-port register-node register-with-taints resolv-conf root-dir
     rotate-certificates runtime-cgroups runtime-request-timeout serialize-image-pulls system-reserved tls-cert-file
-    tls-private-key-file v volume-plugin-dir""".split())
+    tls-private-key-file v volume-plugin-dir""".split()
+)
 # The minor version from which a flag is unknown.
 GONE = {"network-plugin": 24, "container-runtime": 27}
 
@@ -31,7 +35,10 @@ GONE = {"network-plugin": 24, "container-runtime": 27}
 def arguments():
     """The flags of the unit: kubeadm's file first, then the administrator's, which win."""
     words = []
-    for path, name in ((host.KUBELET + "/kubeadm-flags.env", "KUBELET_KUBEADM_ARGS"), ("/etc/default/kubelet", "KUBELET_EXTRA_ARGS")):
+    for path, name in (
+        (host.KUBELET + "/kubeadm-flags.env", "KUBELET_KUBEADM_ARGS"),
+        ("/etc/default/kubelet", "KUBELET_EXTRA_ARGS"),
+    ):
         for line in host.read(path, "").splitlines():
             key, _, value = line.partition("=")
             if key.strip() == name:
@@ -48,8 +55,10 @@ def configuration():
     path = host.KUBELET + "/config.yaml"
     text = host.read(path, "")
     if not text:
-        raise host.Failure(f'failed to load Kubelet config file {path}, error failed to read kubelet config file "{path}", error: open '
-                           f"{path}: no such file or directory")
+        raise host.Failure(
+            f'failed to load Kubelet config file {path}, error failed to read kubelet config file "{path}", error: open '
+            f"{path}: no such file or directory"
+        )
     value = schema.documents(text, host.Failure)[0]
     try:
         schema.check(value, kubeadm_types.KUBELET, "KubeletConfiguration")
@@ -72,12 +81,16 @@ class Kubelet:
         self.flannel = None
         self.registered = self.mirrored = False
         if self.config.get("failSwapOn", True) and len(host.read("/proc/swaps", "").splitlines()) > 1:
-            raise host.Failure("failed to run Kubelet: running with swap on is not supported, please disable swap! or set "
-                               "--fail-swap-on flag to false. /proc/swaps contained: " + host.read("/proc/swaps"))
+            raise host.Failure(
+                "failed to run Kubelet: running with swap on is not supported, please disable swap! or set "
+                "--fail-swap-on flag to false. /proc/swaps contained: " + host.read("/proc/swaps")
+            )
         if not runtime_answers(SOCKET):
-            raise host.Failure(f'failed to run Kubelet: failed to create kubelet: get remote runtime typed version failed: rpc error: '
-                               f'code = Unavailable desc = connection error: desc = "transport: Error while dialing dial unix {SOCKET}: '
-                               'connect: connection refused"')
+            raise host.Failure(
+                f"failed to run Kubelet: failed to create kubelet: get remote runtime typed version failed: rpc error: "
+                f'code = Unavailable desc = connection error: desc = "transport: Error while dialing dial unix {SOCKET}: '
+                'connect: connection refused"'
+            )
 
     # What the Node object says of this host.
     def addresses(self):
@@ -102,34 +115,70 @@ class Kubelet:
 
     def conditions(self):
         status, reason, message = self.ready()
-        quiet = [("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-                 ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-                 ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available")]
+        quiet = [
+            ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ]
         now = host.stamp()
         rows = [(kind, "False", why, text) for kind, why, text in quiet] + [("Ready", status, reason, message)]
-        return status, [{"type": kind, "status": state, "reason": why, "message": text, "lastHeartbeatTime": now,
-                         "lastTransitionTime": now} for kind, state, why, text in rows]
+        return status, [
+            {
+                "type": kind,
+                "status": state,
+                "reason": why,
+                "message": text,
+                "lastHeartbeatTime": now,
+                "lastTransitionTime": now,
+            }
+            for kind, state, why, text in rows
+        ]
 
     def info(self):
         system = dict(line.partition("=")[::2] for line in host.read("/etc/os-release", "").splitlines())
-        return {"machineID": host.machine_id(), "systemUUID": host.product_uuid(),
-                "bootID": host.read("/proc/sys/kernel/random/boot_id", "").strip(), "kernelVersion": os.uname().release,
-                "osImage": system.get("PRETTY_NAME", "Linux").strip('"'), "containerRuntimeVersion": "containerd://1.6.20~ds1",
-                "kubeletVersion": host.kubelet_version(), "kubeProxyVersion": host.kubelet_version(), "operatingSystem": "linux",
-                "architecture": "amd64"}
+        return {
+            "machineID": host.machine_id(),
+            "systemUUID": host.product_uuid(),
+            "bootID": host.read("/proc/sys/kernel/random/boot_id", "").strip(),
+            "kernelVersion": os.uname().release,
+            "osImage": system.get("PRETTY_NAME", "Linux").strip('"'),
+            "containerRuntimeVersion": "containerd://1.6.20~ds1",
+            "kubeletVersion": host.kubelet_version(),
+            "kubeProxyVersion": host.kubelet_version(),
+            "operatingSystem": "linux",
+            "architecture": "amd64",
+        }
 
     def status(self):
         state, conditions = self.conditions()
         size = {"cpu": str(os.cpu_count()), "memory": host.read("/proc/meminfo").split()[1] + "Ki", "pods": "110"}
-        return state, {"addresses": self.addresses(), "conditions": conditions, "nodeInfo": self.info(), "capacity": size,
-                       "allocatable": size, "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}}}
+        return state, {
+            "addresses": self.addresses(),
+            "conditions": conditions,
+            "nodeInfo": self.info(),
+            "capacity": size,
+            "allocatable": size,
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+        }
 
     def register(self):
         given = dict(part.partition("=")[::2] for part in self.flags.get("node-labels", "").split(",") if part)
-        labels = {**given, "kubernetes.io/hostname": self.name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
-                  "beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": "amd64"}
+        labels = {
+            **given,
+            "kubernetes.io/hostname": self.name,
+            "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": "amd64",
+            "beta.kubernetes.io/os": "linux",
+            "beta.kubernetes.io/arch": "amd64",
+        }
         self.ready_said, status = self.status()
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name, "labels": labels}, "spec": {}, "status": status}
+        node = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": self.name, "labels": labels},
+            "spec": {},
+            "status": status,
+        }
         try:
             self.api.post("/api/v1/nodes", node)
         except client.ApiError as error:
@@ -146,21 +195,38 @@ class Kubelet:
     # TLS bootstrap: a key of our own, a certificate for a token.
     def bootstrap(self):
         from standin import pki
+
         api = client.Api.from_kubeconfig(BOOTSTRAP)
         key, request = pki.request("system:node:" + self.name, ["system:nodes"])
-        body = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"generateName": "csr-"},
-                "spec": {"request": pki.encoded(request), "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
-                         "usages": ["digital signature", "key encipherment", "client auth"]}}
+        body = {
+            "apiVersion": "certificates.k8s.io/v1",
+            "kind": "CertificateSigningRequest",
+            "metadata": {"generateName": "csr-"},
+            "spec": {
+                "request": pki.encoded(request),
+                "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
+                "usages": ["digital signature", "key encipherment", "client auth"],
+            },
+        }
         made = api.post("/apis/certificates.k8s.io/v1/certificatesigningrequests", body)
         text = (made.get("status") or {}).get("certificate")
         if not text:
             raise host.Failure("the certificate signing request was not approved")
         import base64
+
         host.write(PEM, base64.b64decode(text).decode() + key, 0o600)
         config = client.parse_kubeconfig(host.read(BOOTSTRAP), BOOTSTRAP)
         cluster = config["clusters"][0]["cluster"]
-        host.write(FINAL, pki.kubeconfig(cluster["server"], client.material(cluster, "certificate-authority"), "default-auth",
-                                         {"client-certificate": PEM, "client-key": PEM}), 0o600)
+        host.write(
+            FINAL,
+            pki.kubeconfig(
+                cluster["server"],
+                client.material(cluster, "certificate-authority"),
+                "default-auth",
+                {"client-certificate": PEM, "client-key": PEM},
+            ),
+            0o600,
+        )
 
     def connect(self):
         """Tries until the node is registered. With neither kubeconfig there is nobody to try."""
@@ -168,8 +234,10 @@ class Kubelet:
             try:
                 if not os.path.exists(FINAL):
                     if not os.path.exists(BOOTSTRAP):
-                        raise host.Failure("failed to run Kubelet: unable to load bootstrap kubeconfig: stat "
-                                           f"{BOOTSTRAP}: no such file or directory")
+                        raise host.Failure(
+                            "failed to run Kubelet: unable to load bootstrap kubeconfig: stat "
+                            f"{BOOTSTRAP}: no such file or directory"
+                        )
                     self.bootstrap()
                 self.api = client.Api.from_kubeconfig(FINAL, 30.0)
                 self.register()
@@ -206,7 +274,10 @@ class Kubelet:
             self.end(uid)
         if node is None:
             return
-        state = next((each["status"] for each in (node.get("status") or {}).get("conditions") or () if each["type"] == "Ready"), "")
+        state = next(
+            (each["status"] for each in (node.get("status") or {}).get("conditions") or () if each["type"] == "Ready"),
+            "",
+        )
         if state != self.ready()[0]:
             self.tell_status()
         for uid, pod in pods.items():
@@ -232,8 +303,10 @@ class Kubelet:
         own = addresses[0]["address"] if addresses else ""
         try:
             if self.misfit:
-                raise podnet.NotYet('failed to create containerd task: expected cgroupsPath to be of format "slice:prefix:name" for '
-                                    'systemd cgroups, got "/kubepods/besteffort" instead: unknown')
+                raise podnet.NotYet(
+                    'failed to create containerd task: expected cgroupsPath to be of format "slice:prefix:name" for '
+                    'systemd cgroups, got "/kubepods/besteffort" instead: unknown'
+                )
             missing = next((each["image"] for each in pod["spec"]["containers"] if images.missing(each["image"])), None)
             if missing:
                 self.tell(uid, pod, own, None, ("ImagePullBackOff", f'Back-off pulling image "{missing}"'))
@@ -245,8 +318,15 @@ class Kubelet:
             else:
                 if not podnet.configured():
                     raise podnet.NotYet("network is not ready: " + NO_CNI)
-                flannel.Mounts(pod, {"volumeMounts": [mount for each in pod["spec"]["containers"]
-                                                      for mount in each.get("volumeMounts") or ()]}, maps)
+                flannel.Mounts(
+                    pod,
+                    {
+                        "volumeMounts": [
+                            mount for each in pod["spec"]["containers"] for mount in each.get("volumeMounts") or ()
+                        ]
+                    },
+                    maps,
+                )
                 address = podnet.add(uid)
                 self.serve(uid, pod, address)
             host.pause(host.setting("pod-seconds"))
@@ -264,8 +344,12 @@ class Kubelet:
         self.tell_status()
 
     def serve(self, uid, pod, address):
-        ports = {port["containerPort"] for each in pod["spec"]["containers"] for port in each.get("ports") or ()
-                 if port.get("protocol", "TCP") == "TCP"}
+        ports = {
+            port["containerPort"]
+            for each in pod["spec"]["containers"]
+            for port in each.get("ports") or ()
+            if port.get("protocol", "TCP") == "TCP"
+        }
         if uid not in self.answers:
             self.answers[uid] = [podnet.Answer(address, port, pod["metadata"]["name"]) for port in sorted(ports)]
 
@@ -286,13 +370,30 @@ class Kubelet:
             return
         ready = "False" if waiting else "True"
         now = host.stamp()
-        state = {"waiting": {"reason": waiting[0], "message": waiting[1]}} if waiting else {"running": {"startedAt": now}}
+        state = (
+            {"waiting": {"reason": waiting[0], "message": waiting[1]}} if waiting else {"running": {"startedAt": now}}
+        )
         names = [each["name"] for each in pod["spec"]["containers"]]
-        status = {"phase": phase, "hostIP": own, "startTime": now,
-                  "conditions": [{"type": kind, "status": ready if kind != "PodScheduled" else "True"}
-                                 for kind in ("Initialized", "Ready", "ContainersReady", "PodScheduled")],
-                  "containerStatuses": [{"name": name, "ready": not waiting, "restartCount": 0, "state": state, "started": not waiting,
-                                         "image": image["image"]} for name, image in zip(names, pod["spec"]["containers"])]}
+        status = {
+            "phase": phase,
+            "hostIP": own,
+            "startTime": now,
+            "conditions": [
+                {"type": kind, "status": ready if kind != "PodScheduled" else "True"}
+                for kind in ("Initialized", "Ready", "ContainersReady", "PodScheduled")
+            ],
+            "containerStatuses": [
+                {
+                    "name": name,
+                    "ready": not waiting,
+                    "restartCount": 0,
+                    "state": state,
+                    "started": not waiting,
+                    "image": image["image"],
+                }
+                for name, image in zip(names, pod["spec"]["containers"])
+            ],
+        }
         if address:
             status.update(podIP=address, podIPs=[{"ip": address}])
         self.api.patch(self.path(pod) + "/status", {"status": status})
@@ -301,7 +402,9 @@ class Kubelet:
     # Static pods: one process plays all of the control plane.
     def static(self):
         """Starts or ends the control plane as the manifests say; whether there is one."""
-        wanted = not self.misfit and all(os.path.exists(f"{host.KUBE}/manifests/{name}.yaml") for name in ("kube-apiserver", "etcd"))
+        wanted = not self.misfit and all(
+            os.path.exists(f"{host.KUBE}/manifests/{name}.yaml") for name in ("kube-apiserver", "etcd")
+        )
         if wanted and not daemons.running("kube-apiserver"):
             daemons.start("kube-apiserver")
         if not wanted and daemons.running("kube-apiserver"):
@@ -314,14 +417,32 @@ class Kubelet:
         for name in STATIC:
             if not os.path.exists(f"{host.KUBE}/manifests/{name}.yaml"):
                 continue
-            pod = {"apiVersion": "v1", "kind": "Pod",
-                   "metadata": {"name": f"{name}-{self.name}", "namespace": "kube-system", "labels": {"component": name},
-                                "annotations": {"kubernetes.io/config.mirror": "standin"}},
-                   "spec": {"nodeName": self.name, "hostNetwork": True, "containers": [{"name": name, "image": name}]},
-                   "status": {"phase": "Running", "hostIP": own[0]["address"], "podIP": own[0]["address"],
-                              "conditions": [{"type": "Ready", "status": "True"}],
-                              "containerStatuses": [{"name": name, "ready": True, "restartCount": 0, "image": name,
-                                                     "state": {"running": {"startedAt": host.stamp()}}}]}}
+            pod = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {
+                    "name": f"{name}-{self.name}",
+                    "namespace": "kube-system",
+                    "labels": {"component": name},
+                    "annotations": {"kubernetes.io/config.mirror": "standin"},
+                },
+                "spec": {"nodeName": self.name, "hostNetwork": True, "containers": [{"name": name, "image": name}]},
+                "status": {
+                    "phase": "Running",
+                    "hostIP": own[0]["address"],
+                    "podIP": own[0]["address"],
+                    "conditions": [{"type": "Ready", "status": "True"}],
+                    "containerStatuses": [
+                        {
+                            "name": name,
+                            "ready": True,
+                            "restartCount": 0,
+                            "image": name,
+                            "state": {"running": {"startedAt": host.stamp()}},
+                        }
+                    ],
+                },
+            }
             try:
                 self.api.post("/api/v1/namespaces/kube-system/pods", pod)
             except client.ApiError as error:

@@ -88,8 +88,9 @@ def port_free(port):
 
 def batch(lines):
     """Runs `ip -force -batch`; every line is tried. Returns what ip complained of."""
-    done = subprocess.run([IP, "-force", "-batch", "-"], input="\n".join(lines) + "\n", capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [IP, "-force", "-batch", "-"], input="\n".join(lines) + "\n", capture_output=True, text=True, check=False
+    )
     return done.stderr.strip()
 
 
@@ -100,4 +101,5 @@ def hold(address, port):
     def answer():
         while True:
             plug.accept()[0].close()
+
     threading.Thread(target=answer, daemon=True).start()

@@ -23,8 +23,9 @@ def new_key():
 
 
 def key_pem(key):
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL,
-                             serialization.NoEncryption()).decode()
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    ).decode()
 
 
 def cert_pem(cert):
@@ -32,14 +33,23 @@ def cert_pem(cert):
 
 
 def subject(common, groups=()):
-    return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
-                     + [x509.NameAttribute(NameOID.COMMON_NAME, common)])
+    return x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+        + [x509.NameAttribute(NameOID.COMMON_NAME, common)]
+    )
 
 
 def builder(name, issuer, public, years):
     now = datetime.datetime.utcnow()
-    return (x509.CertificateBuilder().subject_name(name).issuer_name(issuer).public_key(public)
-            .serial_number(x509.random_serial_number()).not_valid_before(now - BACKDATED).not_valid_after(now + years * YEAR))
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(now + years * YEAR)
+    )
 
 
 def key_usage(ca):
@@ -49,9 +59,13 @@ def key_usage(ca):
 def new_ca(common="kubernetes"):
     key = new_key()
     name = subject(common)
-    cert = (builder(name, name, key.public_key(), 10).add_extension(key_usage(True), True)
-            .add_extension(x509.BasicConstraints(True, None), True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False).sign(key, hashes.SHA256()))
+    cert = (
+        builder(name, name, key.public_key(), 10)
+        .add_extension(key_usage(True), True)
+        .add_extension(x509.BasicConstraints(True, None), True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        .sign(key, hashes.SHA256())
+    )
     return cert, key
 
 
@@ -78,13 +92,17 @@ def load_ca(folder):
     try:
         cert = x509.load_pem_x509_certificate(host.read(folder + "/ca.crt").encode())
     except ValueError as error:
-        raise host.Failure(f"failure loading ca certificate: couldn't load the certificate file {folder}/ca.crt: error reading "
-                           f"{folder}/ca.crt: data does not contain any valid RSA or ECDSA certificates") from error
+        raise host.Failure(
+            f"failure loading ca certificate: couldn't load the certificate file {folder}/ca.crt: error reading "
+            f"{folder}/ca.crt: data does not contain any valid RSA or ECDSA certificates"
+        ) from error
     try:
         key = serialization.load_pem_private_key(host.read(folder + "/ca.key").encode(), None)
     except ValueError as error:
-        raise host.Failure(f"failure loading ca key: couldn't load the private key file {folder}/ca.key: error reading "
-                           f"private key file {folder}/ca.key: data does not contain a valid RSA or ECDSA private key") from error
+        raise host.Failure(
+            f"failure loading ca key: couldn't load the private key file {folder}/ca.key: error reading "
+            f"private key file {folder}/ca.key: data does not contain a valid RSA or ECDSA private key"
+        ) from error
     now = datetime.datetime.utcnow()
     if now < cert.not_valid_before:
         raise host.Failure("failure loading ca certificate: the certificate is not valid yet")
@@ -106,7 +124,11 @@ def public_bytes(public):
 
 
 def public_pem(key):
-    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    return (
+        key.public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        .decode()
+    )
 
 
 def signed_by(pem, ca):
@@ -114,7 +136,10 @@ def signed_by(pem, ca):
     cert = x509.load_pem_x509_certificate(pem.encode())
     mine = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.public_key())
     try:
-        return cert.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier == mine.key_identifier
+        return (
+            cert.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+            == mine.key_identifier
+        )
     except x509.ExtensionNotFound:
         return False
 
@@ -137,8 +162,10 @@ def requested(pem):
     made = x509.load_pem_x509_csr(pem.encode())
     if not made.is_signature_valid:
         raise ValueError("the signature of the request does not hold")
-    part = {oid: [each.value for each in made.subject.get_attributes_for_oid(oid)]
-            for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME)}
+    part = {
+        oid: [each.value for each in made.subject.get_attributes_for_oid(oid)]
+        for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME)
+    }
     return made, "".join(part[NameOID.COMMON_NAME][:1]), part[NameOID.ORGANIZATION_NAME]
 
 
@@ -155,16 +182,22 @@ def kubeconfig(server, ca, user, credentials):
     """A kubeconfig as kubeadm writes it; credentials are the lines of the user's entry."""
     lines = "".join(f"    {name}: {value}\n" for name, value in credentials.items())
     context = f"{user}@kubernetes"
-    return (f"apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: {encoded(ca)}\n    server: {server}\n"
-            f"  name: kubernetes\ncontexts:\n- context:\n    cluster: kubernetes\n    user: {user}\n  name: {context}\n"
-            f"current-context: {context}\nkind: Config\npreferences: {{}}\nusers:\n- name: {user}\n  user:\n{lines}")
+    return (
+        f"apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: {encoded(ca)}\n    server: {server}\n"
+        f"  name: kubernetes\ncontexts:\n- context:\n    cluster: kubernetes\n    user: {user}\n  name: {context}\n"
+        f"current-context: {context}\nkind: Config\npreferences: {{}}\nusers:\n- name: {user}\n  user:\n{lines}"
+    )
 
 
 def client_kubeconfig(ca, ca_key, server, user, groups):
     key = new_key()
     cert = issue(ca, ca_key, subject(user, groups), key.public_key(), "client")
-    return kubeconfig(server, cert_pem(ca), user, {"client-certificate-data": encoded(cert_pem(cert)),
-                                                   "client-key-data": encoded(key_pem(key))})
+    return kubeconfig(
+        server,
+        cert_pem(ca),
+        user,
+        {"client-certificate-data": encoded(cert_pem(cert)), "client-key-data": encoded(key_pem(key))},
+    )
 
 
 def exists(folder, name):

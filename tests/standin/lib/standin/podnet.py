@@ -40,7 +40,9 @@ def subnet():
     text = host.read(SUBNET, "")
     values = dict(line.partition("=")[::2] for line in text.splitlines())
     if "FLANNEL_SUBNET" not in values:
-        raise NotYet(f'plugin type="flannel" failed (add): loadFlannelSubnetEnv failed: open {SUBNET}: no such file or directory')
+        raise NotYet(
+            f'plugin type="flannel" failed (add): loadFlannelSubnetEnv failed: open {SUBNET}: no such file or directory'
+        )
     return ipaddress.ip_interface(values["FLANNEL_SUBNET"])
 
 
@@ -53,8 +55,10 @@ def bridge(gateway):
     if have is None:
         net.batch([f"addr add {gateway} dev cni0", "link set cni0 up"])
     elif have != str(gateway.ip):
-        raise NotYet('plugin type="bridge" failed (add): failed to set bridge addr: "cni0" already has an IP address different from '
-                     + str(gateway))
+        raise NotYet(
+            'plugin type="bridge" failed (add): failed to set bridge addr: "cni0" already has an IP address different from '
+            + str(gateway)
+        )
 
 
 def add(uid):
@@ -109,8 +113,10 @@ class Answer:
                 try:
                     line.settimeout(2)
                     line.recv(4096)
-                    line.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(self.text)
-                                 + self.text)
+                    line.sendall(
+                        b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(self.text)
+                        + self.text
+                    )
                 except OSError:
                     continue
 

@@ -3,14 +3,15 @@ import ipaddress
 import os
 import re
 import socket
-import subprocess
 import sys
 
-from standin import host, images, net
+from standin import daemons, host, images, net
 from standin.crictl import SOCKET, runtime_answers
 
 FATAL = "[preflight] Some fatal errors occurred:"
-ADVICE = "[preflight] If you know what you are doing, you can make a check non-fatal with `--ignore-preflight-errors=...`"
+ADVICE = (
+    "[preflight] If you know what you are doing, you can make a check non-fatal with `--ignore-preflight-errors=...`"
+)
 
 
 class Checks:
@@ -63,7 +64,7 @@ def content(checks, path, wanted):
     text = host.read(path, "missing")
     if text == "missing":
         checks.fail("FileContent-" + label(path), f"{path} does not exist")
-    elif text[:len(wanted)] != wanted:
+    elif text[: len(wanted)] != wanted:
         checks.fail("FileContent-" + label(path), f"{path} contents are not set to {wanted}")
 
 
@@ -80,6 +81,7 @@ def resources(checks):
 def cri_disabled():
     """containerd as Docker's packages bring it: its configuration turns the plugin off that Kubernetes needs."""
     import tomllib
+
     try:
         disabled = tomllib.loads(host.read("/etc/containerd/config.toml", "")).get("disabled_plugins") or []
     except tomllib.TOMLDecodeError:
@@ -89,16 +91,24 @@ def cri_disabled():
 
 def runtime(checks, path):
     if "dockershim" in path:
-        raise host.Failure('docker is required for container runtime: exec: "docker": executable file not found in $PATH')
+        raise host.Failure(
+            'docker is required for container runtime: exec: "docker": executable file not found in $PATH'
+        )
     plain = path.removeprefix("unix://").removeprefix("/var")
     if plain != SOCKET or not runtime_answers(SOCKET):
-        checks.fail("CRI", f'container runtime is not running: output: time="{host.stamp()}" level=fatal msg="connect: connect '
-                    f"endpoint 'unix://{plain}', make sure you are running as root and the endpoint has been started: context "
-                    'deadline exceeded"\n, error: exit status 1')
+        checks.fail(
+            "CRI",
+            f'container runtime is not running: output: time="{host.stamp()}" level=fatal msg="connect: connect '
+            f"endpoint 'unix://{plain}', make sure you are running as root and the endpoint has been started: context "
+            'deadline exceeded"\n, error: exit status 1',
+        )
     elif cri_disabled():
-        checks.fail("CRI", f'container runtime is not running: output: time="{host.stamp()}" level=fatal msg="getting status of '
-                    'runtime failed: rpc error: code = Unimplemented desc = unknown service runtime.v1alpha2.RuntimeService"\n, '
-                    "error: exit status 1")
+        checks.fail(
+            "CRI",
+            f'container runtime is not running: output: time="{host.stamp()}" level=fatal msg="getting status of '
+            'runtime failed: rpc error: code = Unimplemented desc = unknown service runtime.v1alpha2.RuntimeService"\n, '
+            "error: exit status 1",
+        )
 
 
 def swap(checks):
@@ -106,9 +116,14 @@ def swap(checks):
         if host.minor() < 23:
             checks.fail("Swap", "running with swap on is not supported. Please disable swap")
         else:
-            checks.warn("Swap", "swap is supported for cgroup v2 only; the NodeSwap feature gate of the kubelet is beta but "
-                        "disabled by default" if host.minor() >= 28 else "swap is enabled; production deployments should "
-                        "disable swap unless testing the NodeSwap feature gate of the kubelet")
+            checks.warn(
+                "Swap",
+                "swap is supported for cgroup v2 only; the NodeSwap feature gate of the kubelet is beta but "
+                "disabled by default"
+                if host.minor() >= 28
+                else "swap is enabled; production deployments should "
+                "disable swap unless testing the NodeSwap feature gate of the kubelet",
+            )
 
 
 def programs(checks):
@@ -131,21 +146,26 @@ def node_name(checks, name):
 
 def kubelet(checks, control_plane):
     """The version of the kubelet at hand against kubeadm's and, at init, the control plane's; then its service."""
-    done = subprocess.run([host.tool("kubelet"), "--version"], capture_output=True, text=True, check=False)
-    match = re.match(r"Kubernetes v(\d+)\.(\d+)\.(\d+)", done.stdout)
-    if not match:
-        checks.fail("KubeletVersion", "couldn't get kubelet version: cannot execute 'kubelet --version': executable file not "
-                    "found in $PATH")
+    match = re.fullmatch(r"v(\d+)\.(\d+)\.(\d+)", host.kubelet_version())
+    if not match or not os.access(host.tool("kubelet"), os.X_OK):
+        checks.fail(
+            "KubeletVersion",
+            "couldn't get kubelet version: cannot execute 'kubelet --version': executable file not " "found in $PATH",
+        )
         return
     text, minor = ".".join(match.groups()), int(match[2])
     if minor < host.minor() - (1 if host.minor() < 29 else 3):
-        checks.fail("KubeletVersion", f'Kubelet version "{text}" is lower than kubeadm can support. Please upgrade kubelet')
+        checks.fail(
+            "KubeletVersion", f'Kubelet version "{text}" is lower than kubeadm can support. Please upgrade kubelet'
+        )
     if control_plane and minor > host.minor(control_plane):
-        checks.fail("KubeletVersion", "the kubelet version is higher than the control plane version. This is not a supported "
-                    f'version skew and may lead to a malfunctional cluster. Kubelet version: "{text}" Control plane version: '
-                    f'"{control_plane[1:]}"')
-    enabled = subprocess.run([host.tool("systemctl"), "is-enabled", "kubelet"], capture_output=True, check=False)
-    if enabled.returncode:
+        checks.fail(
+            "KubeletVersion",
+            "the kubelet version is higher than the control plane version. This is not a supported "
+            f'version skew and may lead to a malfunctional cluster. Kubelet version: "{text}" Control plane version: '
+            f'"{control_plane[1:]}"',
+        )
+    if not daemons.enabled("kubelet"):
         checks.warn("Service-Kubelet", "kubelet service is not enabled, please run 'systemctl enable kubelet.service'")
 
 
@@ -178,8 +198,11 @@ def before_init(config, ignored):
     resources(checks)
     version = cluster["kubernetesVersion"]
     if host.minor(version) > host.minor():
-        checks.warn("KubernetesVersion", f"Kubernetes version is greater than kubeadm version. Please consider to upgrade kubeadm. "
-                    f"Kubernetes version: {version[1:]}. Kubeadm version: 1.{host.minor()}.x")
+        checks.warn(
+            "KubernetesVersion",
+            f"Kubernetes version is greater than kubeadm version. Please consider to upgrade kubeadm. "
+            f"Kubernetes version: {version[1:]}. Kubeadm version: 1.{host.minor()}.x",
+        )
     for number in (config["endpoint"]["bindPort"], 10259, 10257):
         port(checks, number)
     for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"):

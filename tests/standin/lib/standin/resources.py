@@ -12,15 +12,37 @@ KINDS = {
     "Secret": ("secrets", (), True, [("", "v1", 0, 99)]),
     "DaemonSet": ("daemonsets", ("ds",), True, [("apps", "v1", 0, 99)]),
     "Deployment": ("deployments", ("deploy",), True, [("apps", "v1", 0, 99)]),
-    "ClusterRole": ("clusterroles", (), False, [("rbac.authorization.k8s.io", "v1", 0, 99),
-                                                ("rbac.authorization.k8s.io", "v1beta1", 0, 21)]),
-    "ClusterRoleBinding": ("clusterrolebindings", (), False, [("rbac.authorization.k8s.io", "v1", 0, 99),
-                                                              ("rbac.authorization.k8s.io", "v1beta1", 0, 21)]),
-    "Role": ("roles", (), True, [("rbac.authorization.k8s.io", "v1", 0, 99), ("rbac.authorization.k8s.io", "v1beta1", 0, 21)]),
-    "RoleBinding": ("rolebindings", (), True, [("rbac.authorization.k8s.io", "v1", 0, 99),
-                                               ("rbac.authorization.k8s.io", "v1beta1", 0, 21)]),
+    "ClusterRole": (
+        "clusterroles",
+        (),
+        False,
+        [("rbac.authorization.k8s.io", "v1", 0, 99), ("rbac.authorization.k8s.io", "v1beta1", 0, 21)],
+    ),
+    "ClusterRoleBinding": (
+        "clusterrolebindings",
+        (),
+        False,
+        [("rbac.authorization.k8s.io", "v1", 0, 99), ("rbac.authorization.k8s.io", "v1beta1", 0, 21)],
+    ),
+    "Role": (
+        "roles",
+        (),
+        True,
+        [("rbac.authorization.k8s.io", "v1", 0, 99), ("rbac.authorization.k8s.io", "v1beta1", 0, 21)],
+    ),
+    "RoleBinding": (
+        "rolebindings",
+        (),
+        True,
+        [("rbac.authorization.k8s.io", "v1", 0, 99), ("rbac.authorization.k8s.io", "v1beta1", 0, 21)],
+    ),
     "PodSecurityPolicy": ("podsecuritypolicies", ("psp",), False, [("policy", "v1beta1", 0, 24)]),
-    "CertificateSigningRequest": ("certificatesigningrequests", ("csr",), False, [("certificates.k8s.io", "v1", 19, 99)]),
+    "CertificateSigningRequest": (
+        "certificatesigningrequests",
+        ("csr",),
+        False,
+        [("certificates.k8s.io", "v1", 19, 99)],
+    ),
 }
 
 
@@ -31,7 +53,9 @@ def served(kind, minor):
 
 def by_api(api, kind, minor):
     """Whether `kind` exists under apiVersion `api` (`v1`, `apps/v1`)."""
-    return kind in KINDS and any((f"{group}/{version}" if group else version) == api for group, version in served(kind, minor))
+    return kind in KINDS and any(
+        (f"{group}/{version}" if group else version) == api for group, version in served(kind, minor)
+    )
 
 
 def by_name(word):

@@ -8,8 +8,16 @@ DURATION = re.compile(r"[+-]?(0|((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))+)")
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 QUANTITY = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E|[eE][+-]?\d+)?")
-WORDS = {"str": "string", "int": "int32", "bool": "bool", "dur": "v1.Duration", "time": "v1.Time",
-         "quantity": "resource.Quantity", "intstr": "intstr.IntOrString", "number": "float64"}
+WORDS = {
+    "str": "string",
+    "int": "int32",
+    "bool": "bool",
+    "dur": "v1.Duration",
+    "time": "v1.Time",
+    "quantity": "resource.Quantity",
+    "intstr": "intstr.IntOrString",
+    "number": "float64",
+}
 
 
 class Bad(Exception):
@@ -60,8 +68,13 @@ def go_type(shape):
 
 
 def mismatch(value, shape, path):
-    raise Bad("type", f"json: cannot unmarshal {go_kind(value)} into Go struct field {path} of type {go_type(shape)}",
-              path, go_kind(value), shape)
+    raise Bad(
+        "type",
+        f"json: cannot unmarshal {go_kind(value)} into Go struct field {path} of type {go_type(shape)}",
+        path,
+        go_kind(value),
+        shape,
+    )
 
 
 def scalar(value, shape, path):
@@ -71,8 +84,9 @@ def scalar(value, shape, path):
     right = {"str": str, "bool": bool, "dur": str, "time": str}.get(shape)
     if right is not None and not isinstance(value, right):
         mismatch(value, shape, path)
-    if shape in ("int", "number") and (isinstance(value, bool) or not isinstance(value, (int, float))
-                                       or shape == "int" and not isinstance(value, int)):
+    if shape in ("int", "number") and (
+        isinstance(value, bool) or not isinstance(value, (int, float)) or shape == "int" and not isinstance(value, int)
+    ):
         mismatch(value, shape, path)
     if shape == "intstr" and (isinstance(value, bool) or not isinstance(value, (int, str))):
         mismatch(value, shape, path)
@@ -83,9 +97,13 @@ def scalar(value, shape, path):
             raise Bad("value", str(error), path) from error
     if shape == "time" and not TIME.fullmatch(value):
         quoted = go_quote(value)
-        raise Bad("value", f'parsing time {quoted} as "2006-01-02T15:04:05Z07:00": cannot parse {quoted} as "2006"', path)
+        raise Bad(
+            "value", f'parsing time {quoted} as "2006-01-02T15:04:05Z07:00": cannot parse {quoted} as "2006"', path
+        )
     if shape == "quantity" and (isinstance(value, bool) or not QUANTITY.fullmatch(str(value))):
-        raise Bad("value", "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'", path)
+        raise Bad(
+            "value", "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'", path
+        )
 
 
 def check(value, shape, path):
@@ -135,13 +153,16 @@ def documents(text, fault):
                 raise yaml.constructor.ConstructorError(None, None, "invalid map key", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f'key "{key}" already set in map', key_node.start_mark)
+                    None, None, f'key "{key}" already set in map', key_node.start_mark
+                )
             seen[key] = loader.construct_object(value_node, deep=deep)
         return seen
 
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    Loader.yaml_implicit_resolvers = {first: [rule for rule in rules if rule[0] != "tag:yaml.org,2002:timestamp"]
-                                      for first, rules in Loader.yaml_implicit_resolvers.items()}
+    Loader.yaml_implicit_resolvers = {
+        first: [rule for rule in rules if rule[0] != "tag:yaml.org,2002:timestamp"]
+        for first, rules in Loader.yaml_implicit_resolvers.items()
+    }
     try:
         found = list(yaml.load_all(text, Loader=Loader))
     except (yaml.YAMLError, UnicodeError, ValueError) as error:

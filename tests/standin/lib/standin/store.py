@@ -43,8 +43,14 @@ class Store:
             with self.lock:
                 self.changed.wait_for(lambda: self.dirty)
                 self.dirty = False
-                text = json.dumps({"version": self.version, "objects": [
-                    (kind, name, each) for kind, table in self.objects.items() for name, each in table.items()]})
+                text = json.dumps(
+                    {
+                        "version": self.version,
+                        "objects": [
+                            (kind, name, each) for kind, table in self.objects.items() for name, each in table.items()
+                        ],
+                    }
+                )
             try:
                 host.write(self.file, text, 0o600)
             except OSError:
@@ -100,7 +106,9 @@ class Store:
     def merge(self, kind, each, patch):
         """A merge patch (RFC 7396) on one object; what is the server's own stays as it is."""
         before = copy.deepcopy(each)
-        kept = {name: each["metadata"].get(name) for name in ("uid", "creationTimestamp", "name", "namespace", "generation")}
+        kept = {
+            name: each["metadata"].get(name) for name in ("uid", "creationTimestamp", "name", "namespace", "generation")
+        }
         merge(each, patch)
         each["metadata"].update({name: value for name, value in kept.items() if value is not None})
         each["kind"], each["apiVersion"] = kind, resources.api_version(kind)

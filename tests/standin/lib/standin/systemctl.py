@@ -52,8 +52,10 @@ def change(verb, words):
             continue
         text = orders.obey("systemctl-" + verb, name)
         if text:
-            raise host.Failure(f"Job for {name}.service failed because the control process exited with error code.\nSee "
-                               f'"systemctl status {name}.service" and "journalctl -xeu {name}.service" for details.')
+            raise host.Failure(
+                f"Job for {name}.service failed because the control process exited with error code.\nSee "
+                f'"systemctl status {name}.service" and "journalctl -xeu {name}.service" for details.'
+            )
         if verb in ("stop", "restart", "try-restart"):
             again = daemons.running(name) or verb == "restart"
             stop(name)
@@ -108,10 +110,19 @@ def enable(verb, words, now):
 def properties(name, known):
     active, sub = state(name) if known else ("inactive", "dead")
     pid = daemons.running(name) if known else None
-    return {"Id": name + ".service", "LoadState": "loaded" if known else "not-found", "ActiveState": active, "SubState": sub,
-            "MainPID": str(pid or 0), "UnitFileState": ("enabled" if daemons.enabled(name) else "disabled") if known else "",
-            "FragmentPath": BIN.get(name, ""), "Description": ABOUT.get(name, name + ".service"), "NRestarts": "0",
-            "Result": "exit-code" if known and active in ("activating", "failed") else "success", "Type": "simple"}
+    return {
+        "Id": name + ".service",
+        "LoadState": "loaded" if known else "not-found",
+        "ActiveState": active,
+        "SubState": sub,
+        "MainPID": str(pid or 0),
+        "UnitFileState": ("enabled" if daemons.enabled(name) else "disabled") if known else "",
+        "FragmentPath": BIN.get(name, ""),
+        "Description": ABOUT.get(name, name + ".service"),
+        "NRestarts": "0",
+        "Result": "exit-code" if known and active in ("activating", "failed") else "success",
+        "Type": "simple",
+    }
 
 
 def show(words, asked, value):
@@ -133,8 +144,10 @@ def status(words):
             sys.stderr.write(f"Unit {name}.service could not be found.\n")
             return 4
         active, sub = state(name)
-        host.say(f"● {name}.service - {ABOUT[name]}\n     Loaded: loaded ({BIN[name]}; "
-                 f"{'enabled' if daemons.enabled(name) else 'disabled'}; preset: enabled)\n     Active: {active} ({sub})")
+        host.say(
+            f"● {name}.service - {ABOUT[name]}\n     Loaded: loaded ({BIN[name]}; "
+            f"{'enabled' if daemons.enabled(name) else 'disabled'}; preset: enabled)\n     Active: {active} ({sub})"
+        )
         if active != "active":
             return 3
     return 0
@@ -143,10 +156,29 @@ def status(words):
 def command(_name, argv):
     def words(text):
         return host.Failure("systemctl: " + text)
-    found, rest = flags.parse(argv, {"now": False, "quiet": False, "no-pager": False, "no-block": False, "property": [],
-                                     "value": False, "version": False, "system": False, "no-legend": False, "plain": False,
-                                     "full": False, "no-ask-password": False, "force": False, "all": False, "no-reload": False},
-                              {"q": "quiet", "p": "property", "l": "full", "f": "force", "a": "all"}, words)
+
+    found, rest = flags.parse(
+        argv,
+        {
+            "now": False,
+            "quiet": False,
+            "no-pager": False,
+            "no-block": False,
+            "property": [],
+            "value": False,
+            "version": False,
+            "system": False,
+            "no-legend": False,
+            "plain": False,
+            "full": False,
+            "no-ask-password": False,
+            "force": False,
+            "all": False,
+            "no-reload": False,
+        },
+        {"q": "quiet", "p": "property", "l": "full", "f": "force", "a": "all"},
+        words,
+    )
     verb, names = rest[0] if rest else "", rest[1:]
     if found["version"]:
         host.say("systemd 252 (252.39-1~deb12u1)\nstandin")
