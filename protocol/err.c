@@ -26,6 +26,8 @@ static const struct {
     {KPEER_ESTATE, "wrong-state", 1},
 };
 
+static void fill(struct err *e, int code, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));
+
 static void fill(struct err *e, int code, const char *fmt, va_list ap)
 {
     e->code = code;
