@@ -148,10 +148,9 @@ static int do_renew(struct agent *a, const struct action *act, struct err *err)
 static int do_stop(struct agent *a, const struct action *act, struct err *err)
 {
     (void)act;
-    (void)err;
     log_info("this host has left its group");
     a->stop = true;
-    return 0;
+    return store_renew(a->store, err); /* whoever comes up here next is a newcomer */
 }
 
 static int (*const carry_out[])(struct agent *, const struct action *, struct err *) = {

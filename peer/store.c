@@ -392,26 +392,15 @@ int store_identity(struct store *s, const struct store_host *host, struct identi
     return rc;
 }
 
-static int remove_files(struct store *s, bool identity, struct err *err)
+/* The identity first: state without identity is told as foreign, an identity without its promises is not. */
+int store_renew(struct store *s, struct err *err)
 {
-    /* The identity first: state without identity is told as foreign, an identity without its promises is not.
-     */
-    if (identity && unlinkat(s->fd, IDENTITY, 0) && errno != ENOENT)
+    if (unlinkat(s->fd, IDENTITY, 0) && errno != ENOENT)
         return err_errno(err, errno, "cannot remove %s/%s", s->dir, IDENTITY);
     for (size_t i = 0; i < STORE_KEY_COUNT; i++)
         if (unlinkat(s->fd, names[i], 0) && errno != ENOENT)
             return err_errno(err, errno, "cannot remove %s/%s", s->dir, names[i]);
     return fsync(s->fd) ? err_errno(err, errno, "cannot sync %s", s->dir) : 0;
-}
-
-int store_renew(struct store *s, struct err *err)
-{
-    return remove_files(s, true, err);
-}
-
-int store_forget(struct store *s, struct err *err)
-{
-    return remove_files(s, false, err);
 }
 
 void store_machine_id(uint8_t out[static 16])

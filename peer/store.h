@@ -56,11 +56,8 @@ int store_put(struct store *s, enum store_key key, const uint8_t *bytes, size_t 
  * foreign, KPEER_EVERSION newer. */
 int store_get(struct store *s, enum store_key key, uint8_t **out, size_t *n, struct err *err);
 
-/* Removes identity and blobs: this identity is used by another host. */
+/* Removes identity and blobs: this identity is used by another host, or this host has left its group. */
 int store_renew(struct store *s, struct err *err);
-
-/* Removes the blobs alone: this host has left its group. */
-int store_forget(struct store *s, struct err *err);
 
 /* This host's machine-id (hashed). */
 void store_machine_id(uint8_t out[static 16]);
