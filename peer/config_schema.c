@@ -148,7 +148,7 @@ const struct config_key config_schema[] = {
      .type = CONFIG_PORT,
      FIELD(multicast_port)},
     {.key = "settle",
-     .def = "5s",
+     .def = "3s",
      .doc = "how long nothing new may come before hosts are settled on",
      .min = 100,
      .max = 3600000,

@@ -62,7 +62,8 @@ enum formation_change {
     FORMATION_ASK_LEASE = 1 << 10, /* ask every member of the set for the round `round` */
 };
 
-#define FORMATION_ROUNDS 8
+#define FORMATION_LONE_SETTLES 6 /* a lone host settles this many times as long */
+#define FORMATION_ROUNDS       8
 
 struct formation {
     struct ballot mine; /* durable */

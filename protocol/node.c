@@ -9,13 +9,15 @@
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
+#define REHEARSED_VERSION "v1.31.0" /* a rehearsal needs no kubeadm, but its documents name a version */
+
 void node_config_default(struct node_config *cfg)
 {
     *cfg = (struct node_config){.port = 7373,
                                 .api_port = 6443,
                                 .pod_cidr = "10.244.0.0/16",
                                 .service_cidr = "10.96.0.0/12",
-                                .settle_ms = 5000,
+                                .settle_ms = 3000,
                                 .beat_ms = 1000,
                                 .lease_ms = 5000,
                                 .ticket_ttl_ms = 600000};
@@ -102,6 +104,16 @@ uint32_t node_alive_count(const struct node *n)
 bool node_is_founder(const struct node *n)
 {
     return n->committed && peer_id_equal(&n->record.founder, &n->me->id);
+}
+
+/* The version that this host would found or join with; empty: no kubeadm was found and none was asked for. */
+const char *node_kubernetes_version(const struct node *n)
+{
+    if (n->cfg.kubernetes_version[0])
+        return n->cfg.kubernetes_version;
+    if (n->facts.kubernetes_version[0] || !n->cfg.dry_run)
+        return n->facts.kubernetes_version;
+    return REHEARSED_VERSION;
 }
 
 /* ---- formation's view of the group ---- */

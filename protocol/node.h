@@ -54,7 +54,7 @@ struct node_config {
     char pod_cidr[STEP_CIDR_BYTES];
     char service_cidr[STEP_CIDR_BYTES];
     char kubernetes_version[STEP_VERSION_BYTES]; /* wanted; empty: that of the kubeadm at hand */
-    uint32_t settle_ms;                          /* default 5000 */
+    uint32_t settle_ms;                          /* default 3000 */
     uint32_t beat_ms;                            /* beacon interval of a small group at rest, default 1000 */
     uint32_t lease_ms;                           /* default 5000 */
     uint32_t ticket_ttl_ms;                      /* default 600000 */

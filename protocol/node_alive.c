@@ -33,14 +33,14 @@ void alive_heard(struct node *n, struct member *m)
 /* Asks the peer itself and a few others whether it is there. */
 static void probe(struct node *n, struct member *m)
 {
-    net_probe(n, m, &m->id);
+    net_probe(n, m, &m->id, &n->me->id);
     uint64_t from = n->member_count ? node_random(n) % n->member_count : 0;
     size_t asked = 0;
     for (size_t i = 0; i < n->member_count && asked < HELPERS; i++) {
         const struct member *h = n->member[(from + i) % n->member_count];
         if (h == m || h->self || h->state != STATE_ALIVE || !h->linked)
             continue;
-        net_probe(n, h, &m->id);
+        net_probe(n, h, &m->id, &n->me->id);
         asked++;
     }
 }

@@ -3,6 +3,16 @@
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
+/* Whoever hears a new peer answers at once, spread a little, so that a newcomer knows everybody within
+ * milliseconds. */
+static void answer_soon(struct node *n)
+{
+    uint64_t spread = 5 + node_alive_count(n);
+    uint64_t at = n->now_ms + 1 + node_random(n) % spread;
+    if (at < n->beacon_ms)
+        n->beacon_ms = at;
+}
+
 /* Our own identity, alive on another host: the later of the two renews itself. */
 static void meet_clone(struct node *n, const struct hello *h)
 {
@@ -16,6 +26,16 @@ static void meet_clone(struct node *n, const struct hello *h)
     if (age < h->age_ms || (age == h->age_ms && n->instance > h->instance)) {
         out_action(n, ACT_RENEW);
         n->stopped = true;
+        return;
+    }
+    /* The copy may have told everybody a later start than ours: what we say must be newer than that. */
+    if (h->boot >= n->boot && h->boot < UINT32_MAX) {
+        n->boot = h->boot + 1;
+        node_self(n)->boot = n->boot;
+        n->profile_told_bytes = 0; /* told anew, under the new number */
+        node_persist_promises(n);
+        net_publish_ballot(n);
+        answer_soon(n);
     }
 }
 
@@ -35,16 +55,6 @@ static void link_to(struct node *n, struct member *m, const struct node_event *e
     a->port = m->port;
     memcpy(a->address, m->address, sizeof a->address);
     memcpy(a->box_pk, m->box_pk, sizeof a->box_pk);
-}
-
-/* Whoever hears a new peer answers at once, spread a little, so that a newcomer knows everybody within
- * milliseconds. */
-static void answer_soon(struct node *n)
-{
-    uint64_t spread = 5 + node_alive_count(n);
-    uint64_t at = n->now_ms + 1 + node_random(n) % spread;
-    if (at < n->beacon_ms)
-        n->beacon_ms = at;
 }
 
 void net_hello(struct node *n, const struct node_event *ev)

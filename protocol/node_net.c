@@ -178,28 +178,35 @@ static void on_lease_grant(struct node *n, struct member *m, struct pack_reader 
         formation_lease_granted(&n->formation, &m->id, term, round, n->cfg.lease_ms);
 }
 
+/* "Is `target` there?", asked by `origin`: by itself, or through a member that asks for it. A member never
+ * answers from memory: what it heard a moment ago may have died since. */
 static void on_probe(struct node *n, struct member *m, struct pack_reader *r)
 {
-    struct peer_id target;
+    struct peer_id target, origin;
     pack_bin_copy(r, target.b, sizeof target.b);
+    pack_bin_copy(r, origin.b, sizeof origin.b);
+    if (pack_bad(r))
+        return;
+    const struct member *t = node_member(n, &target);
+    if (peer_id_equal(&target, &n->me->id))
+        net_ack(n, m, &target, &origin);
+    else if (t && net_reachable(t) && peer_id_equal(&origin, &m->id))
+        net_probe(n, t, &target, &origin);
+}
+
+static void on_probe_ack(struct node *n, struct member *m, struct pack_reader *r)
+{
+    struct peer_id target, origin;
+    pack_bin_copy(r, target.b, sizeof target.b);
+    pack_bin_copy(r, origin.b, sizeof origin.b);
     if (pack_bad(r))
         return;
     struct member *t = node_member(n, &target);
-    if (peer_id_equal(&target, &n->me->id))
-        net_ack(n, m, &target);
-    else if (t && t->state == STATE_ALIVE && n->now_ms < t->heard_ms + alive_beat_ms(n))
-        net_ack(n, m, &target); /* heard just now */
-    else if (t && net_reachable(t))
-        net_probe(n, t, &target);
-}
-
-static void on_probe_ack(struct node *n, struct pack_reader *r)
-{
-    struct peer_id target;
-    pack_bin_copy(r, target.b, sizeof target.b);
-    struct member *t = pack_bad(r) ? NULL : node_member(n, &target);
-    if (t && t->heard)
+    const struct member *o = node_member(n, &origin);
+    if (peer_id_equal(&origin, &n->me->id) && t && t->heard)
         alive_heard(n, t);
+    else if (o && net_reachable(o) && peer_id_equal(&target, &m->id))
+        net_ack(n, o, &target, &origin);
 }
 
 static void on_config_ask(struct node *n, struct member *m, struct pack_reader *r)
@@ -328,7 +335,7 @@ static void handle(struct node *n, struct member *m, int type, struct pack_reade
         on_probe(n, m, r);
         break;
     case MSG_PROBE_ACK:
-        on_probe_ack(n, r);
+        on_probe_ack(n, m, r);
         break;
     case MSG_CONFIG_ASK:
         on_config_ask(n, m, r);

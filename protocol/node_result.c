@@ -20,9 +20,7 @@ void work_propose(struct node *n)
     memcpy(r.ca_hash, w->ca_hash, sizeof r.ca_hash);
     memcpy(r.pod_cidr, n->cfg.pod_cidr, sizeof r.pod_cidr);
     memcpy(r.service_cidr, n->cfg.service_cidr, sizeof r.service_cidr);
-    memcpy(r.kubernetes_version,
-           n->cfg.kubernetes_version[0] ? n->cfg.kubernetes_version : n->facts.kubernetes_version,
-           sizeof r.kubernetes_version);
+    mem_copy_text(r.kubernetes_version, sizeof r.kubernetes_version, node_kubernetes_version(n));
     memcpy(r.founder_name, n->cfg.name, sizeof r.founder_name);
     work_endpoint(n, r.endpoint);
     struct formation_input in = node_formation_input(n);

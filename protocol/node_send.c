@@ -106,6 +106,9 @@ void net_publish_profile(struct node *n)
     memcpy(p.wanted_version, n->cfg.kubernetes_version, sizeof p.wanted_version);
     p.has_facts = n->work.have_facts;
     p.facts = n->facts;
+    if (n->cfg.dry_run)
+        mem_copy_text(p.facts.kubernetes_version, sizeof p.facts.kubernetes_version,
+                      node_kubernetes_version(n));
     p.nets = n->nets;
     work_fill_profile(n, &p);
     if (!self->has_profile || self->profile.phase != p.phase)
@@ -164,19 +167,23 @@ void net_grant_lease(struct node *n, const struct member *to, uint64_t term, uin
     post(n, &w, to);
 }
 
-void net_probe(struct node *n, const struct member *to, const struct peer_id *target)
+void net_probe(struct node *n, const struct member *to, const struct peer_id *target,
+               const struct peer_id *origin)
 {
     struct pack_writer w;
-    begin(n, &w, MSG_PROBE, 1);
+    begin(n, &w, MSG_PROBE, 2);
     pack_put_bin(&w, target->b, PEER_ID_BYTES);
+    pack_put_bin(&w, origin->b, PEER_ID_BYTES);
     post(n, &w, to);
 }
 
-void net_ack(struct node *n, const struct member *to, const struct peer_id *target)
+void net_ack(struct node *n, const struct member *to, const struct peer_id *target,
+             const struct peer_id *origin)
 {
     struct pack_writer w;
-    begin(n, &w, MSG_PROBE_ACK, 1);
+    begin(n, &w, MSG_PROBE_ACK, 2);
     pack_put_bin(&w, target->b, PEER_ID_BYTES);
+    pack_put_bin(&w, origin->b, PEER_ID_BYTES);
     post(n, &w, to);
 }
 

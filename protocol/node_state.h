@@ -223,6 +223,7 @@ struct formation_input node_formation_input(struct node *n);
 bool node_is_founder(const struct node *n);
 uint32_t node_alive_count(const struct node *n);
 uint32_t node_expected(const struct node *n);
+const char *node_kubernetes_version(const struct node *n);
 
 /* node_store.c */
 #define NODE_SNAPSHOT_MS 5000 /* a changed member list is stored this much later */
@@ -263,8 +264,8 @@ enum message {
     MSG_PUSH = 2,        /* [statement...], record or nil */
     MSG_LEASE_ASK = 3,   /* set, term, round */
     MSG_LEASE_GRANT = 4, /* term, round */
-    MSG_PROBE = 5,       /* target: zero or the receiver: "are you there?"; another: "ask that one for me" */
-    MSG_PROBE_ACK = 6,   /* target: "that one is there" */
+    MSG_PROBE = 5,       /* target, origin: "is target there?"; to another than the target: "ask it for me" */
+    MSG_PROBE_ACK = 6,   /* target, origin: "target is there", for origin */
     MSG_CONFIG_ASK = 7,  /* request: the admin kubeconfig, please */
     MSG_CONFIG_GIVE = 8, /* request, code, box */
     MSG_COUNT
@@ -283,11 +284,13 @@ void net_publish_ballot(struct node *n);
 void net_publish_grant(struct node *n, struct member *m);
 void net_push_cluster(struct node *n);
 void net_ask_lease(struct node *n);
-void net_probe(struct node *n, const struct member *to, const struct peer_id *target);
+void net_probe(struct node *n, const struct member *to, const struct peer_id *target,
+               const struct peer_id *origin);
 void net_ask_kubeconfig(struct node *n, const struct member *founder, uint64_t request);
 void net_give_kubeconfig(struct node *n, const struct member *to, uint64_t request, int code,
                          const uint8_t *bytes, size_t bytes_n);
-void net_ack(struct node *n, const struct member *to, const struct peer_id *target);
+void net_ack(struct node *n, const struct member *to, const struct peer_id *target,
+             const struct peer_id *origin);
 void net_grant_lease(struct node *n, const struct member *to, uint64_t term, uint64_t round);
 bool net_reachable(const struct member *m);
 void net_push(struct node *n, const struct gossip_item *item, bool record);

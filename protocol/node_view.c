@@ -150,7 +150,8 @@ static void waiting_to_settle(const struct node *n, char *out, size_t bytes)
         snprintf(out, bytes, "the other hosts to agree on who decides (%u hosts)",
                  n->formation.mine.set.count);
     else
-        snprintf(out, bytes, "%u hosts to settle: no newcomer for %u ms", alive, n->cfg.settle_ms);
+        snprintf(out, bytes, "%u host%s to settle: nobody new for %u s", alive, alive == 1 ? "" : "s",
+                 (alive == 1 ? FORMATION_LONE_SETTLES : 1) * n->cfg.settle_ms / 1000);
 }
 
 static void waiting_for(const struct node *n, char *out, size_t bytes)

@@ -36,6 +36,12 @@ static bool group_is_set(const struct node *n)
     return n->committed || n->formation.constituted;
 }
 
+/* With others here a cluster will come: the time in which they settle is used. */
+static bool in_company(const struct node *n)
+{
+    return node_alive_count(n) > 1;
+}
+
 static enum step_kind next_leaving(const struct work *w)
 {
     switch (w->leaving) {
@@ -80,10 +86,12 @@ enum step_kind work_next(const struct node *n)
         return STEP_RESET;
     if (!settled_in && w->preflight != PREFLIGHT_GREEN)
         return STEP_PREFLIGHT;
-    if (!group_is_set(n) || n->address[0] == '\0')
+    if (n->address[0] == '\0')
         return STEP_NONE;
-    if (!settled_in && !w->prepared)
+    if (!settled_in && !w->prepared && (in_company(n) || group_is_set(n)))
         return STEP_PREPARE;
+    if (!group_is_set(n))
+        return STEP_NONE;
     return n->committed ? next_member(n) : next_founder(n);
 }
 
@@ -121,9 +129,7 @@ static void fill_step(struct node *n, struct step *s)
     memcpy(s->ca_hash, w->ca_hash, sizeof s->ca_hash);
     memcpy(s->pod_cidr, n->cfg.pod_cidr, sizeof s->pod_cidr);
     memcpy(s->service_cidr, n->cfg.service_cidr, sizeof s->service_cidr);
-    memcpy(s->kubernetes_version,
-           n->cfg.kubernetes_version[0] ? n->cfg.kubernetes_version : n->facts.kubernetes_version,
-           sizeof s->kubernetes_version);
+    mem_copy_text(s->kubernetes_version, sizeof s->kubernetes_version, node_kubernetes_version(n));
     work_endpoint(n, s->endpoint);
     if (!n->committed)
         return;
@@ -242,7 +248,7 @@ static void check_ready(struct node *n)
 {
     struct work *w = &n->work;
     bool reached = node_is_founder(n) || (w->pod_address[0] && strcmp(w->pod_address, w->reached) == 0);
-    if (!w->proved || !n->committed || !reached) {
+    if (!w->proved || !n->committed || !reached || w->leaving) {
         w->ready_told = false;
         return;
     }

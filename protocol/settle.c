@@ -4,10 +4,9 @@
 #include <string.h>
 
 #define BIND_TIMEOUT_MS                                                                                      \
-    2000                   /* a set that is not constituted by then, and is not what we see, is signed off */
-#define DISAGREE_MS  1000  /* how long we look on while somebody is bound to a set that we do not see */
-#define HOPELESS_MS  10000 /* how long a constituted set may be without anybody alive who could found */
-#define LONE_SETTLES 6     /* a lone host settles this many times as long */
+    2000                  /* a set that is not constituted by then, and is not what we see, is signed off */
+#define DISAGREE_MS 1000  /* how long we look on while somebody is bound to a set that we do not see */
+#define HOPELESS_MS 10000 /* how long a constituted set may be without anybody alive who could found */
 
 static const struct peer_id *self(const struct formation_input *in)
 {
@@ -85,7 +84,7 @@ static bool settled(const struct formation *f, const struct formation_input *in,
 {
     if (in->expect)
         return true;
-    uint64_t wait = set->count == 1 ? LONE_SETTLES * in->settle_ms : in->settle_ms;
+    uint64_t wait = set->count == 1 ? FORMATION_LONE_SETTLES * in->settle_ms : in->settle_ms;
     return in->now_ms >= f->view_since_ms + wait;
 }
 
