@@ -69,11 +69,29 @@ const char *node_drop_word(size_t i)
     return i < COUNT_OF(drop_words) ? drop_words[i] : "unknown";
 }
 
+/* A host that left and came back is another peer of the same name: the one that left is no more of interest.
+ */
+static bool superseded(const struct node *n, const struct member *m)
+{
+    for (size_t i = 0; i < n->member_count; i++) {
+        const struct member *o = n->member[i];
+        if (m->state == STATE_LEFT && o->state == STATE_ALIVE && o->has_profile &&
+            strcmp(o->profile.name, m->profile.name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool shown(const struct node *n, const struct member *m)
+{
+    return m->self || (m->has_profile && !superseded(n, m));
+}
+
 size_t node_member_count(const struct node *n)
 {
     size_t count = 0;
     for (size_t i = 0; i < n->member_count; i++)
-        count += n->member[i]->self || n->member[i]->has_profile;
+        count += shown(n, n->member[i]);
     return count;
 }
 
@@ -94,8 +112,7 @@ static const struct member *nth(const struct node *n, size_t i)
         best = NULL;
         for (size_t j = 0; j < n->member_count; j++) {
             const struct member *m = n->member[j];
-            if ((m->self || m->has_profile) && (!last || shows_before(last, m)) &&
-                (!best || shows_before(m, best)))
+            if (shown(n, m) && (!last || shows_before(last, m)) && (!best || shows_before(m, best)))
                 best = m;
         }
         last = best;
