@@ -44,7 +44,6 @@ struct formation_input {
     bool checks_green; /* the group's own check found nothing against founding */
     uint64_t settle_ms;
     uint64_t lease_ms;
-    uint32_t jitter; /* fresh random bits */
 };
 
 /* What one tick changed; several may be set. */
@@ -69,8 +68,10 @@ struct formation {
     struct ballot mine; /* durable */
     bool constituted;   /* durable: we hold the binding of every member of our set */
 
-    uint64_t view_hash;
+    struct peer_id view[ELECTORATE_MAX]; /* who was in view at the last look */
+    size_t view_count;
     uint64_t view_since_ms; /* nothing new since */
+    uint64_t rng;           /* seeded by the owner; spreads the next candidacies */
     uint64_t bound_ms;
     uint64_t constituted_ms;
     uint64_t hopeless_ms; /* since when nobody alive in our set could found; 0: somebody could */

@@ -149,6 +149,9 @@ static void check_before_vote(struct node *n)
     struct check_host host[ELECTORATE_MAX];
     struct check_fault fault;
     size_t count = 0;
+    if (n->group_checked)
+        return;
+    n->group_checked = true;
     for (size_t i = 0; i < n->member_count && count < ELECTORATE_MAX; i++) {
         const struct member *m = n->member[i];
         if (m->state != STATE_ALIVE || !m->has_profile || !presentable(n, &m->profile))
@@ -194,8 +197,7 @@ struct formation_input node_formation_input(struct node *n)
                                     .lone = n->cfg.pinned || n->cfg.expect == 1,
                                     .checks_green = n->work.blocked[0] == '\0',
                                     .settle_ms = n->cfg.settle_ms,
-                                    .lease_ms = n->cfg.lease_ms,
-                                    .jitter = (uint32_t)node_random(n)};
+                                    .lease_ms = n->cfg.lease_ms};
 }
 
 /* ---- construction ---- */
@@ -274,6 +276,7 @@ static void start(struct node *n, const struct node_event *ev)
     struct member *self = node_self(n);
     self->boot = n->boot;
     self->instance = n->instance;
+    n->formation.rng = node_random(n);
     formation_start(&n->formation, n->me, n->now_ms, n->cfg.lease_ms);
     node_persist_promises(n);
     out_text(out_event(n, EVENT_AGENT_STARTED, &n->me->id), "kpeer %s", n->cfg.version);
@@ -435,6 +438,8 @@ static void form(struct node *n)
     for (int i = 0; i < 4; i++) {
         struct formation_input in = node_formation_input(n);
         uint32_t done = formation_tick(&n->formation, &in);
+        if (done & (FORMATION_BOUND | FORMATION_CONSTITUTED | FORMATION_RELEASED))
+            n->group_checked = false;
         if (done & FORMATION_PROMISED) {
             node_persist_promises(n);
             net_publish_ballot(n);

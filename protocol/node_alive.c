@@ -16,7 +16,8 @@ uint64_t alive_beat_ms(const struct node *n)
 
 static uint64_t patience_ms(const struct node *n)
 {
-    return MISSED_BEATS * alive_beat_ms(n) + alive_beat_ms(n) / 2;
+    uint64_t beat = alive_beat_ms(n);
+    return MISSED_BEATS * beat + beat / 2;
 }
 
 void alive_heard(struct node *n, struct member *m)
@@ -26,6 +27,8 @@ void alive_heard(struct node *n, struct member *m)
     if (m->has_profile && m->profile.phase == PHASE_LEFT)
         return; /* its goodbye stands until it says something newer */
     m->state = STATE_ALIVE;
+    if (was != STATE_ALIVE)
+        n->group_checked = false;
     if (was != STATE_ALIVE && m->has_profile && n->started)
         out_event(n, EVENT_MEMBER_ALIVE, &m->id);
 }
@@ -48,6 +51,7 @@ static void probe(struct node *n, struct member *m)
 static void suspect(struct node *n, struct member *m)
 {
     m->state = STATE_SUSPECT;
+    n->group_checked = false;
     m->suspect_ms = n->now_ms;
     out_event(n, EVENT_MEMBER_SUSPECT, &m->id);
     probe(n, m);
@@ -64,6 +68,7 @@ static void unlink_member(struct node *n, struct member *m)
 static void fail(struct node *n, struct member *m)
 {
     m->state = STATE_FAILED;
+    n->group_checked = false;
     m->heard = false; /* its next beacon is answered at once, like a newcomer's */
     out_event(n, EVENT_MEMBER_FAILED, &m->id);
     unlink_member(n, m);
@@ -80,35 +85,37 @@ void alive_left(struct node *n, struct member *m)
     if (m->state == STATE_LEFT)
         return;
     m->state = STATE_LEFT;
+    n->group_checked = false;
     if (n->started)
         out_event(n, EVENT_MEMBER_LEFT, &m->id);
 }
 
 void alive_tick(struct node *n)
 {
+    uint64_t patience = patience_ms(n);
     for (size_t i = 0; i < n->member_count; i++) {
         struct member *m = n->member[i];
         if (m->self)
             continue;
-        if (m->state == STATE_ALIVE && n->now_ms >= m->heard_ms + patience_ms(n))
+        if (m->state == STATE_ALIVE && n->now_ms >= m->heard_ms + patience)
             suspect(n, m);
         else if (m->state == STATE_SUSPECT && n->now_ms >= m->suspect_ms + CONFIRM_MS)
             fail(n, m);
-        else if (m->state == STATE_LEFT && m->linked && n->now_ms >= m->heard_ms + patience_ms(n))
+        else if (m->state == STATE_LEFT && m->linked && n->now_ms >= m->heard_ms + patience)
             unlink_member(n, m);
     }
 }
 
 uint64_t alive_wake(const struct node *n)
 {
-    uint64_t at = UINT64_MAX;
+    uint64_t at = UINT64_MAX, patience = patience_ms(n);
     for (size_t i = 0; i < n->member_count; i++) {
         const struct member *m = n->member[i];
         uint64_t t = UINT64_MAX;
         if (m->self)
             continue;
         if (m->state == STATE_ALIVE || (m->state == STATE_LEFT && m->linked))
-            t = m->heard_ms + patience_ms(n);
+            t = m->heard_ms + patience;
         else if (m->state == STATE_SUSPECT)
             t = m->suspect_ms + CONFIRM_MS;
         if (t < at)

@@ -3,6 +3,8 @@
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
+#define CLOCK_MOVED_MS 250
+
 /* Whoever hears a new peer answers at once, spread a little, so that a newcomer knows everybody within
  * milliseconds. */
 static void answer_soon(struct node *n)
@@ -57,6 +59,16 @@ static void link_to(struct node *n, struct member *m, const struct node_event *e
     memcpy(a->box_pk, m->box_pk, sizeof a->box_pk);
 }
 
+/* Smaller differences than this are the network's. */
+static void take_clock(struct node *n, struct member *m, int64_t offset_ms)
+{
+    int64_t moved = offset_ms - m->clock_offset_ms;
+    if (m->heard && moved < CLOCK_MOVED_MS && moved > -CLOCK_MOVED_MS)
+        return;
+    m->clock_offset_ms = offset_ms;
+    n->group_checked = false;
+}
+
 void net_hello(struct node *n, const struct node_event *ev)
 {
     const struct hello *h = ev->hello;
@@ -87,8 +99,8 @@ void net_hello(struct node *n, const struct node_event *ev)
     bool was_gone = m->state == STATE_FAILED || m->state == STATE_LEFT;
     m->hello_counter = h->counter;
     memcpy(m->sign_pk, h->sign_pk, sizeof m->sign_pk);
+    take_clock(n, m, h->wall_ms - n->wall_ms);
     m->keyed = m->heard = true;
-    m->clock_offset_ms = h->wall_ms - n->wall_ms;
     m->digest = h->digest;
     if (first || was_gone)
         answer_soon(n);
@@ -100,13 +112,7 @@ void net_hello(struct node *n, const struct node_event *ev)
 
 static uint64_t digest(const struct node *n)
 {
-    uint64_t v = 0;
-    uint8_t h[32];
-    if (n->committed) {
-        record_hash(&n->record, h);
-        memcpy(&v, h, sizeof v);
-    }
-    return n->gossip.digest ^ v;
+    return n->gossip.digest ^ n->record_digest;
 }
 
 static void beacon(struct node *n)

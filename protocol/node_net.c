@@ -35,6 +35,7 @@ static void take_profile(struct node *n, struct member *m, const struct profile 
         m->phase_since_ms = n->now_ms;
     m->profile = *p;
     m->has_profile = true;
+    n->group_checked = false;
     memcpy(m->box_pk, p->box_pk, sizeof m->box_pk);
     if (!n->members_dirty_ms)
         n->members_dirty_ms = n->now_ms;

@@ -95,8 +95,12 @@ void net_publish_profile(struct node *n)
 {
     uint8_t payload[STATEMENT_PAYLOAD_MAX];
     struct member *self = node_self(n);
-    struct profile p = {
-        .port = n->cfg.port, .role = n->cfg.role, .rehearse = n->cfg.dry_run, .expect = n->cfg.expect};
+    struct profile p;
+    memset(&p, 0, sizeof p); /* padding too: what did not change is found by comparing bytes */
+    p.port = n->cfg.port;
+    p.role = n->cfg.role;
+    p.rehearse = n->cfg.dry_run;
+    p.expect = n->cfg.expect;
     memcpy(p.name, n->cfg.name, sizeof p.name);
     memcpy(p.version, n->cfg.version, sizeof p.version);
     memcpy(p.address, n->address, sizeof p.address);
@@ -111,15 +115,18 @@ void net_publish_profile(struct node *n)
                       node_kubernetes_version(n));
     p.nets = n->nets;
     work_fill_profile(n, &p);
+    if (self->has_profile && memcmp(&p, &self->profile, sizeof p) == 0)
+        return;
     if (!self->has_profile || self->profile.phase != p.phase)
         self->phase_since_ms = n->now_ms;
-    self->profile = p;
+    memcpy(&self->profile, &p, sizeof p);
     self->has_profile = true;
     size_t bytes = profile_encode(&p, payload);
     if (bytes == n->profile_told_bytes && memcmp(payload, n->profile_told, bytes) == 0)
         return;
     memcpy(n->profile_told, payload, bytes);
     n->profile_told_bytes = bytes;
+    n->group_checked = false;
     publish(n, STATEMENT_PROFILE, NULL, payload, bytes);
 }
 

@@ -164,10 +164,12 @@ struct node {
     size_t member_count;
     struct gossip gossip;
     struct formation formation;
+    bool group_checked; /* nothing that the group's check looks at has changed since it looked */
     struct formation_peer peers[MEMBERS_MAX]; /* formation's input, refreshed in place */
     uint8_t *cluster_blob;                    /* the committed record, encoded */
     size_t cluster_bytes;
     struct record record;
+    uint64_t record_digest; /* its share of the digest; 0: none */
     bool committed;
     uint64_t conflict_ms; /* last told */
 

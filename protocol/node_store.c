@@ -110,6 +110,34 @@ static void tell_commit(struct node *n, uint64_t term)
              n->record.founder_name);
 }
 
+/* Our own set may have decided what we accepted: another set's record is then a second cluster, not an
+ * answer. */
+static bool second_cluster(const struct node *n, const struct committed *c)
+{
+    const struct ballot *mine = &n->formation.mine;
+    return n->committed || (mine->accepted && !record_equal(&mine->record, &c->record) &&
+                            !electorate_equal(&mine->set, &c->set));
+}
+
+static int keep_record(struct node *n, const struct committed *c, const uint8_t *blob, size_t bytes)
+{
+    uint8_t hash[32];
+    n->cluster_blob = malloc(bytes);
+    if (!n->cluster_blob) {
+        n->no_memory = true;
+        return KPEER_ENOMEM;
+    }
+    memcpy(n->cluster_blob, blob, bytes);
+    n->cluster_bytes = bytes;
+    n->record = c->record;
+    record_hash(&n->record, hash);
+    memcpy(&n->record_digest, hash, sizeof n->record_digest);
+    n->committed = true;
+    if (n->started)
+        tell_commit(n, c->term);
+    return 1;
+}
+
 int node_adopt(struct node *n, const uint8_t *blob, size_t bytes)
 {
     struct committed *c = malloc(sizeof *c);
@@ -117,31 +145,15 @@ int node_adopt(struct node *n, const uint8_t *blob, size_t bytes)
         n->no_memory = true;
         return KPEER_ENOMEM;
     }
-    int rc = committed_decode(blob, bytes, c, NULL);
+    int rc = committed_read(blob, bytes, c, NULL);
     if (rc == 0 && memcmp(c->group_id, n->group_id, sizeof n->group_id) != 0)
         rc = KPEER_EREFUSED;
-    const struct ballot *mine = &n->formation.mine;
-    /* Our own set may have decided what we accepted: another set's record is then a second cluster, not an
-     * answer. */
-    bool other =
-        mine->accepted && !record_equal(&mine->record, &c->record) && !electorate_equal(&mine->set, &c->set);
-    if (rc == 0 && (n->committed ? !record_equal(&n->record, &c->record) : other))
-        rc = KPEER_ESTATE;
-    if (rc == 0 && !n->committed) {
-        n->record = c->record;
-        n->cluster_blob = malloc(bytes);
-        if (n->cluster_blob) {
-            memcpy(n->cluster_blob, blob, bytes);
-            n->cluster_bytes = bytes;
-            n->committed = true;
-            rc = 1;
-            if (n->started)
-                tell_commit(n, c->term);
-        } else {
-            n->no_memory = true;
-            rc = KPEER_ENOMEM;
-        }
-    }
+    /* The same record with other signatures changes nothing, so they need no look. */
+    bool known = rc == 0 && n->committed && record_equal(&n->record, &c->record);
+    if (rc == 0 && !known)
+        rc = committed_verify(c, NULL);
+    if (rc == 0 && !known)
+        rc = second_cluster(n, c) ? KPEER_ESTATE : keep_record(n, c, blob, bytes);
     free(c);
     return rc;
 }

@@ -74,6 +74,9 @@ struct committed {
 
 /* Encode allocates; the caller frees. */
 int committed_encode(const struct committed *c, uint8_t **out, size_t *out_bytes, struct err *err);
+/* Decodes without looking at the signatures: what it says is not proven until committed_verify returns 0. */
+int committed_read(const uint8_t *bytes, size_t n, struct committed *c, struct err *err);
+int committed_verify(const struct committed *c, struct err *err);
 /* Decodes and verifies, as record_verify; `c` is large: allocate it. */
 int committed_decode(const uint8_t *bytes, size_t n, struct committed *c, struct err *err);
 

@@ -1,6 +1,5 @@
 #include "protocol/settle.h"
 
-#include <sodium.h>
 #include <string.h>
 
 #define BIND_TIMEOUT_MS                                                                                      \
@@ -15,9 +14,17 @@ static const struct peer_id *self(const struct formation_input *in)
 
 const struct formation_peer *settle_peer(const struct formation_input *in, const struct peer_id *id)
 {
-    for (size_t i = 0; i < in->peer_count; i++)
-        if (peer_id_equal(&in->peer[i].id, id))
-            return &in->peer[i];
+    size_t lo = 0, hi = in->peer_count;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        int c = peer_id_compare(&in->peer[mid].id, id);
+        if (c == 0)
+            return &in->peer[mid];
+        if (c < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
     return NULL;
 }
 
@@ -38,27 +45,22 @@ const struct ballot *settle_member_ballot(const struct formation *f, const struc
 
 /* ---- look, settle, bind ---- */
 
-static uint64_t hash_view(const struct formation_input *in)
-{
-    uint8_t h[16];
-    uint64_t v = 0;
-    crypto_generichash_state st;
-    crypto_generichash_init(&st, NULL, 0, sizeof h);
-    for (size_t i = 0; i < in->peer_count; i++)
-        if (in->peer[i].in_view)
-            crypto_generichash_update(&st, in->peer[i].id.b, PEER_ID_BYTES);
-    crypto_generichash_final(&st, h, sizeof h);
-    memcpy(&v, h, sizeof v);
-    return v;
-}
-
 static void look(struct formation *f, const struct formation_input *in)
 {
-    uint64_t h = hash_view(in);
-    if (h != f->view_hash) {
-        f->view_hash = h;
-        f->view_since_ms = in->now_ms;
+    size_t seen = 0;
+    bool changed = false;
+    for (size_t i = 0; i < in->peer_count; i++) {
+        if (!in->peer[i].in_view)
+            continue;
+        if (seen >= f->view_count || !peer_id_equal(&f->view[seen], &in->peer[i].id)) {
+            f->view[seen] = in->peer[i].id;
+            changed = true;
+        }
+        seen++;
     }
+    if (changed || seen != f->view_count)
+        f->view_since_ms = in->now_ms;
+    f->view_count = seen;
 }
 
 /* The set that would be proposed now. With `expect` it has exactly that many members: the first by id, so
