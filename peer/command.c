@@ -283,6 +283,23 @@ static bool is_help(const char *word)
     return strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
 }
 
+/* After a wrong usage: the format asked for may stand behind what was wrong. */
+static void find_format(struct call *call, int argc, char *const *argv)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *value = NULL;
+
+        if (strncmp(argv[i], "--output=", 9) == 0)
+            value = argv[i] + 9;
+        else if (strcmp(argv[i], "--output") == 0 || strcmp(argv[i], "-o") == 0)
+            value = argv[i + 1];
+        else if (strncmp(argv[i], "-o", 2) == 0)
+            value = argv[i] + 2 + (argv[i][2] == '=');
+        if (value && writer_format_parse(value, &call->format, NULL) == 0)
+            return;
+    }
+}
+
 int command_main(int argc, char **argv, char *const *env)
 {
     cleanup_free struct call *call = calloc(1, sizeof *call);
@@ -299,6 +316,8 @@ int command_main(int argc, char **argv, char *const *env)
     if (argc >= 2 && strcmp(argv[1], "--version") == 0)
         argv[1] = argv[1] + 2;
     code = command_parse(call, argc, argv, &err);
+    if (code)
+        find_format(call, argc, argv);
     if (!code && call->help) {
         command_help(stdout, call->command);
         return 0;
