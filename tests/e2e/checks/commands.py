@@ -46,15 +46,15 @@ def test_wrong_configuration_is_refused_by_line_and_column(trial):
         "expect: 3\nexpect: 4\n": "2:1",
         "pod_cidr: 10.244.0.0\n": "1:11",
         "expect: [3]\n": "1:9",
-        "expect: 3\n  bad\n": "2",
+        "expect: \"3\n": "2:1",
         "timeout: 10\n": "1:10",
     }
     for text, place in wrong.items():
         host.put(path, text)
         for words in (["up"], ["status"], ["agent"]):
-            host.kpeer(*words, seconds=10).expect(2, f"{path}:{place}")
+            host.kpeer(*words, seconds=10).expect(2, f"{path}:{place}:")
         error = host.kpeer("up", "-o", "json").expect(2).error()
-        assert f"{path}:{place}" in error["message"], error
+        assert f"{path}:{place}:" in error["message"], error
     host.remove(path)
     host.kpeer("up", "--config", "/etc/kpeer/none.yaml").expect(1, "none.yaml")
     assert not host.agents(), "an agent was started on a wrong configuration"
@@ -104,9 +104,9 @@ def test_rehearsal_changes_nothing(trial):
     for host in lab.hosts:
         for name in ("kubeadm", "kubelet", "kubectl", "containerd", "crictl", "ctr", "systemctl"):
             host.remove(f"/usr/bin/{name}")
-        host.sh("mkdir -m 700 /home/guest && cp /etc/kpeer/group.key /home/guest/ && chown -R 65534:65534 /home/guest")
+        host.sh("mkdir -m 700 /home/guest && cp /etc/kpeer/group.key /home/guest/ && chown -R 1000:1000 /home/guest")
         before[host.name] = tree(host)
-    rehearse = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "kpeer", "up", "--dry-run", "--expect", "3",
+    rehearse = ("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "kpeer", "up", "--dry-run", "--expect", "3",
                 "--key-file", "/home/guest/group.key", "--state-dir", "/home/guest/state", "--run-dir",
                 "/home/guest/run", "--timeout", "60s")  # fmt: skip
     jobs = [host.start(*rehearse) for host in lab.hosts]

@@ -111,7 +111,8 @@ def test_yaml_output_is_the_same_as_json(trial):
         assert still(yaml.safe_load(told.out)) == still(plain.json()), f"{words}: {told}{plain}"
     events = list(yaml.safe_load_all(host.kpeer("events", "--no-follow", "-o", "yaml").expect(0).out))
     assert "node-ready" in [event["event"] for event in events if event], events
-    error = yaml.safe_load(host.kpeer("status", "--run-dir", "/run/none", "-o", "yaml").expect(3).err)
+    told = host.kpeer("status", "--run-dir", "/run/none", "-o", "yaml").expect(3)
+    error = next(each for each in yaml.safe_load_all(told.err) if each)
     assert error["error"]["message"] and error["error"]["hint"], error
 
 

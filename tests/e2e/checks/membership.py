@@ -1,1 +1,157 @@
-"""."""
+"""Coming later, leaving, coming back, and a power cut of the whole group."""
+
+import os
+import re
+
+from harness.agree import all_ready, master_of, nodes_of, one_cluster, record_of, worker_of
+from harness.lab import wait_until
+
+# What is no trace of kpeer's: the stand-ins' own notes, and what the test itself puts there.
+NOT_KPEERS = re.compile(r"/(etc|var/lib|var/log|run|tmp)/standin.*|/var/log/standin.*|.*/__pycache__(/.*)?")
+
+
+def disk(host):
+    """What was written on a host's disk: path, kind and mode, size, contents of small files."""
+    found, top = {}, str(host.disk / "upper")
+    for folder, folders, files in os.walk(top):
+        for name in (*folders, *files):
+            path = os.path.join(folder, name)
+            inside, info = path.removeprefix(top), os.lstat(path)
+            if NOT_KPEERS.fullmatch(inside):
+                continue
+            whole = name in files and os.path.isfile(path) and not os.path.islink(path)
+            found[inside] = (oct(info.st_mode), open(path, "rb").read() if whole else None)
+    return found
+
+
+def system(host):
+    """What the kernel was told: links, addresses and routes, rules of the packet filter, mounts, settings."""
+    lines = host.sh("ip -o link | sed 's/^[0-9]*: //; s/@.*//; s/: .*//'; ip -o -4 addr | awk '{print $2, $4}'; ip route; "
+                    "iptables-save | grep -v '^#' | sed 's/\\[[0-9:]*\\]//'; "
+                    "sysctl -e net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables; cut -d' ' -f2,3 /proc/mounts")  # fmt: skip
+    return set(lines.expect(0).out.splitlines())
+
+
+def compare(host, before, after):
+    """Every file is as it was. Folders may have stayed (kubeadm reset leaves some), and kpeer's own state folder."""
+    gone = {path for path in before if path not in after}
+    changed = {path for path in before if path in after and before[path] != after[path]}
+    new = {path for path, (mode, _) in after.items() if path not in before and not mode.startswith("0o4")
+           and not path.startswith("/var/lib/kpeer/")}  # fmt: skip
+    assert not gone and not changed and not new, (
+        f"{host.name} is not as it was: gone {sorted(gone)}, changed {sorted(changed)}, new {sorted(new)}"
+    )
+
+
+def test_a_fourth_host_joins_and_a_worker_leaves_and_returns(trial):
+    lab = trial.lab(3)
+    lab.form("--expect", "3")
+    record = record_of(lab.hosts)
+    late = lab.add()
+    files, kernel = disk(late), system(late)
+    done = late.kpeer("up", "--timeout", "90s", seconds=100).expect(0, "worker")
+    trial.note(f"the fourth host was ready after {done.seconds:.1f} s")
+    assert one_cluster(lab.hosts)[0] == record, "another record"
+    master = master_of(lab.hosts)
+
+    left = late.kpeer("leave", seconds=100).expect(0, "left the group")
+    trial.note(f"leaving took {left.seconds:.1f} s")
+    wait_until("its Node is gone", lambda: late.name not in nodes_of(master), 10)
+    assert not late.agents(), "its agent still runs"
+    for path in ("/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/config.yaml", "/run/kpeer/kpeer.sock", "/var/lib/cni",
+                 "/run/flannel"):  # fmt: skip
+        assert not late.has(path), f"{path} is left"
+    assert not late.running("kubelet"), "the kubelet still runs"
+    assert "cni0" not in late.run("ip", "-o", "link").out, "cni0 is left"
+    compare(late, files, disk(late))
+    assert system(late) == kernel, f"{late.name}: {sorted(system(late) ^ kernel)}"
+    others = [host for host in lab.hosts if host is not late]
+    for host in others:
+        member = next(m for m in host.members()["members"] if m["name"] == late.name)
+        assert member["state"] == "left", member
+        host.kpeer("status").expect(0)
+    one_cluster(others)
+    assert "member-left" in [event["event"] for event in others[0].events()]
+
+    back = late.kpeer("up", "--timeout", "90s", seconds=100).expect(0, "worker")
+    trial.note(f"it was back after {back.seconds:.1f} s")
+    assert one_cluster(lab.hosts)[0] == record, "another record after it came back"
+
+
+def test_the_only_control_plane_does_not_leave_unforced(trial):
+    lab = trial.lab(2)
+    lab.form("--expect", "2")
+    master = master_of(lab.hosts)
+    master.kpeer("leave", seconds=30).expect(6, "--force|control plane")
+    error = master.kpeer("leave", "-o", "json", seconds=30).expect(6).error()
+    assert error["message"] and error["hint"], error
+    one_cluster(lab.hosts)
+    all_ready(lab.hosts, 10)
+
+
+def test_a_forced_leave_works_without_a_control_plane(trial):
+    lab = trial.lab(2)
+    lab.form("--expect", "2")
+    worker, master = worker_of(lab.hosts), master_of(lab.hosts)
+    lab.tool("stop", master.name)
+    worker.kpeer("leave", "--force", seconds=90).expect(0, "left the group")
+    assert not worker.has("/etc/kubernetes/kubelet.conf") and not worker.agents()
+
+
+def test_power_cut_of_all_hosts(trial):
+    """Disks stay, everything else is gone: no second election, the same record, all ready."""
+    lab = trial.lab(3)
+    lab.form("--expect", "3")
+    record, term = record_of(lab.hosts), record_of(lab.hosts)["term"]
+    lab.power_off()
+    lab.power_on()
+    done = lab.form("--expect", "3")
+    trial.note(f"all ready {max(each.seconds for each in done):.1f} s after power came back")
+    assert one_cluster(lab.hosts)[0] == record, "another record"
+    check_no_election(lab.hosts, term)
+    assert sum(host.ran("kubeadm init") for host in lab.hosts) == 1
+    assert sum(host.ran("kubeadm join") for host in lab.hosts) == 2
+
+
+def test_agents_started_at_boot_bring_all_back(trial):
+    lab = trial.lab(3)
+    lab.form("--expect", "3")
+    record = record_of(lab.hosts)
+    for host in lab.hosts:
+        host.put("/etc/rc.local", host.get("/etc/rc.local") + "kpeer agent --expect 3 >>/var/lib/kpeer/agent.log 2>&1 &\n",
+                 0o755)  # fmt: skip
+    lab.power_off()
+    lab.power_on()
+    wait_until("all agents run", lambda: all(host.agent() for host in lab.hosts), 30)
+    all_ready(lab.hosts)
+    assert one_cluster(lab.hosts)[0] == record, "another record"
+    check_no_election(lab.hosts, record["term"])
+
+
+def check_no_election(hosts, term):
+    for host in hosts:
+        kinds = {event["event"] for event in host.events()}
+        assert not kinds & {"election-started", "elected", "init-started"}, f"{host.name} elected again: {kinds}"
+        assert host.status()["election"]["term"] == term, host.status()["election"]
+
+
+def test_a_killed_agent_is_noticed_and_comes_back(trial):
+    lab = trial.lab(3)
+    lab.form("--expect", "3")
+    record = record_of(lab.hosts)
+    worker, master = worker_of(lab.hosts), master_of(lab.hosts)
+    worker.signal_agent(9)
+    wait_until("the agent and its executor are gone", lambda: not worker.agents(), 10)
+
+    def state():
+        return next(m["state"] for m in master.members()["members"] if m["name"] == worker.name)
+
+    wait_until("the others notice", lambda: state() in ("suspect", "failed"), 30)
+    wait_until("they call it failed", lambda: state() == "failed", 60)
+    kinds = {event["event"] for event in master.events() if event.get("name") == worker.name}
+    assert "member-failed" in kinds, kinds
+    worker.kpeer("up", "--timeout", "60s", seconds=70).expect(0)
+    wait_until("the others hear it again", lambda: state() == "alive", 20)
+    kinds = {event["event"] for event in master.events() if event.get("name") == worker.name}
+    assert "member-alive" in kinds, kinds
+    assert one_cluster(lab.hosts)[0] == record
