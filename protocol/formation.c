@@ -197,14 +197,13 @@ static uint64_t lease_end(uint64_t asked_ms, uint64_t lease_ms)
     return asked_ms + lease_ms - lease_ms / 10;
 }
 
-/* Under a second, so that those who stood at once do not do so again (splitmix64; Steele, Lea, Flood 2014).
- */
-static uint64_t jitter_ms(struct formation *f)
+/* So that those who stood at once do not do so again (splitmix64; Steele, Lea, Flood 2014). */
+static uint64_t jitter_ms(struct formation *f, uint64_t below_ms)
 {
     uint64_t z = (f->rng += 0x9e3779b97f4a7c15u);
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (z ^ (z >> 31)) % 1000;
+    return below_ms ? (z ^ (z >> 31)) % below_ms : 0;
 }
 
 static uint32_t take_votes(struct formation *f, const struct formation_input *in)
@@ -215,7 +214,8 @@ static uint32_t take_votes(struct formation *f, const struct formation_input *in
     if (count_votes(f, in, &best) < electorate_majority(&f->mine.set)) {
         if (in->now_ms >= f->stand_ms + STAND_TIMEOUT_MS) {
             f->standing = false;
-            f->not_before_ms = in->now_ms + jitter_ms(f);
+            f->not_before_ms = in->now_ms + jitter_ms(f, in->lease_ms / 2);
+            f->grant_until_ms = in->now_ms; /* only our own vote hangs on it: another may have it now */
         }
         return 0;
     }
@@ -244,7 +244,7 @@ static uint32_t keep_lease(struct formation *f, const struct formation_input *in
         return 0;
     if (in->now_ms >= f->lease_until_ms) {
         f->leading = f->standing = false;
-        f->not_before_ms = in->now_ms + in->lease_ms / 2 + jitter_ms(f);
+        f->not_before_ms = in->now_ms + in->lease_ms / 2 + jitter_ms(f, 1000);
         return FORMATION_LEASE_LOST;
     }
     if (in->now_ms < f->ask_ms)
