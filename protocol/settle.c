@@ -186,7 +186,35 @@ static bool view_is(const struct formation_input *in, const struct electorate *s
     return choose(in, &now) && same_members(&now, set);
 }
 
-/* A set of somebody else's that counts on us although we are not bound to it. */
+/* How many of its members have signed this set off, as far as we know. A set that one of them signed off can
+ * never be constituted any more; see also release. */
+static size_t signed_off(const struct formation *f, const struct formation_input *in,
+                         const struct electorate *set)
+{
+    size_t off = 0;
+    for (size_t i = 0; i < set->count; i++) {
+        const struct ballot *b = ballot_of(f, in, settle_peer(in, &set->member[i]));
+        off += b && b->floor >= set->number;
+    }
+    return off;
+}
+
+/* Up to which number to sign off because of a set that counts on us and is not ours; 0: nothing. */
+static uint32_t objection(const struct formation *f, const struct formation_input *in,
+                          const struct electorate *set)
+{
+    const struct electorate *mine = &f->mine.set;
+    bool dead = signed_off(f, in, set) > 0;
+    if (!f->mine.bound) {
+        bool odd = !view_is(in, set) && in->now_ms >= f->view_since_ms + DISAGREE_MS;
+        return dead || odd ? set->number : 0;
+    }
+    if (dead)
+        return set->number;
+    /* The later of the two stays if it is what we see. Otherwise both go, and the group settles anew. */
+    return set->number > mine->number && view_is(in, set) ? mine->number : set->number;
+}
+
 static uint32_t sign_off_others(struct formation *f, const struct formation_input *in)
 {
     if (f->mine.bound && f->constituted)
@@ -199,12 +227,7 @@ static uint32_t sign_off_others(struct formation *f, const struct formation_inpu
         if (electorate_index(&b->set, self(in)) < 0 ||
             (f->mine.bound && electorate_equal(&b->set, &f->mine.set)))
             continue;
-        if (f->mine.bound) {
-            uint32_t n = b->set.number > f->mine.set.number ? b->set.number : f->mine.set.number;
-            done |= sign_off(f, n);
-        } else if (!view_is(in, &b->set) && in->now_ms >= f->view_since_ms + DISAGREE_MS) {
-            done |= sign_off(f, b->set.number);
-        }
+        done |= sign_off(f, objection(f, in, &b->set));
     }
     return done;
 }
@@ -230,35 +253,26 @@ static bool hopeless(struct formation *f, const struct formation_input *in)
     return in->now_ms >= f->hopeless_ms + HOPELESS_MS;
 }
 
-/* How many members of our set have signed it off. */
-static size_t signed_off(const struct formation *f, const struct formation_input *in)
-{
-    size_t off = 0;
-    for (size_t i = 0; i < f->mine.set.count; i++) {
-        const struct ballot *b = settle_member_ballot(f, in, i);
-        off += b && b->floor >= f->mine.set.number;
-    }
-    return off;
-}
-
 static uint32_t sign_off_own(struct formation *f, const struct formation_input *in)
 {
     if (!f->mine.bound || f->mine.floor >= f->mine.set.number)
         return 0;
     if (f->constituted)
         return hopeless(f, in) ? sign_off(f, f->mine.set.number) : 0;
-    if (signed_off(f, in) > 0) /* it can never be constituted any more */
+    if (signed_off(f, in, &f->mine.set) > 0) /* it can never be constituted any more */
         return sign_off(f, f->mine.set.number);
     if (in->now_ms < f->bound_ms + BIND_TIMEOUT_MS || view_is(in, &f->mine.set))
         return 0;
     return sign_off(f, f->mine.set.number);
 }
 
-/* Once a majority signed the set off it can commit nothing, whatever a minority of it accepted: leaving it is
- * safe for everybody. Nobody of that majority had accepted, nor ever will under this set. */
+/* When so many have signed the set off that no majority is left to accept anything, it has committed nothing
+ * and never will, whatever the rest of it accepted: none of those had accepted, nor ever does under this set.
+ * Leaving it is then safe for everybody. */
 static uint32_t release(struct formation *f, const struct formation_input *in)
 {
-    if (!f->mine.bound || signed_off(f, in) < electorate_majority(&f->mine.set))
+    size_t left = f->mine.bound ? f->mine.set.count - signed_off(f, in, &f->mine.set) : 0;
+    if (!f->mine.bound || left >= electorate_majority(&f->mine.set))
         return 0;
     if (f->mine.floor < f->mine.set.number)
         f->mine.floor = f->mine.set.number;
