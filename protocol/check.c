@@ -180,11 +180,12 @@ static bool same_minor(const char *a, const char *b)
 
 static bool check_alike(const struct profile *a, const struct profile *b, struct check_fault *f)
 {
-    if (!same_minor(a->facts.kubernetes_version, b->facts.kubernetes_version))
+    /* A host without kubeadm fails its own preflight; it does not keep the others from founding. */
+    bool both = a->facts.kubernetes_version[0] && b->facts.kubernetes_version[0];
+    if (both && !same_minor(a->facts.kubernetes_version, b->facts.kubernetes_version))
         return fail(f, "install the same minor version of kubeadm and kubelet on all hosts",
-                    "%s has Kubernetes %s and %s has %s", a->name,
-                    a->facts.kubernetes_version[0] ? a->facts.kubernetes_version : "(none)", b->name,
-                    b->facts.kubernetes_version[0] ? b->facts.kubernetes_version : "(none)");
+                    "%s has Kubernetes %s and %s has %s", a->name, a->facts.kubernetes_version, b->name,
+                    b->facts.kubernetes_version);
     if (strcmp(a->pod_cidr, b->pod_cidr) != 0 || strcmp(a->service_cidr, b->service_cidr) != 0)
         return fail(f, "use the same kpeer.yaml on all hosts",
                     "%s is configured for %s and %s, %s for %s and %s", a->name, a->pod_cidr, a->service_cidr,
@@ -215,11 +216,9 @@ bool check_group(const struct check_host *host, size_t count, bool complete, str
         return true;
     for (size_t i = 0; i < count; i++)
         for (size_t k = i + 1; k < count; k++)
-            if (!check_pair(host[i].profile, host[k].profile, fault))
+            if (!check_pair(host[i].profile, host[k].profile, fault) ||
+                !check_alike(host[i].profile, host[k].profile, fault))
                 return false;
-    for (size_t i = 1; i < count; i++)
-        if (!check_alike(host[0].profile, host[i].profile, fault))
-            return false;
     for (size_t i = 0; i < count; i++)
         if (!check_ranges(host[i].profile, host[i].profile->pod_cidr, host[i].profile->service_cidr, fault))
             return false;
@@ -239,7 +238,7 @@ bool check_newcomer(const struct check_host *host, size_t count, const struct re
     if (!same_minor(me->facts.kubernetes_version, record->kubernetes_version))
         return fail(fault, "install the cluster's minor version of kubeadm and kubelet here",
                     "%s has Kubernetes %s, the cluster has %s", me->name,
-                    me->facts.kubernetes_version[0] ? me->facts.kubernetes_version : "(none)",
+                    me->facts.kubernetes_version[0] ? me->facts.kubernetes_version : "(no kubeadm)",
                     record->kubernetes_version);
     return check_ranges(me, record->pod_cidr, record->service_cidr, fault) &&
            check_clocks(host, count, fault);
