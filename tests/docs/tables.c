@@ -1,0 +1,42 @@
+/* Prints the command table and the configuration's schema, one fact a line, for the check of the documents:
+ *   command NAME
+ *   flag COMMAND FLAG           (one of its own; those left out of help are left out here)
+ *   shared FLAG                 (of every command)
+ *   agent FLAG                  (of `up` and `agent`)
+ *   key KEY DEFAULT             (DEFAULT is "-" where there is none)
+ *   environment NAME
+ */
+#include <stdio.h>
+
+#include "peer/command.h"
+
+static void put_command(const struct command *c)
+{
+    printf("command %s\n", c->name);
+    for (const struct command_flag *f = c->flags; f && f->name; f++)
+        if (f->doc)
+            printf("flag %s %s\n", c->name, f->name);
+    if (c->takes_key_file)
+        printf("flag %s key-file\n", c->name);
+}
+
+static void put_key(const struct config_key *key)
+{
+    char name[64];
+
+    config_env_name(key, name);
+    printf("key %s %s\n", key->key, key->def ? key->def : "-");
+    printf("environment %s\n", name);
+    if (key->flag)
+        printf("%s %s\n", key->scope == CONFIG_SHARED ? "shared" : "agent", key->flag);
+}
+
+int main(void)
+{
+    for (size_t i = 0; i < command_count; i++)
+        put_command(&command_table[i]);
+    for (size_t i = 0; i < config_schema_count; i++)
+        put_key(&config_schema[i]);
+    puts("shared config\nshared output\nshared no-color\nshared help\nenvironment KPEER_CONFIG");
+    return ferror(stdout) ? 1 : 0;
+}
