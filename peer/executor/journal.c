@@ -53,7 +53,7 @@ static void put_change(struct pack_writer *w, const struct journal_change *c)
 static void get_change(struct pack_reader *r, struct journal_change *c)
 {
     pack_array(r, 11, 11);
-    c->kind = (enum change_kind)pack_uint(r, CHANGE_SYSCTL);
+    c->kind = (enum change_kind)pack_uint(r, CHANGE_GUEST);
     pack_str(r, c->path, sizeof(c->path));
     c->had = pack_bool(r);
     c->mode = (uint32_t)pack_uint(r, 07777);

@@ -197,6 +197,24 @@ int journal_remove_file(struct journal *j, const char *path, struct err *err)
     return code;
 }
 
+int journal_expect_file(struct journal *j, const char *path, struct err *err)
+{
+    struct journal_change *c;
+    struct stat st;
+    int code = journal_store_enter(j, err);
+
+    if (code)
+        return code;
+    if (lstat(path, &st) == 0 || find_change(j, CHANGE_GUEST, path)) {
+        journal_store_leave(j);
+        return 0;
+    }
+    code = note(j, CHANGE_GUEST, path, &c, err);
+    code = code ? code : journal_store_save(j, err);
+    journal_store_leave(j);
+    return code;
+}
+
 static int sysctl_read(const char *path, char *value, size_t n, struct err *err)
 {
     cleanup_free char *bytes = NULL;
@@ -312,10 +330,31 @@ static int undo_sysctl(const struct journal_change *c, enum undone *how, struct 
     return *how == UNDO_BACK ? sysctl_write(c->path, c->old_value, err) : 0;
 }
 
+/* It was never kpeer's own, so there is nothing to compare: what is known is that nothing was there before. */
+static int undo_guest(const struct journal_change *c, enum undone *how, struct err *err)
+{
+    struct stat st;
+
+    if (lstat(c->path, &st)) {
+        *how = UNDO_SAME;
+        return errno == ENOENT || errno == ENOTDIR ? 0 : err_errno(err, errno, "cannot look at %s", c->path);
+    }
+    *how = S_ISREG(st.st_mode) ? UNDO_BACK : UNDO_LEFT;
+    return *how == UNDO_BACK ? file_remove(c->path, err) : 0;
+}
+
+static int undo_kind(const struct journal *j, const struct journal_change *c, enum undone *how,
+                     struct err *err)
+{
+    if (c->kind == CHANGE_GUEST)
+        return undo_guest(c, how, err);
+    return c->kind == CHANGE_FILE ? undo_file(j, c, how, err) : undo_sysctl(c, how, err);
+}
+
 static int undo_one(struct journal *j, struct journal_change *c, enum undone *how, struct err *err)
 {
     char path[PATH_MAX];
-    int code = c->kind == CHANGE_FILE ? undo_file(j, c, how, err) : undo_sysctl(c, how, err);
+    int code = undo_kind(j, c, how, err);
 
     if (code)
         return code;

@@ -11,7 +11,7 @@
 #define JOURNAL_PATH_BYTES  512
 #define JOURNAL_VALUE_BYTES 128
 
-enum change_kind { CHANGE_FILE = 1, CHANGE_SYSCTL = 2 };
+enum change_kind { CHANGE_FILE = 1, CHANGE_SYSCTL = 2, CHANGE_GUEST = 3 };
 
 struct journal_change {
     enum change_kind kind;

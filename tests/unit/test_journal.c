@@ -156,6 +156,31 @@ static void test_put_back(void **state)
     assert_int_equal(done, 3);
 }
 
+static void test_what_others_put_where_nothing_was_is_removed(void **state)
+{
+    struct place *p = *state;
+    int done = 0, left = 0;
+
+    put(at(p, "theirs"), "before\n", 0755);
+    assert_int_equal(journal_expect_file(p->j, at(p, "theirs"), NULL), 0);
+    assert_int_equal(journal_expect_file(p->j, at(p, "guest"), NULL), 0);
+    assert_int_equal(journal_expect_file(p->j, at(p, "folder"), NULL), 0);
+    assert_int_equal(journal_expect_file(p->j, at(p, "never"), NULL), 0);
+    put(at(p, "guest"), "came later\n", 0755);
+    assert_int_equal(mkdir(at(p, "folder"), 0755), 0);
+    assert_int_equal(journal_expect_file(p->j, at(p, "guest"), NULL), 0);
+    reopen(p);
+    assert_int_equal(journal_state(p->j)->changes, 3);
+    assert_int_equal(journal_undo(p->j, count_path, NULL, &done, NULL), 0);
+    assert_int_equal(done, 1);
+    assert_int_equal(access(at(p, "guest"), F_OK), -1);
+    assert_int_equal(access(at(p, "folder"), F_OK), 0);
+    assert_file(at(p, "theirs"), "before\n", 0755);
+    assert_int_equal(journal_state(p->j)->changes, 0);
+    assert_int_equal(journal_undo(p->j, NULL, count_path, &left, NULL), 0);
+    assert_int_equal(left, 0);
+}
+
 static void test_same_content_is_no_change(void **state)
 {
     struct place *p = *state;
@@ -296,6 +321,7 @@ int main(void)
         WITH_PLACE(test_steps_are_remembered),
         WITH_PLACE(test_many_steps),
         WITH_PLACE(test_put_back),
+        WITH_PLACE(test_what_others_put_where_nothing_was_is_removed),
         WITH_PLACE(test_same_content_is_no_change),
         WITH_PLACE(test_what_others_changed_is_left),
         WITH_PLACE(test_links_are_refused),

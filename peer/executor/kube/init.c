@@ -16,6 +16,7 @@
 #include "protocol/record.h"
 
 #define API_PORT            6443
+#define FLANNEL_PLUGIN      "/opt/cni/bin/flannel"
 #define INIT_TOKEN_TTL_S    60 /* nobody is told of it: each joiner gets a token of its own */
 #define DISCOVERY_TIMEOUT_S 60
 
@@ -107,6 +108,16 @@ static int check_ca(const struct exec_ctx *ctx, const char *hash, struct err *er
     return rc;
 }
 
+/* Flannel's pod installs its plugin on the host itself: where there was none, leaving takes it away again. */
+static int expect_plugin(struct exec_ctx *ctx, struct err *err)
+{
+    char path[FILES_PATH_BYTES];
+    if (ctx->dry_run || !ctx->journal)
+        return 0;
+    int rc = exec_path(ctx, FLANNEL_PLUGIN, path, sizeof path, err);
+    return rc == 0 ? journal_expect_file(ctx->journal, path, err) : rc;
+}
+
 static int run_init(struct exec_ctx *ctx, const struct document_init *d, struct err *err)
 {
     char *document = NULL;
@@ -115,6 +126,8 @@ static int run_init(struct exec_ctx *ctx, const struct document_init *d, struct 
     int rc = kubeadm_ignore(ctx, ignore, err);
     if (rc == 0)
         rc = documents_init(d, &document, &n, err);
+    if (rc == 0)
+        rc = expect_plugin(ctx, err);
     if (rc == 0)
         rc = kubeadm_run_document(
             ctx, (const char *const[]){"init", NULL}, "init", document, n,
@@ -162,6 +175,8 @@ static int run_join(struct exec_ctx *ctx, const struct document_join *d, struct 
     int rc = kubeadm_ignore(ctx, ignore, err);
     if (rc == 0)
         rc = documents_join(d, &document, &n, err);
+    if (rc == 0)
+        rc = expect_plugin(ctx, err);
     if (rc == 0)
         rc = kubeadm_run_document(ctx, (const char *const[]){"join", NULL}, "join", document, n,
                                   (const char *const[]){ctx->cfg->ignore_count ? ignore : NULL, NULL}, err);
