@@ -157,6 +157,54 @@ def test_a_quarter_of_all_packets_lost(trial):
     one_cluster(lab.hosts)
 
 
+def test_a_pinned_role_decides_who_founds(trial):
+    lab = trial.lab(3)
+    roles = {"node1": "worker", "node2": "auto", "node3": "master"}
+    jobs = [host.up("--expect", "3", "--role", roles[host.name], "--timeout", "90s") for host in lab.hosts]
+    for job in jobs:
+        job.wait(100).expect(0)
+    record, _ = one_cluster(lab.hosts)
+    assert record["founder_name"] == "node3", record
+
+
+def test_workers_alone_found_nothing(trial):
+    lab = trial.lab(2)
+    jobs = [host.up("--expect", "2", "--role", "worker", "--timeout", "15s") for host in lab.hosts]
+    for job in jobs:
+        job.wait(40).expect(4, "worker|master")
+    assert not any(host.cluster() or host.ran("kubeadm init") for host in lab.hosts)
+
+
+def test_hosts_with_one_interface(trial):
+    lab = trial.lab(2, nics=1)
+    lab.form("--expect", "2")
+    one_cluster(lab.hosts)
+
+
+def test_hosts_with_three_interfaces(trial):
+    """Two of them lead to the other hosts: all agree on one, whichever."""
+    lab = trial.lab(3, nics=3)
+    lab.form("--expect", "3", "--subnet", "192.168.56.0/24")
+    one_cluster(lab.hosts)
+
+
+def test_without_multicast_seeds_lead_to_the_others(trial):
+    lab = trial.lab(3, no_multicast=True)
+    lab.form("--expect", "3", "--seed", lab.hosts[0].address)
+    one_cluster(lab.hosts)
+
+
+def test_cloned_hosts_are_told_apart_and_refused(trial):
+    """One machine-id, product UUID and name for all: said in words, and no cluster is built on it."""
+    lab = trial.lab(2, cloned=True)
+    jobs = [host.up("--expect", "2", "--timeout", "15s") for host in lab.hosts]
+    done = [job.wait(40) for job in jobs]
+    for each in done:
+        assert each.status in (4, 5, 6), each
+        assert re.search("called|machine-id|product UUID", each.text), each
+    assert not any(host.ran("kubeadm init") for host in lab.hosts)
+
+
 def test_formations_in_a_row_started_at_once(trial):
     repeat(trial, lambda _: [0, 0, 0])
 

@@ -155,3 +155,41 @@ def test_a_killed_agent_is_noticed_and_comes_back(trial):
     kinds = {event["event"] for event in master.events() if event.get("name") == worker.name}
     assert "member-alive" in kinds, kinds
     assert one_cluster(lab.hosts)[0] == record
+
+
+def test_a_frozen_host_becomes_suspect_and_is_cleared(trial):
+    lab = trial.lab(3)
+    lab.form("--expect", "3")
+    record = record_of(lab.hosts)
+    worker, master = worker_of(lab.hosts), master_of(lab.hosts)
+    lab.tool("pause", worker.name)
+
+    def state():
+        return next(m["state"] for m in master.members()["members"] if m["name"] == worker.name)
+
+    try:
+        wait_until("its silence is noticed", lambda: state() == "suspect", 30)
+        wait_until("it is called failed", lambda: state() == "failed", 60)
+    finally:
+        lab.tool("resume", worker.name)
+    wait_until("it is alive again", lambda: state() == "alive", 20)
+    told = [event["event"] for event in master.events() if event.get("name") == worker.name]
+    order = [told.index(kind) for kind in ("member-discovered", "member-suspect", "member-failed")]
+    assert order == sorted(order) and "member-alive" in told[order[-1]:], told
+    all_ready(lab.hosts, 20)
+    assert record_of(lab.hosts) == record
+    worker.kpeer("status").expect(0)
+
+
+def test_a_wiped_host_comes_back_under_its_name(trial):
+    """Its disk is empty but for the key; the Node of its former life is cleared first."""
+    lab = trial.lab(3)
+    lab.form("--expect", "3")
+    record, worker = record_of(lab.hosts), worker_of(lab.hosts)
+    lab.tool("wipe", worker.name)
+    lab.tool("start", worker.name)
+    lab.refresh()
+    lab.furnish(worker)
+    worker.kpeer("up", "--expect", "3", "--timeout", "90s", seconds=100).expect(0, "worker")
+    found, _ = one_cluster(lab.hosts)
+    assert found == record, "another record"

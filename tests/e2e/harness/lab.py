@@ -289,7 +289,7 @@ class Lab:
             Lab.alive.append(self)
             words = ["up", count, "--standin", STANDIN, "--bind", f"{Lab.kpeer.parent}:/opt/kpeer"]
             for name, value in options.items():
-                words += [f"--{name}", value]
+                words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [value])
             self.tool(*words)
         self.settings, self.key = settings or QUICK, new_key()
         self.refresh()
