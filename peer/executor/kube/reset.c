@@ -298,7 +298,8 @@ struct left {
 static void add_left(struct left *left, const char *what)
 {
     size_t n = strlen(left->names);
-    snprintf(left->names + n, sizeof left->names - n, "%s%s", n ? ", " : "", what);
+    if (n + strlen(what) + 3 <= sizeof left->names) /* the first few are enough to act upon */
+        snprintf(left->names + n, sizeof left->names - n, "%s%s", n ? ", " : "", what);
 }
 
 static void left_cni_file(struct exec_ctx *ctx, const char *path, void *arg)
