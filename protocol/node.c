@@ -220,9 +220,13 @@ static int node_init(struct node *n, const struct node_config *cfg, const struct
     self->state = STATE_ALIVE;
     memcpy(self->sign_pk, identity->sign_pk, sizeof self->sign_pk);
     memcpy(self->box_pk, identity->box_pk, sizeof self->box_pk);
-    if (stored[STORE_CLUSTER].bytes &&
-        node_adopt(n, stored[STORE_CLUSTER].bytes, stored[STORE_CLUSTER].n) < 0)
-        return err_set(err, KPEER_EINVAL, "the stored cluster record cannot be read or is of another group");
+    if (stored[STORE_CLUSTER].bytes)
+        rc = node_adopt(n, stored[STORE_CLUSTER].bytes, stored[STORE_CLUSTER].n);
+    if (rc == KPEER_ENOMEM)
+        return err_set(err, rc, "out of memory");
+    if (rc < 0)
+        return err_set(err, rc == KPEER_EVERSION ? rc : KPEER_EINVAL,
+                       "the stored cluster record cannot be read or is of another group");
     return node_load_members(n, &stored[STORE_MEMBERS], err);
 }
 
@@ -237,6 +241,8 @@ int node_new(struct node **out, const struct node_config *cfg, const struct iden
     memcpy(n->rng_key, seed, sizeof n->rng_key);
     int rc = node_init(n, cfg, identity, group_key, stored, err);
     out_begin(n); /* nobody watches yet */
+    if (rc == 0 && n->no_memory)
+        rc = err_set(err, KPEER_ENOMEM, "out of memory");
     if (rc) {
         node_free(n);
         return rc;
@@ -421,11 +427,12 @@ static void commit_if_decided(struct node *n, const struct formation_input *in)
         n->no_memory = true;
         return;
     }
-    if (formation_committed(&n->formation, in, c) && committed_encode(c, &blob, &bytes, NULL) == 0) {
-        if (node_adopt(n, blob, bytes) == 1)
-            net_push_cluster(n);
-        free(blob);
-    }
+    int rc = formation_committed(&n->formation, in, c) ? committed_encode(c, &blob, &bytes, NULL) : 0;
+    if (blob && node_adopt(n, blob, bytes) == 1)
+        net_push_cluster(n);
+    if (rc == KPEER_ENOMEM)
+        n->no_memory = true;
+    free(blob);
     free(c);
 }
 
@@ -499,5 +506,8 @@ int node_step(struct node *n, const struct node_event *event, uint64_t now_ms, s
             node_persist_members(n);
     }
     *out = (struct actions){.list = n->action, .count = n->action_count, .wake_ms = wake(n)};
-    return n->no_memory ? KPEER_ENOMEM : 0;
+    if (!n->no_memory)
+        return 0;
+    out->count = 0; /* some of them may be missing: better none */
+    return KPEER_ENOMEM;
 }

@@ -45,59 +45,85 @@ static void take_profile(struct node *n, struct member *m, const struct profile 
         out_event(n, EVENT_MEMBER_DISCOVERED, &m->id); /* now it has a name */
 }
 
-static void take_ballot(struct node *n, struct member *m, const struct statement *s)
-{
-    if (!m->ballot)
-        m->ballot = calloc(1, sizeof *m->ballot);
-    if (!m->ballot)
-        n->no_memory = true;
-    else
-        ballot_decode(s->payload, s->payload_bytes, m->ballot);
-}
+/* What a statement carries, decoded. */
+struct payload {
+    struct profile profile;
+    struct grant grant;
+    struct ballot *ballot; /* owned */
+};
 
 /* A payload that does not decode is never kept, so it is not passed on either. */
-static bool payload_is_good(const struct statement *s, struct profile *p, struct grant *g)
+static int decode_payload(const struct statement *s, struct payload *p)
 {
     if (s->kind == STATEMENT_PROFILE)
-        return profile_decode(s->payload, s->payload_bytes, p) == 0;
-    if (s->kind == STATEMENT_GRANT)
-        return grant_decode(s->payload, s->payload_bytes, g) == 0 && peer_id_equal(&g->subject, &s->subject);
-    struct ballot *b = malloc(sizeof *b);
-    bool good = b && ballot_decode(s->payload, s->payload_bytes, b) == 0;
-    free(b);
-    return good;
+        return profile_decode(s->payload, s->payload_bytes, &p->profile);
+    if (s->kind == STATEMENT_GRANT) {
+        int rc = grant_decode(s->payload, s->payload_bytes, &p->grant);
+        return rc == 0 && !peer_id_equal(&p->grant.subject, &s->subject) ? KPEER_EINVAL : rc;
+    }
+    p->ballot = malloc(sizeof *p->ballot);
+    return p->ballot ? ballot_decode(s->payload, s->payload_bytes, p->ballot) : KPEER_ENOMEM;
+}
+
+static void take_payload(struct node *n, struct member *m, const struct statement *s, struct payload *p,
+                         bool stored)
+{
+    memcpy(m->sign_pk, s->sign_pk, sizeof m->sign_pk);
+    m->keyed = true;
+    if (s->kind == STATEMENT_PROFILE) {
+        take_profile(n, m, &p->profile);
+    } else if (s->kind == STATEMENT_BALLOT) {
+        free(m->ballot);
+        m->ballot = p->ballot;
+        p->ballot = NULL;
+    } else if (!stored && peer_id_equal(&s->subject, &n->me->id) && n->committed &&
+               peer_id_equal(&s->owner, &n->record.founder)) {
+        work_grant(n, &p->grant);
+    }
+}
+
+/* Keeps a statement that is new to us, or says why not. */
+static int keep_statement(struct node *n, const struct statement *s, bool stored)
+{
+    struct payload p;
+    p.ballot = NULL;
+    int rc = decode_payload(s, &p);
+    struct member *m = rc == 0 ? node_member_add(n, &s->owner) : NULL;
+    if (rc == 0 && !m)
+        rc = KPEER_ELIMIT;
+    if (rc == 0)
+        rc = gossip_put(&n->gossip, s);
+    if (rc == 1)
+        take_payload(n, m, s, &p, stored);
+    free(p.ballot);
+    return rc < 0 ? rc : 0;
+}
+
+static void drop_statement(struct node *n, int rc)
+{
+    if (rc == KPEER_ENOMEM)
+        n->no_memory = true;
+    net_drop(n, rc == KPEER_EAUTH ? DROP_FORGED : rc == KPEER_EINVAL ? DROP_MALFORMED : DROP_LIMIT);
 }
 
 void net_take(struct node *n, const uint8_t *wire, size_t bytes, bool stored)
 {
     struct statement s;
-    struct profile p;
-    struct grant g;
-    if (statement_decode(wire, bytes, n->group_id, false, &s, NULL) != 0) {
-        net_drop(n, DROP_MALFORMED);
+    int rc = statement_decode(wire, bytes, n->group_id, false, &s, NULL);
+    if (rc) {
+        drop_statement(n, rc);
         return;
     }
     /* What we said ourselves before a restart is no news, and nobody else may speak for us. */
     if (peer_id_equal(&s.owner, &n->me->id) || gossip_knows(&n->gossip, &s))
         return;
-    if (statement_decode(wire, bytes, n->group_id, true, &s, NULL) != 0) {
-        net_drop(n, DROP_FORGED);
+    rc = statement_decode(wire, bytes, n->group_id, true, &s, NULL);
+    if (rc == 0)
+        rc = keep_statement(n, &s, stored);
+    if (rc) {
+        drop_statement(n, rc);
         return;
     }
-    struct member *m = payload_is_good(&s, &p, &g) ? node_member_add(n, &s.owner) : NULL;
-    if (!m || gossip_put(&n->gossip, &s) != 1) {
-        net_drop(n, m ? DROP_LIMIT : DROP_MALFORMED);
-        return;
-    }
-    memcpy(m->sign_pk, s.sign_pk, sizeof m->sign_pk);
-    m->keyed = true;
-    if (s.kind == STATEMENT_PROFILE)
-        take_profile(n, m, &p);
-    else if (s.kind == STATEMENT_BALLOT)
-        take_ballot(n, m, &s);
-    else if (!stored && peer_id_equal(&s.subject, &n->me->id) && n->committed &&
-             peer_id_equal(&s.owner, &n->record.founder))
-        work_grant(n, &g);
     if (!stored && node_alive_count(n) > PUSH_ALL_MAX)
         net_push(n, gossip_find(&n->gossip, &s.owner, s.kind, &s.subject), false);
 }
@@ -241,7 +267,8 @@ static void on_config_give(struct node *n, struct member *m, struct pack_reader 
         n->no_memory = true;
         return;
     }
-    out_own(n, plain, bytes);
+    if (!out_own(n, plain, bytes))
+        return;
     if (code == 0 && seal_box_open(n->me, box, bytes, plain) != 0)
         code = KPEER_EAUTH;
     out_reply(n, request, code, code ? "the master could not give its admin kubeconfig" : "", "");
@@ -365,7 +392,8 @@ void net_message(struct node *n, const struct node_event *ev)
         n->no_memory = true;
         return;
     }
-    out_own(n, plain, ev->n);
+    if (!out_own(n, plain, ev->n))
+        return;
     int rc = seal_open(n->seal, SEAL_MESSAGE, ev->bytes, ev->n, plain, &bytes);
     if (rc == 0)
         rc = pack_open(&r, plain, bytes, 5, NULL) ? KPEER_EINVAL : 0;

@@ -44,20 +44,23 @@ struct action *out_action(struct node *n, enum action_kind kind)
     return a;
 }
 
-void out_own(struct node *n, void *p, size_t bytes_n)
+bool out_own(struct node *n, void *p, size_t bytes_n)
 {
     if (n->owned_count == n->owned_room) {
         size_t room = n->owned_room ? 2 * n->owned_room : 16;
         void *owned = realloc(n->owned, room * sizeof *n->owned);
         if (!owned) {
-            n->no_memory = true; /* p stays allocated: the node is not used again but to be freed */
-            return;
+            n->no_memory = true;
+            sodium_memzero(p, bytes_n);
+            free(p);
+            return false;
         }
         n->owned = owned;
         n->owned_room = room;
     }
     n->owned[n->owned_count].p = p;
     n->owned[n->owned_count++].n = bytes_n;
+    return true;
 }
 
 void *out_copy(struct node *n, const void *bytes, size_t bytes_n)
@@ -69,8 +72,7 @@ void *out_copy(struct node *n, const void *bytes, size_t bytes_n)
     }
     if (bytes_n)
         memcpy(p, bytes, bytes_n);
-    out_own(n, p, bytes_n);
-    return p;
+    return out_own(n, p, bytes_n) ? p : NULL;
 }
 
 struct action *out_event(struct node *n, enum event_kind kind, const struct peer_id *member)

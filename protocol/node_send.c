@@ -18,24 +18,32 @@ static void begin(struct node *n, struct pack_writer *w, enum message type, size
     pack_put_uint(w, ++n->message_counter);
 }
 
+static void send_sealed(struct node *n, const struct pack_writer *w, const struct member *to)
+{
+    uint8_t nonce[SEAL_NONCE_BYTES];
+    uint8_t *sealed = malloc(w->used + SEAL_OVERHEAD_BYTES);
+    if (!sealed) {
+        n->no_memory = true;
+        return;
+    }
+    node_random_bytes(n, nonce, sizeof nonce);
+    size_t bytes = seal_close(n->seal, SEAL_MESSAGE, nonce, w->bytes, w->used, sealed);
+    if (!out_own(n, sealed, bytes))
+        return;
+    struct action *a = out_action(n, ACT_SEND);
+    a->peer = to->id;
+    a->bytes = sealed;
+    a->n = bytes;
+}
+
 /* Seals what was written and sends it. */
 static void post(struct node *n, struct pack_writer *w, const struct member *to)
 {
-    uint8_t nonce[SEAL_NONCE_BYTES];
-    if (pack_writer_end(w, NULL) == 0 && to && !to->self) {
-        uint8_t *sealed = malloc(w->used + SEAL_OVERHEAD_BYTES);
-        if (sealed) {
-            node_random_bytes(n, nonce, sizeof nonce);
-            size_t bytes = seal_close(n->seal, SEAL_MESSAGE, nonce, w->bytes, w->used, sealed);
-            out_own(n, sealed, bytes);
-            struct action *a = out_action(n, ACT_SEND);
-            a->peer = to->id;
-            a->bytes = sealed;
-            a->n = bytes;
-        } else {
-            n->no_memory = true;
-        }
-    }
+    int rc = pack_writer_end(w, NULL);
+    if (rc == KPEER_ENOMEM)
+        n->no_memory = true;
+    else if (rc == 0 && to && !to->self)
+        send_sealed(n, w, to);
     pack_writer_fini(w);
 }
 
@@ -83,11 +91,13 @@ static void publish(struct node *n, enum statement_kind kind, const struct peer_
         n->no_memory = true;
         return;
     }
-    if (statement_decode(wire, wire_bytes, n->group_id, false, &s, NULL) == 0 &&
-        gossip_put(&n->gossip, &s) == 1) {
-        const struct gossip_item *item = gossip_find(&n->gossip, &s.owner, s.kind, &s.subject);
-        net_push(n, item, false);
-    }
+    int rc = statement_decode(wire, wire_bytes, n->group_id, false, &s, NULL);
+    if (rc == 0)
+        rc = gossip_put(&n->gossip, &s);
+    if (rc == 1)
+        net_push(n, gossip_find(&n->gossip, &s.owner, s.kind, &s.subject), false);
+    else if (rc == KPEER_ENOMEM)
+        n->no_memory = true;
     free(wire);
 }
 

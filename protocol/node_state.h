@@ -242,8 +242,9 @@ void out_free(struct node *n);
 struct action *out_action(struct node *n, enum action_kind kind);
 /* Copies bytes for the actions of this step; NULL when out of memory. */
 void *out_copy(struct node *n, const void *bytes, size_t bytes_n);
-/* Takes a malloc'ed buffer over. */
-void out_own(struct node *n, void *p, size_t bytes_n);
+/* Takes a malloc'ed buffer over, to be wiped and freed at the next step. False when out of memory: then it is
+ * gone already. */
+bool out_own(struct node *n, void *p, size_t bytes_n);
 struct action *out_event(struct node *n, enum event_kind kind, const struct peer_id *member);
 void out_text(struct action *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void out_reply(struct node *n, uint64_t request, int code, const char *text, const char *hint);

@@ -15,7 +15,8 @@ static void persist(struct node *n, enum store_key key, struct pack_writer *w)
         n->no_memory = true;
         return;
     }
-    out_own(n, bytes, bytes_n);
+    if (!out_own(n, bytes, bytes_n))
+        return;
     struct action *a = out_action(n, ACT_PERSIST);
     a->store = key;
     a->bytes = bytes;

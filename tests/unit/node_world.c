@@ -132,6 +132,8 @@ void world_feed(struct world *w, size_t who, const struct node_event *event)
     if (!p->node)
         return;
     ev.wall_ms = 1700000000000 + (int64_t)w->now_ms;
+    if (w->on_event)
+        w->on_event(w, who, &ev);
     must(node_step(p->node, &ev, w->now_ms, &acts) == 0);
     p->wake_ms = acts.wake_ms;
     for (size_t i = 0; i < acts.count; i++) {

@@ -41,6 +41,7 @@ struct world {
     struct world_mail *mail; /* a ring would do; a list is simpler */
     size_t mail_count, mail_next, mail_room;
     bool hold; /* actions are looked at and not carried out */
+    void (*on_event)(struct world *w, size_t who, const struct node_event *ev);
     void (*on_action)(struct world *w, size_t who, const struct action *a);
     void (*on_message)(struct world *w, const struct world_mail *m);
     void *ctx;
