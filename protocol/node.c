@@ -211,11 +211,11 @@ static int node_init(struct node *n, const struct node_config *cfg, const struct
     int rc = seal_new(&n->seal, group_key, err);
     if (rc == 0)
         rc = node_load_promises(n, &stored[STORE_PROMISES], err);
-    struct member *self = rc == 0 ? node_member_add(n, &identity->id) : NULL;
-    if (rc == 0 && !self)
-        rc = err_set(err, KPEER_ENOMEM, "out of memory");
     if (rc)
         return rc;
+    struct member *self = node_member_add(n, &identity->id);
+    if (!self)
+        return err_set(err, KPEER_ENOMEM, "out of memory");
     self->self = self->keyed = self->heard = true;
     self->state = STATE_ALIVE;
     memcpy(self->sign_pk, identity->sign_pk, sizeof self->sign_pk);
@@ -285,6 +285,9 @@ static void start(struct node *n, const struct node_event *ev)
     n->formation.rng = node_random(n);
     formation_start(&n->formation, n->me, n->now_ms, n->cfg.lease_ms);
     node_persist_promises(n);
+    /* Nobody may have heard what we promised before we went down, or remember it after a power cut. */
+    if (n->formation.mine.bound || n->formation.mine.floor)
+        net_publish_ballot(n);
     out_text(out_event(n, EVENT_AGENT_STARTED, &n->me->id), "kpeer %s", n->cfg.version);
     work_start(n);
     n->beacon_ms = n->now_ms;
