@@ -85,7 +85,7 @@ static void get_address(struct pack_reader *r, struct address *a)
     *a = (struct address){0};
     if (bytes && n != 4 && n != 16)
         pack_fail(r, KPEER_EINVAL, "an address of neither 4 nor 16 bytes");
-    if (pack_bad(r))
+    if (!bytes || pack_bad(r))
         return;
     a->n = (uint8_t)n;
     memcpy(a->b, bytes, n);
