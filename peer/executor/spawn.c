@@ -6,13 +6,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <sodium.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -261,57 +261,91 @@ static int open_input(const struct spawn_request *req, int *fd, struct err *err)
     return 0;
 }
 
-static int prepare_attributes(posix_spawnattr_t *attr)
-{
-    sigset_t all, none;
-    int e;
+#define FAULT_FD 3 /* in the child, until the program takes its place */
 
-    sigfillset(&all);
-    sigemptyset(&none);
-    e = posix_spawnattr_init(attr);
-    if (e)
-        return e;
-    e = posix_spawnattr_setflags(attr,
-                                 POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-    e = e ? e : posix_spawnattr_setpgroup(attr, 0);
-    e = e ? e : posix_spawnattr_setsigdefault(attr, &all);
-    return e ? e : posix_spawnattr_setsigmask(attr, &none);
+/* The descriptors become 0, 1 and 2, wherever they were, and nothing else stays but the one for faults. */
+static int take_descriptors(const int fds[static 3], int fault)
+{
+    int high[3];
+
+    fault = fcntl(fault, F_DUPFD_CLOEXEC, FAULT_FD);
+    for (int i = 0; i < 3; i++) {
+        high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, FAULT_FD);
+        if (fault < 0 || high[i] < 0)
+            return -1;
+    }
+    for (int i = 0; i < 3; i++)
+        if (dup2(high[i], i) < 0)
+            return -1;
+    if (fault != FAULT_FD && dup3(fault, FAULT_FD, O_CLOEXEC) < 0)
+        return -1;
+    return close_range(FAULT_FD + 1, UINT_MAX, 0);
 }
 
-static int prepare_actions(posix_spawn_file_actions_t *actions, int in, int out, int err_fd)
+/* In the child, where only async-signal-safe calls belong: there may be threads. It dies with whoever started
+ * it, since nobody else would end a kubeadm whose executor was killed. */
+static void become(const char *path, char *const *argv, char *const *envp, const int fds[static 3], int fault,
+                   pid_t parent)
 {
-    int e = posix_spawn_file_actions_init(actions);
+    const struct sigaction usual = {.sa_handler = SIG_DFL};
+    sigset_t none;
+    int e;
 
-    if (e)
-        return e;
-    e = posix_spawn_file_actions_adddup2(actions, in, 0);
-    e = e ? e : posix_spawn_file_actions_adddup2(actions, out, 1);
-    e = e ? e : posix_spawn_file_actions_adddup2(actions, err_fd, 2);
-    e = e ? e : posix_spawn_file_actions_addclosefrom_np(actions, 3);
-    return e ? e : posix_spawn_file_actions_addchdir_np(actions, "/");
+    sigemptyset(&none);
+    for (int number = 1; number < NSIG; number++)
+        sigaction(number, &usual, NULL);
+    if (setpgid(0, 0) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent &&
+        sigprocmask(SIG_SETMASK, &none, NULL) == 0 && chdir("/") == 0 && take_descriptors(fds, fault) == 0) {
+        fault = FAULT_FD;
+        execve(path, argv, envp);
+    }
+    e = errno;
+    if (write(fault, &e, sizeof(e)) != (ssize_t)sizeof(e))
+        _exit(126);
+    _exit(127);
+}
+
+/* What the child says of its start: an errno, or 0 when the program runs. */
+static int await_exec(int fd, pid_t pid)
+{
+    int e = 0;
+    ssize_t n;
+
+    do
+        n = read(fd, &e, sizeof(e));
+    while (n < 0 && errno == EINTR);
+    if (n == 0)
+        return 0;
+    waitpid(pid, NULL, 0);
+    return n == (ssize_t)sizeof(e) && e ? e : EIO;
 }
 
 /* Starts the program with the three descriptors as its own; returns an errno. */
-static int launch(const struct spawn_request *req, const char *path, int in, int out, int err_fd, pid_t *pid)
+static int launch(const struct spawn_request *req, const char *path, const int fds[static 3], pid_t *pid)
 {
     char kubeconfig[PATH_MAX + 16];
     char *envp[] = {(char[]){"PATH=" SPAWN_PATH}, (char[]){"HOME=/root"}, (char[]){"LANG=C.UTF-8"},
                     req->kubeconfig ? kubeconfig : NULL, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    int e, used;
+    int fault[2], e, used;
+    pid_t parent = getpid();
+    sigset_t all, before;
 
     used = snprintf(kubeconfig, sizeof(kubeconfig), "KUBECONFIG=%s", req->kubeconfig ? req->kubeconfig : "");
     if (used < 0 || (size_t)used >= sizeof(kubeconfig))
         return ENAMETOOLONG;
-    e = prepare_attributes(&attr);
-    if (e)
-        return e;
-    e = prepare_actions(&actions, in, out, err_fd);
+    if (pipe2(fault, O_CLOEXEC))
+        return errno;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before); /* the child must not run our handlers */
+    *pid = fork();
+    if (*pid == 0)
+        become(path, (char *const *)(uintptr_t)req->argv, envp, fds, fault[1], parent);
+    e = *pid < 0 ? errno : 0;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    close(fault[1]);
     if (e == 0)
-        e = posix_spawn(pid, path, &actions, &attr, (char *const *)(uintptr_t)req->argv, envp);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attr);
+        e = await_exec(fault[0], *pid);
+    close(fault[0]);
     return e;
 }
 
@@ -323,7 +357,7 @@ static int start(struct run *run, const char *path, struct err *err)
     if (code == 0 && (pipe2(out, O_CLOEXEC) || pipe2(errp, O_CLOEXEC)))
         code = err_errno(err, errno, "cannot make pipes for %s", run->req->program);
     if (code == 0) {
-        e = launch(run->req, path, in, out[1], errp[1], &run->pid);
+        e = launch(run->req, path, (const int[]){in, out[1], errp[1]}, &run->pid);
         if (e)
             code = err_errno(err, e, "cannot start %s", path);
     }

@@ -323,6 +323,36 @@ static void test_cancel(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* The starter is killed: its program must not go on alone. */
+static void test_program_dies_with_its_starter(void **state)
+{
+    int fd[2], status;
+    char pid_text[16] = "", gone;
+    pid_t starter;
+    (void)state;
+
+    assert_int_equal(pipe(fd), 0);
+    starter = fork();
+    if (starter == 0) {
+        char line[64];
+        struct spawn_result res;
+
+        snprintf(line, sizeof(line), "echo $$ >/proc/%d/fd/%d; exec sleep 60", (int)getpid(), fd[1]);
+        sh(line, (struct spawn_request){0}, &res, NULL);
+        _exit(0);
+    }
+    close(fd[1]);
+    assert_true(read(fd[0], pid_text, sizeof(pid_text) - 1) > 0);
+    assert_true(atoi(pid_text) > 1);
+    assert_int_equal(kill(starter, SIGKILL), 0);
+    assert_int_equal(waitpid(starter, &status, 0), starter);
+    for (uint64_t begun = now_ms(); kill(atoi(pid_text), 0) == 0 && now_ms() - begun < 3000;)
+        usleep(10000);
+    assert_int_equal(kill(atoi(pid_text), 0), -1);
+    assert_int_equal(read(fd[0], &gone, 1), 0);
+    close(fd[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +370,7 @@ int main(void)
         cmocka_unit_test(test_environment_and_descriptors),
         cmocka_unit_test(test_output_is_bounded),
         cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_program_dies_with_its_starter),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
