@@ -1,0 +1,171 @@
+/* The check of the group as a whole: each fault is found, and names the hosts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <sodium.h>
+
+#include "protocol/check.h"
+
+#define HOSTS 3
+
+static struct profile profile[HOSTS];
+static struct check_host host[HOSTS];
+static struct check_fault fault;
+
+static int set_up(void **state)
+{
+    (void)state;
+    memset(profile, 0, sizeof profile);
+    for (size_t i = 0; i < HOSTS; i++) {
+        struct profile *p = &profile[i];
+        snprintf(p->name, sizeof p->name, "node%zu", i + 1);
+        snprintf(p->address, sizeof p->address, "192.168.56.%zu", 11 + i);
+        strcpy(p->pod_cidr, "10.244.0.0/16");
+        strcpy(p->service_cidr, "10.96.0.0/12");
+        strcpy(p->facts.kubernetes_version, "v1.20.2");
+        p->has_facts = true;
+        p->facts.machine_id[0] = p->facts.product_uuid[0] = (uint8_t)(i + 1);
+        p->facts.cpus = CHECK_MASTER_CPUS;
+        p->facts.memory_mb = CHECK_MASTER_MEMORY_MB;
+        p->nets.net_count = 1;
+        strcpy(p->nets.net[0], "192.168.56.0/24");
+        p->nets.mac_count = 2;
+        p->nets.mac[0][5] = 1; /* the NAT interface: alike on all clones, and no fault */
+        p->nets.mac[1][5] = (uint8_t)(i + 2);
+        host[i] = (struct check_host){p, 0, true};
+    }
+    return 0;
+}
+
+static void assert_fault(const char *part, const char *who)
+{
+    assert_false(check_group(host, HOSTS, true, &fault));
+    assert_non_null(strstr(fault.text, part));
+    assert_non_null(strstr(fault.text, who));
+    assert_true(fault.hint[0] != '\0');
+}
+
+static void test_a_good_group(void **state)
+{
+    (void)state;
+    assert_true(check_group(host, HOSTS, true, &fault));
+    assert_string_equal(fault.text, "");
+    assert_true(check_group(host, 0, true, &fault));
+}
+
+static void test_what_no_two_may_share(void **state)
+{
+    strcpy(profile[2].name, "node1");
+    assert_fault("called node1", "192.168.56.13");
+    set_up(state);
+    profile[1].facts.machine_id[0] = 1;
+    assert_fault("machine-id", "node2");
+    set_up(state);
+    profile[1].facts.product_uuid[0] = 1;
+    assert_fault("product UUID", "node2");
+    set_up(state);
+    profile[1].facts.product_uuid[0] = profile[0].facts.product_uuid[0] = 0; /* hosts that have none */
+    assert_true(check_group(host, HOSTS, true, &fault));
+    profile[1].nets.mac[1][5] = 2;
+    assert_fault("hardware addresses", "node2");
+}
+
+static void test_clocks(void **state)
+{
+    (void)state;
+    host[2].clock_offset_ms = CHECK_CLOCK_MS;
+    assert_true(check_group(host, HOSTS, true, &fault));
+    host[2].clock_offset_ms = CHECK_CLOCK_MS + 1;
+    assert_fault("ahead of", "node3");
+    host[2].clock_offset_ms = -CHECK_CLOCK_MS - 1;
+    assert_fault("behind", "node3");
+    host[2].has_offset = false;
+    assert_true(check_group(host, HOSTS, true, &fault));
+    host[0].clock_offset_ms = host[1].clock_offset_ms = INT64_MIN / 4; /* lies do no harm */
+    host[2].has_offset = true;
+    host[2].clock_offset_ms = INT64_MAX / 4;
+    assert_false(check_group(host, HOSTS, true, &fault));
+}
+
+static void test_versions_and_ranges(void **state)
+{
+    strcpy(profile[1].facts.kubernetes_version, "v1.20.15");
+    assert_true(check_group(host, HOSTS, true, &fault));
+    strcpy(profile[1].facts.kubernetes_version, "v1.2.2");
+    assert_fault("v1.2.2", "node2");
+    set_up(state);
+    strcpy(profile[2].pod_cidr, "10.245.0.0/16");
+    assert_fault("10.245.0.0/16", "node3");
+    set_up(state);
+    strcpy(profile[2].nets.net[0], "10.244.3.0/24");
+    assert_fault("pod range", "node3");
+    set_up(state);
+    strcpy(profile[2].nets.net[0], "10.0.0.0/8");
+    assert_fault("range", "node3");
+}
+
+static void test_somebody_must_be_fit(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < HOSTS; i++)
+        profile[i].facts.memory_mb = 1024 + (uint32_t)i;
+    assert_true(check_group(host, HOSTS, false, &fault)); /* more may come */
+    assert_fault("no host here can be the master", "node3");
+    profile[1].facts.memory_mb = 4000;
+    profile[1].role = ROLE_WORKER;
+    assert_false(check_group(host, HOSTS, true, &fault));
+    profile[1].role = ROLE_AUTO;
+    assert_true(check_group(host, HOSTS, true, &fault));
+}
+
+static void test_a_newcomer_against_the_record(void **state)
+{
+    (void)state;
+    struct record r = {.pod_cidr = "10.244.0.0/16", .service_cidr = "10.96.0.0/12"};
+    strcpy(r.kubernetes_version, "v1.20.9");
+    assert_true(check_newcomer(host, HOSTS, &r, &fault));
+    strcpy(profile[2].name, "node2");
+    assert_true(check_newcomer(host, HOSTS, &r, &fault)); /* the others' quarrels are not its own */
+    strcpy(profile[0].name, "node2");
+    assert_false(check_newcomer(host, HOSTS, &r, &fault));
+    strcpy(profile[0].name, "node1");
+    strcpy(r.kubernetes_version, "v1.21.0");
+    assert_false(check_newcomer(host, HOSTS, &r, &fault));
+}
+
+static void test_ranges_overlap(void **state)
+{
+    (void)state;
+    assert_true(check_cidr_overlap("10.0.0.0/8", "10.96.0.0/12"));
+    assert_true(check_cidr_overlap("0.0.0.0/0", "192.168.0.1/32"));
+    assert_false(check_cidr_overlap("10.244.0.0/16", "10.245.0.0/16"));
+    assert_true(check_cidr_overlap("10.244.0.0/15", "10.245.0.0/16"));
+    assert_true(check_cidr_overlap("fd00::/8", "fd00:1::/64"));
+    assert_false(check_cidr_overlap("fd00::/8", "10.0.0.0/8"));
+    assert_false(check_cidr_overlap("10.0.0.0/33", "10.0.0.0/8"));
+    assert_false(check_cidr_overlap("10.0.0.0", "10.0.0.0/8"));
+    assert_false(check_cidr_overlap("10.0.0.0/", "nonsense"));
+    assert_false(check_cidr_overlap("", ""));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_a_good_group, set_up),
+        cmocka_unit_test_setup(test_what_no_two_may_share, set_up),
+        cmocka_unit_test_setup(test_clocks, set_up),
+        cmocka_unit_test_setup(test_versions_and_ranges, set_up),
+        cmocka_unit_test_setup(test_somebody_must_be_fit, set_up),
+        cmocka_unit_test_setup(test_a_newcomer_against_the_record, set_up),
+        cmocka_unit_test(test_ranges_overlap),
+    };
+    if (sodium_init() < 0)
+        return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
