@@ -125,13 +125,26 @@ def _each(instance, args):
     if not args.command:
         raise UsageError("each: no command")
     worst = 0
-    for host, status, output in hosts.run_on_each(instance, chosen, args.command, args.env):
-        for line in output.splitlines():
-            print(f"{host.name}: {line}")
+    for host, status in _run_on_each(instance, chosen, args):
         if status:
             print(f"lab: {host.name}: status {status}", file=sys.stderr)
         worst = max(worst, status)
     return worst
+
+
+def _run_on_each(instance, chosen, args):
+    """Each host with its status, its lines printed before: as they come, or host by host."""
+
+    def tell(host, line):
+        print(f"{host.name}: {line}", flush=args.live)
+
+    if args.live:
+        yield from hosts.follow_on_each(instance, chosen, args.command, args.env, tell)
+        return
+    for host, status, output in hosts.run_on_each(instance, chosen, args.command, args.env):
+        for line in output.splitlines():
+            tell(host, line)
+        yield host, status
 
 
 def _cp(instance, args):
@@ -315,6 +328,7 @@ def _add_use(commands):
     each = _command(commands, "each", _each, "run a command on all running hosts at once; lines are told by host")
     each.add_argument("-e", "--env", type=_setting, action="append", default=[], metavar="NAME=VALUE",
                       help="put a variable into the otherwise clean environment")  # fmt: skip
+    each.add_argument("--live", action="store_true", help="print lines as they come, not host by host")
     each.add_argument("--hosts", metavar="HOST,HOST…", help="on these alone")
     each.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
     copy = _command(commands, "cp", _cp, "copy a file or folder from this machine into a host")

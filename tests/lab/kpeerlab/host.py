@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import select
+import selectors
 import shutil
 import subprocess
 import time
@@ -292,23 +293,48 @@ def enter_command(instance, host, command, environment=()):
     return [*words, "--", *command]
 
 
-def run_on_each(instance, chosen, command, environment=()):
-    """Runs a command on many hosts at once; yields each host with its status and output, in their order."""
-    jobs = {}
+@contextlib.contextmanager
+def _started_on_each(instance, chosen, command, environment):
+    """A command under way on many hosts: pairs of host and process. What still runs at the end is ended."""
+    jobs = []
     try:
         for host in chosen:
             words = enter_command(instance, host, command, environment)
-            jobs[host.name] = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
-        for host in chosen:
-            output = jobs[host.name].communicate()[0]
-            yield host, jobs[host.name].returncode, output
+            jobs.append((host, subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )))  # fmt: skip
+        yield jobs
     finally:
-        for job in jobs.values():
+        for _, job in jobs:
             if job.poll() is None:
                 job.kill()
                 job.wait()
+
+
+def run_on_each(instance, chosen, command, environment=()):
+    """Runs a command on many hosts at once; yields each host with its status and output, in their order."""
+    with _started_on_each(instance, chosen, command, environment) as jobs:
+        for host, job in jobs:
+            output = job.communicate()[0].decode(errors="replace")
+            yield host, job.returncode, output
+
+
+def follow_on_each(instance, chosen, command, environment, tell):
+    """The same, with tell(host, line) called for each line as it comes; returns each host with its status."""
+    with _started_on_each(instance, chosen, command, environment) as jobs, selectors.DefaultSelector() as ready:
+        for host, job in jobs:
+            ready.register(job.stdout, selectors.EVENT_READ, [host, b""])
+        while ready.get_map():
+            for key, _ in ready.select():
+                host, partial = key.data
+                data = os.read(key.fd, 65536)
+                *lines, key.data[1] = (partial + data).split(b"\n")
+                if not data:
+                    ready.unregister(key.fileobj)
+                    lines = [key.data[1]] if key.data[1] else []
+                for line in lines:
+                    tell(host, line.decode(errors="replace"))
+        return [(host, job.wait()) for host, job in jobs]
 
 
 def copy_in(instance, host, source, target):
