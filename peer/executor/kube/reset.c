@@ -362,10 +362,20 @@ static void stop_kubelet(struct exec_ctx *ctx)
     attempt(ctx, &run, NULL);
 }
 
+/* A cluster that others made on this host is theirs, and `leave` must not end it. */
+static bool is_ours(const struct journal_state *s)
+{
+    return s->init_begun || s->join_begun || s->changes > 0;
+}
+
 int kube_reset(struct exec_ctx *ctx, const struct step *step, struct step_result *result, struct err *err)
 {
     (void)step;
     (void)result;
+    if (ctx->journal && !is_ours(journal_state(ctx->journal))) {
+        exec_say(ctx, "", -1, "kpeer began nothing on this host: there is nothing to reset");
+        return 0;
+    }
     /* Somebody else's etcd may live in the same folder: ours is what a control plane here kept there. */
     bool etcd_is_ours = files_exists(ctx, "/etc/kubernetes/manifests/etcd.yaml") ||
                         (ctx->journal && journal_state(ctx->journal)->init_begun);
