@@ -177,8 +177,6 @@ static int check_whole(struct config *cfg, struct err *err)
     for (size_t i = 0; i < cfg->seed_count; i++)
         if (cfg->seeds[i].port == 0)
             cfg->seeds[i].port = cfg->port;
-    if (cfg->port == cfg->api_port)
-        return err_set(err, KPEER_EINVAL, "port and api_port are both %u", cfg->port);
     if (same_family(cfg->pod_cidr, cfg->service_cidr) && networks_overlap(cfg->pod_cidr, cfg->service_cidr))
         return err_set(err, KPEER_EINVAL, "pod_cidr %s and service_cidr %s overlap", cfg->pod_cidr,
                        cfg->service_cidr);
@@ -217,7 +215,6 @@ void config_for_node(const struct config *cfg, struct node_config *out)
     out->pinned = cfg->interface[0] || cfg->subnet[0];
     out->dry_run = cfg->dry_run;
     out->port = cfg->port;
-    out->api_port = cfg->api_port;
     mem_copy_text(out->pod_cidr, sizeof out->pod_cidr, cfg->pod_cidr);
     mem_copy_text(out->service_cidr, sizeof out->service_cidr, cfg->service_cidr);
     mem_copy_text(out->kubernetes_version, sizeof out->kubernetes_version, cfg->kubernetes);

@@ -57,7 +57,6 @@ struct config {
     char image_repository[128];          /* empty: kubeadm's default */
     char pod_cidr[STEP_CIDR_BYTES];
     char service_cidr[STEP_CIDR_BYTES];
-    uint16_t api_port;
     char probe_image[128];
     char ignore_preflight[EXECUTOR_IGNORE_MAX][EXECUTOR_IGNORE_BYTES];
     size_t ignore_preflight_count;

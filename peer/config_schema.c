@@ -179,7 +179,6 @@ const struct config_key config_schema[] = {
      .doc = "the services' network",
      .type = CONFIG_CIDR,
      FIELD(service_cidr)},
-    {.key = "api_port", .def = "6443", .doc = "the API server's port", .type = CONFIG_PORT, FIELD(api_port)},
     {.key = "probe_image",
      .doc = "image of the pods that prove a Node",
      .type = CONFIG_TEXT,

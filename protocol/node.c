@@ -14,7 +14,6 @@
 void node_config_default(struct node_config *cfg)
 {
     *cfg = (struct node_config){.port = 7373,
-                                .api_port = 6443,
                                 .pod_cidr = "10.244.0.0/16",
                                 .service_cidr = "10.96.0.0/12",
                                 .settle_ms = 3000,

@@ -50,7 +50,6 @@ struct node_config {
     bool pinned;       /* the user chose the interface or subnet: a lone host may then found */
     bool dry_run;      /* rehearsal; a group is rehearsing or not, all of it */
     uint16_t port;     /* TCP, where this peer listens */
-    uint16_t api_port; /* 6443 */
     char pod_cidr[STEP_CIDR_BYTES];
     char service_cidr[STEP_CIDR_BYTES];
     char kubernetes_version[STEP_VERSION_BYTES]; /* wanted; empty: that of the kubeadm at hand */

@@ -6,6 +6,8 @@
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
+#define API_PORT 6443 /* of the API server: kubeadm's own default */
+
 bool work_able(const struct node *n)
 {
     const struct work *w = &n->work;
@@ -115,7 +117,7 @@ static void new_cluster_id(struct node *n)
 void work_endpoint(const struct node *n, char out[static STEP_ADDRESS_BYTES + 8])
 {
     bool v6 = strchr(n->address, ':') != NULL;
-    snprintf(out, STEP_ADDRESS_BYTES + 8, v6 ? "[%s]:%u" : "%s:%u", n->address, n->cfg.api_port);
+    snprintf(out, STEP_ADDRESS_BYTES + 8, v6 ? "[%s]:%u" : "%s:%u", n->address, API_PORT);
 }
 
 static void fill_step(struct node *n, struct step *s)
