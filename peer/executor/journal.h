@@ -63,8 +63,9 @@ int journal_replace_file(struct journal *j, const char *path, const void *bytes,
 /* Removes a file that is there, kept for journal_undo. Absent is success. */
 int journal_remove_file(struct journal *j, const char *path, struct err *err);
 
-/* Notes that what others will put at `path` (absolute), where nothing is now, comes of kpeer's doing: journal_undo
- * removes it, of any content, as long as it is a regular file. No change where something is there already. */
+/* Notes that what others will put at `path` (absolute), where nothing is now, comes of kpeer's doing:
+ * journal_undo removes it, of any content, as long as it is a regular file. No change where something is
+ * there already. */
 int journal_expect_file(struct journal *j, const char *path, struct err *err);
 
 /* Writes a kernel setting, `path` the absolute path of its file ("/proc/sys/net/ipv4/ip_forward"), and notes

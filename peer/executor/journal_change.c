@@ -330,7 +330,8 @@ static int undo_sysctl(const struct journal_change *c, enum undone *how, struct 
     return *how == UNDO_BACK ? sysctl_write(c->path, c->old_value, err) : 0;
 }
 
-/* It was never kpeer's own, so there is nothing to compare: what is known is that nothing was there before. */
+/* It was never kpeer's own, so there is nothing to compare: what is known is that nothing was there before.
+ */
 static int undo_guest(const struct journal_change *c, enum undone *how, struct err *err)
 {
     struct stat st;
