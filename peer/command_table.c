@@ -42,7 +42,7 @@ const struct command command_table[] = {
               "at work (exit 130).",
      .example =
          "  sudo kpeer up\n  sudo kpeer up --expect 3\n  sudo kpeer up --role worker --interface eth1\n"
-         "  kpeer up --dry-run --state-dir /tmp/a/state --run-dir /tmp/a/run",
+         "  kpeer up --dry-run --state-dir /tmp/a --run-dir /tmp/a",
      .takes_agent_flags = true},
     {.name = "members",
      .summary = "who is in the group",
