@@ -37,9 +37,9 @@ static int tell(uint64_t seed, uint32_t hosts)
     scenario_draw(&s, seed, hosts);
     printf("seed %" PRIu64
            ": %u hosts, expect %u, spread %u ms, loss %u, doubled %u, slow %u, step faults %u per 1000, "
-           "%u crashes, %u pauses\n",
+           "%u crashes, %u pauses, %u power cuts, %u partitions\n",
            seed, s.hosts, s.expect, s.spread_ms, s.loss, s.doubled, s.slow, s.step_faults, s.crashes,
-           s.pauses);
+           s.pauses, s.power_cuts, s.partitions);
     world_run(&s, stdout, &o);
     printf("%s after %" PRIu64 " ms, %" PRIu64 " steps, %" PRIu64 " messages, story %016" PRIx64 "\n",
            o.ok ? "all well" : o.fault, o.ready_ms, o.steps, o.messages, o.hash);

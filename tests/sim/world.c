@@ -15,7 +15,18 @@
 #define WALL_MS     1700000000000LL
 #define RECORDS_MAX 16
 
-enum kind { K_HELLO, K_MESSAGE, K_WAKE, K_STEP, K_START, K_CRASH, K_PAUSE, K_LINK_DOWN };
+enum kind {
+    K_HELLO,
+    K_MESSAGE,
+    K_WAKE,
+    K_STEP,
+    K_START,
+    K_CRASH,
+    K_PAUSE,
+    K_LINK_DOWN,
+    K_POWER_CUT,
+    K_PARTITION
+};
 
 struct item {
     uint64_t at_ms;
@@ -71,6 +82,9 @@ struct world {
     size_t heap_room;
     struct committed *record[RECORDS_MAX]; /* every committed record that was ever stored */
     size_t record_count;
+    uint64_t parted_until_ms;
+    uint64_t parted; /* bit i: host i is in the other part */
+    uint32_t power_cuts;
     crypto_generichash_state hash;
 };
 
@@ -108,6 +122,11 @@ void scenario_draw(struct scenario *s, uint64_t seed, uint32_t hosts)
     s->crashes = draw(&rng) % 2 ? 0 : 1 + (uint32_t)(draw(&rng) % 4);
     s->step_faults = draw(&rng) % 3 ? 0 : (uint32_t)(draw(&rng) % 150);
     s->pauses = draw(&rng) % 3 ? 0 : 1 + (uint32_t)(draw(&rng) % 2);
+    s->power_cuts = draw(&rng) % 3 ? 0 : 1 + (uint32_t)(draw(&rng) % 2);
+    /* Two parts that never met may settle apart: without `expect` that is no fault. */
+    s->partitions = !s->expect || draw(&rng) % 3 ? 0 : 1 + (uint32_t)(draw(&rng) % 3);
+    if (s->expect > 3 && draw(&rng) % 4 == 0)
+        s->expect--; /* more hosts than were expected */
     s->faults_ms = 60000;
     s->end_ms = 600000;
 }
@@ -451,9 +470,15 @@ static void persist(struct world *w, struct host *h, const struct action *a)
         check_record(w, h, a->bytes, a->n);
 }
 
+static bool parted(const struct world *w, const struct host *a, const struct host *b)
+{
+    return w->now_ms < w->parted_until_ms &&
+           ((w->parted >> index_of(w, a) ^ w->parted >> index_of(w, b)) & 1) != 0;
+}
+
 static void deliver(struct world *w, struct host *from, struct host *to, const struct item *it)
 {
-    if (chance(w, w->s->loss))
+    if (parted(w, from, to) || chance(w, w->s->loss))
         return;
     unsigned copies = chance(w, w->s->doubled) ? 2 : 1;
     while (copies--) {
@@ -479,9 +504,21 @@ static void beacon(struct world *w, struct host *h, const struct hello *hello)
             deliver(w, h, &w->host[i], &(struct item){.kind = K_HELLO, .hello = *hello});
 }
 
+/* The power fails where it hurts: while the group decides something. */
+static void tempt_fate(struct world *w, enum event_kind event)
+{
+    bool decides = event == EVENT_ELECTORATE_BOUND || event == EVENT_ELECTORATE_CONSTITUTED ||
+                   event == EVENT_ELECTED || event == EVENT_STEP_FINISHED || event == EVENT_RECORD_COMMITTED;
+    if (!decides || w->power_cuts == 0 || w->now_ms >= w->s->faults_ms || below(w, 12))
+        return;
+    w->power_cuts--;
+    queue(w, (struct item){.at_ms = w->now_ms + below(w, 12), .kind = K_POWER_CUT});
+}
+
 static void tell_event(struct world *w, struct host *h, const struct action *a)
 {
     tell(w, h, "%s %s %s", event_word(a->event), a->name, a->text);
+    tempt_fate(w, a->event);
     if (a->event == EVENT_NODE_READY)
         h->ready = true;
     if (a->event == EVENT_ELECTION_STARTED && h->disk[STORE_CLUSTER])
@@ -556,10 +593,32 @@ static void feed(struct world *w, struct host *h, const struct node_event *event
     }
 }
 
+static void power_cut(struct world *w)
+{
+    tell(w, NULL, "the power fails");
+    for (uint32_t i = 0; i < w->s->hosts; i++)
+        crash(w, &w->host[i]);
+}
+
+static void part(struct world *w)
+{
+    w->parted = draw(&w->rng);
+    w->parted_until_ms = w->now_ms + 500 + below(w, 20000);
+    tell(w, NULL, "the network falls into two parts until %" PRIu64, w->parted_until_ms);
+}
+
 static void happen(struct world *w, struct item *it)
 {
     struct host *h = &w->host[it->host];
     bool mine = it->kind == K_WAKE || it->kind == K_STEP;
+    if (it->kind == K_POWER_CUT) {
+        power_cut(w);
+        return;
+    }
+    if (it->kind == K_PARTITION) {
+        part(w);
+        return;
+    }
     if (it->kind == K_START) {
         start(w, h);
         return;
@@ -651,6 +710,9 @@ static void set_up(struct world *w)
         queue(w, (struct item){.at_ms = below(w, w->s->faults_ms),
                                .kind = i < w->s->crashes ? K_CRASH : K_PAUSE,
                                .host = (uint32_t)below(w, w->s->hosts)});
+    w->power_cuts = w->s->power_cuts;
+    for (uint32_t i = 0; i < w->s->partitions; i++)
+        queue(w, (struct item){.at_ms = below(w, below(w, 2) ? 6000 : w->s->faults_ms), .kind = K_PARTITION});
 }
 
 static void tear_down(struct world *w)
@@ -687,7 +749,7 @@ void world_run(const struct scenario *s, FILE *story, struct outcome *out)
         happen(w, &it);
         free(it.bytes);
         if (out->ok && w->now_ms >= s->faults_ms / 4 && all_ready(w) &&
-            (w->now_ms >= s->faults_ms || !s->crashes))
+            (w->now_ms >= s->faults_ms || (!s->crashes && !s->power_cuts && !s->partitions)))
             break;
     }
     out->ready_ms = w->now_ms;

@@ -2,9 +2,10 @@
  * A world for many cores in one process: virtual clock, network, disks and executors, all drawn from one
  * seed.
  *
- * The network delays, loses, doubles and reorders; hosts crash between any two actions and start again with
- * what they had stored; steps take time and fail. After every step the invariants of docs/formation.md are
- * checked against what really was stored, told and run, not against what a node believes.
+ * The network delays, loses, doubles and reorders; hosts crash between any two actions, alone or all at once,
+ * and start again with what they had stored; the network falls apart and heals; steps take time and fail.
+ * After every step the invariants of docs/formation.md are checked against what really was stored, told and
+ * run, not against what a node believes.
  */
 #ifndef KPEER_TESTS_WORLD_H
 #define KPEER_TESTS_WORLD_H
@@ -24,6 +25,8 @@ struct scenario {
     uint32_t crashes;     /* while faults last */
     uint32_t step_faults; /* per 1000 steps that fail */
     uint32_t pauses;      /* hosts that stop for up to 20 s and go on */
+    uint32_t power_cuts;  /* all hosts lose their power at once */
+    uint32_t partitions;  /* the network falls into two parts for a while */
     uint64_t faults_ms;   /* faults end then */
     uint64_t end_ms;      /* by then all must be ready */
 };
