@@ -5,11 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "protocol/check.h"
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
-
-#define REHEARSED_VERSION "v1.31.0" /* a rehearsal needs no kubeadm, but its documents name a version */
 
 void node_config_default(struct node_config *cfg)
 {
@@ -20,183 +17,6 @@ void node_config_default(struct node_config *cfg)
                                 .beat_ms = 1000,
                                 .lease_ms = 5000,
                                 .ticket_ttl_ms = 600000};
-}
-
-void node_random_bytes(struct node *n, uint8_t *out, size_t bytes)
-{
-    uint8_t nonce[crypto_stream_chacha20_NONCEBYTES] = {0};
-    uint64_t count = n->rng_count++;
-    memcpy(nonce, &count, sizeof count);
-    crypto_stream_chacha20(out, bytes, nonce, n->rng_key);
-}
-
-uint64_t node_random(struct node *n)
-{
-    uint64_t v = 0;
-    node_random_bytes(n, (uint8_t *)&v, sizeof v);
-    return v;
-}
-
-/* ---- members ---- */
-
-static size_t lower_bound(const struct node *n, const struct peer_id *id)
-{
-    size_t lo = 0, hi = n->member_count;
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        if (peer_id_compare(&n->member[mid]->id, id) < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
-struct member *node_member(struct node *n, const struct peer_id *id)
-{
-    size_t i = lower_bound(n, id);
-    return i < n->member_count && peer_id_equal(&n->member[i]->id, id) ? n->member[i] : NULL;
-}
-
-struct member *node_self(struct node *n)
-{
-    return node_member(n, &n->me->id);
-}
-
-struct member *node_member_add(struct node *n, const struct peer_id *id)
-{
-    size_t i = lower_bound(n, id);
-    if (i < n->member_count && peer_id_equal(&n->member[i]->id, id))
-        return n->member[i];
-    if (n->member_count == MEMBERS_MAX)
-        return NULL;
-    struct member *m = calloc(1, sizeof *m);
-    if (!m) {
-        n->no_memory = true;
-        return NULL;
-    }
-    m->id = *id;
-    m->state = STATE_FAILED; /* until heard */
-    m->discovered_ms = n->now_ms;
-    memmove(&n->member[i + 1], &n->member[i], (n->member_count - i) * sizeof n->member[0]);
-    n->member[i] = m;
-    n->member_count++;
-    return m;
-}
-
-const char *node_name_of(struct node *n, const struct peer_id *id)
-{
-    const struct member *m = node_member(n, id);
-    if (peer_id_equal(id, &n->me->id))
-        return n->cfg.name;
-    return m && m->has_profile ? m->profile.name : "";
-}
-
-uint32_t node_alive_count(const struct node *n)
-{
-    uint32_t count = 0;
-    for (size_t i = 0; i < n->member_count; i++)
-        count += n->member[i]->state == STATE_ALIVE || n->member[i]->state == STATE_SUSPECT;
-    return count;
-}
-
-bool node_is_founder(const struct node *n)
-{
-    return n->committed && peer_id_equal(&n->record.founder, &n->me->id);
-}
-
-/* The version that this host would found or join with; empty: no kubeadm was found and none was asked for. */
-const char *node_kubernetes_version(const struct node *n)
-{
-    if (n->cfg.kubernetes_version[0])
-        return n->cfg.kubernetes_version;
-    if (n->facts.kubernetes_version[0] || !n->cfg.dry_run)
-        return n->facts.kubernetes_version;
-    return REHEARSED_VERSION;
-}
-
-/* ---- formation's view of the group ---- */
-
-static uint32_t rank_of(const struct profile *p)
-{
-    uint32_t pinned = p->role == ROLE_MASTER ? 0 : 1;
-    uint32_t fit = p->facts.cpus >= CHECK_MASTER_CPUS && p->facts.memory_mb >= CHECK_MASTER_MEMORY_MB ? 0 : 1;
-    return pinned << 1 | fit;
-}
-
-static bool presentable(const struct node *n, const struct profile *p)
-{
-    return p->address[0] && p->has_facts && p->rehearse == n->cfg.dry_run && p->cluster_id[0] == '\0' &&
-           p->phase != PHASE_LEAVING && p->phase != PHASE_LEFT;
-}
-
-/* The largest number that anybody alive was told to wait for. */
-uint32_t node_expected(const struct node *n)
-{
-    uint32_t expect = n->cfg.expect;
-    for (size_t i = 0; i < n->member_count; i++) {
-        const struct member *m = n->member[i];
-        if (m->state == STATE_ALIVE && m->has_profile && m->profile.expect > expect)
-            expect = m->profile.expect;
-    }
-    return expect;
-}
-
-/* The set that will found, or those who would be in it. */
-static void check_before_vote(struct node *n)
-{
-    struct check_host host[ELECTORATE_MAX];
-    struct check_fault fault;
-    size_t count = 0;
-    if (n->group_checked)
-        return;
-    n->group_checked = true;
-    for (size_t i = 0; i < n->member_count && count < ELECTORATE_MAX; i++) {
-        const struct member *m = n->member[i];
-        if (m->state != STATE_ALIVE || !m->has_profile || !presentable(n, &m->profile))
-            continue;
-        if (n->formation.mine.bound && electorate_index(&n->formation.mine.set, &m->id) < 0)
-            continue;
-        host[count++] = (struct check_host){&m->profile, m->clock_offset_ms, m->self || m->heard};
-    }
-    bool green = check_group(host, count, n->formation.constituted, &fault);
-    if (strcmp(fault.text, n->work.blocked) == 0)
-        return;
-    memcpy(n->work.blocked, fault.text, sizeof n->work.blocked);
-    memcpy(n->work.blocked_hint, fault.hint, sizeof n->work.blocked_hint);
-    if (green)
-        return;
-    struct action *a = out_event(n, EVENT_BLOCKED, NULL);
-    out_text(a, "%s", fault.text);
-    mem_copy_text(a->hint, sizeof a->hint, fault.hint);
-}
-
-struct formation_input node_formation_input(struct node *n)
-{
-    for (size_t i = 0; i < n->member_count; i++) {
-        const struct member *m = n->member[i];
-        bool alive = m->state == STATE_ALIVE || m->state == STATE_SUSPECT;
-        bool profile = m->has_profile;
-        n->peers[i] = (struct formation_peer){
-            .id = m->id,
-            .alive = alive,
-            .in_view = m->state == STATE_ALIVE && profile && presentable(n, &m->profile),
-            .eligible = profile && (m->self ? work_able(n) : m->profile.able),
-            .rank = profile ? rank_of(&m->profile) : UINT32_MAX,
-            .sign_pk = m->keyed ? m->sign_pk : NULL,
-            .ballot = m->ballot,
-        };
-    }
-    return (struct formation_input){.now_ms = n->now_ms,
-                                    .me = n->me,
-                                    .group_id = n->group_id,
-                                    .peer = n->peers,
-                                    .peer_count = n->member_count,
-                                    .expect = node_expected(n),
-                                    .lone = n->cfg.pinned || n->cfg.expect == 1,
-                                    .checks_green = n->work.blocked[0] == '\0',
-                                    .settle_ms = n->cfg.settle_ms,
-                                    .lease_ms = n->cfg.lease_ms};
 }
 
 /* ---- construction ---- */
@@ -443,7 +263,7 @@ static void form(struct node *n)
 {
     if (n->committed || n->work.leaving)
         return;
-    check_before_vote(n);
+    node_check_group(n);
     for (int i = 0; i < 4; i++) {
         struct formation_input in = node_formation_input(n);
         uint32_t done = formation_tick(&n->formation, &in);

@@ -46,10 +46,10 @@ struct node_config {
     char name[STEP_NAME_BYTES];
     char version[STEP_VERSION_BYTES]; /* of kpeer */
     enum role_pref role;
-    uint32_t expect;   /* 0: not told */
-    bool pinned;       /* the user chose the interface or subnet: a lone host may then found */
-    bool dry_run;      /* rehearsal; a group is rehearsing or not, all of it */
-    uint16_t port;     /* TCP, where this peer listens */
+    uint32_t expect; /* 0: not told */
+    bool pinned;     /* the user chose the interface or subnet: a lone host may then found */
+    bool dry_run;    /* rehearsal; a group is rehearsing or not, all of it */
+    uint16_t port;   /* TCP, where this peer listens */
     char pod_cidr[STEP_CIDR_BYTES];
     char service_cidr[STEP_CIDR_BYTES];
     char kubernetes_version[STEP_VERSION_BYTES]; /* wanted; empty: that of the kubeadm at hand */

@@ -3,6 +3,7 @@
  *
  *   node.c         construction, the one entry, what happens at the end of each step
  *   node_store.c   what outlives a crash: promises, the committed record, the member snapshot
+ *   node_members.c who is known, and formation's view of them; what the others stand on
  *   node_out.c     actions and events
  *   node_hello.c   beacons, and whom to ask for news
  *   node_net.c     messages that come in
@@ -213,7 +214,7 @@ enum drop {
     DROP_LIMIT
 };
 
-/* node.c */
+/* node_members.c */
 uint64_t node_random(struct node *n);
 void node_random_bytes(struct node *n, uint8_t *out, size_t bytes);
 struct member *node_self(struct node *n);
@@ -222,6 +223,8 @@ struct member *node_member(struct node *n, const struct peer_id *id);
 struct member *node_member_add(struct node *n, const struct peer_id *id);
 const char *node_name_of(struct node *n, const struct peer_id *id);
 struct formation_input node_formation_input(struct node *n);
+/* The group's check of itself before it founds; a new fault is told. */
+void node_check_group(struct node *n);
 bool node_is_founder(const struct node *n);
 uint32_t node_alive_count(const struct node *n);
 uint32_t node_expected(const struct node *n);
