@@ -46,7 +46,8 @@ void work_lease_lost(struct node *n)
     struct work *w = &n->work;
     bool founding =
         w->main_step && (w->main_kind == STEP_CA || w->main_kind == STEP_INIT || w->main_kind == STEP_APPLY);
-    if (n->formation.mine.accepted)
+    /* What we accepted in the same moment may be another founder's: then ours is over all the same. */
+    if (n->formation.mine.accepted && strcmp(n->formation.mine.record.cluster_id, w->founding) == 0)
         return;
     if (founding)
         out_cancel(n, w->main_step);

@@ -565,6 +565,20 @@ static void carry_out(struct world *w, struct host *h, const struct action *a)
     }
 }
 
+/* Invariant 3, the other half: who holds no lease builds nothing. */
+static void check_founding(struct world *w, const struct host *h)
+{
+    struct node_status st;
+    for (size_t i = 0; i < STEPS_MAX; i++) {
+        const struct task *t = &h->task[i];
+        if (t->id == 0 || t->canceled || (t->kind != STEP_INIT && t->kind != STEP_APPLY))
+            continue;
+        node_status_view(h->node, w->now_ms, &st);
+        if (st.lease_left_ms == 0)
+            broken(w, "%s goes on with %s without a lease", h->name, step_word(t->kind));
+    }
+}
+
 /* One step of one node. With bad luck the host dies between two of its actions. */
 static void feed(struct world *w, struct host *h, const struct node_event *event)
 {
@@ -584,6 +598,7 @@ static void feed(struct world *w, struct host *h, const struct node_event *event
         crash(w, h);
         return;
     }
+    check_founding(w, h);
     if (h->wake_ms != acts.wake_ms) {
         h->wake_ms = acts.wake_ms;
         queue(w, (struct item){.at_ms = acts.wake_ms,
