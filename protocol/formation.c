@@ -351,6 +351,15 @@ void formation_resign(struct formation *f, uint64_t until_ms)
     f->not_before_ms = until_ms;
 }
 
+bool formation_leave(struct formation *f)
+{
+    if (!f->mine.bound || f->mine.accepted || f->mine.floor >= f->mine.set.number)
+        return false;
+    f->mine.floor = f->mine.set.number;
+    f->standing = f->leading = false;
+    return true;
+}
+
 /* ---- commit ---- */
 
 static bool accepts_same(const struct formation *f, const struct ballot *b, const struct ballot *ref)

@@ -27,6 +27,7 @@ struct formation_peer {
     struct peer_id id;
     bool in_view; /* alive, with a proven address and known facts: would be part of a set proposed now */
     bool alive;
+    bool left;                   /* said that it leaves for good */
     bool eligible;               /* could found a cluster */
     uint32_t rank;               /* lower stands first; equal ranks are settled by id */
     const uint8_t *sign_pk;      /* NULL: not known yet */
@@ -74,7 +75,7 @@ struct formation {
     uint64_t rng;           /* seeded by the owner; spreads the next candidacies */
     uint64_t bound_ms;
     uint64_t constituted_ms;
-    uint64_t hopeless_ms; /* since when nobody alive in our set could found; 0: somebody could */
+    uint64_t hopeless_ms; /* since when our set cannot go on while others could; 0: it can */
 
     struct peer_id granted_to; /* whose lease we granted */
     uint64_t grant_until_ms;
@@ -121,6 +122,10 @@ int formation_propose(struct formation *f, const struct formation_input *in, con
 bool formation_carries(const struct formation *f);
 /* Gives up leading (founding failed), and does not stand again before `until_ms`. */
 void formation_resign(struct formation *f, uint64_t until_ms);
+
+/* We leave for good: our set is signed off, unless we accepted a record in it. Returns true when `mine`
+ * changed. */
+bool formation_leave(struct formation *f);
 
 /* If a majority accepted one record in one term, fills *out (large: allocate it) and returns true. */
 bool formation_committed(const struct formation *f, const struct formation_input *in, struct committed *out);

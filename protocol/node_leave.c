@@ -44,6 +44,11 @@ void work_leave_tick(struct node *n)
 
 void work_leave_done(struct node *n)
 {
+    /* The others need not wait for a vote that never comes. */
+    if (!n->committed && formation_leave(&n->formation)) {
+        node_persist_promises(n);
+        net_publish_ballot(n);
+    }
     n->work.leaving = LEAVE_DONE;
     n->work.leave_until_ms = n->now_ms + GOODBYE_MS;
     out_event(n, EVENT_LEFT, &n->me->id);

@@ -167,6 +167,7 @@ struct formation_input node_formation_input(struct node *n)
         n->peers[i] = (struct formation_peer){
             .id = m->id,
             .alive = alive,
+            .left = m->state == STATE_LEFT,
             .in_view = m->state == STATE_ALIVE && profile && presentable(n, &m->profile),
             .eligible = profile && (m->self ? work_able(n) : m->profile.able),
             .rank = profile ? rank_of(&m->profile) : UINT32_MAX,

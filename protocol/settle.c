@@ -232,10 +232,44 @@ static uint32_t sign_off_others(struct formation *f, const struct formation_inpu
     return done;
 }
 
-/* Nobody alive in our set could found a cluster, and somebody outside of it could. */
+/* How many of our set signed it off or left for good: they take no part in it any more. */
+static size_t gone(const struct formation *f, const struct formation_input *in, bool alive_only)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < f->mine.set.count; i++) {
+        const struct formation_peer *p = settle_peer(in, &f->mine.set.member[i]);
+        const struct ballot *b = ballot_of(f, in, p);
+        bool off = b && b->floor >= f->mine.set.number;
+        if (alive_only)
+            n += off && p->in_view;
+        else
+            n += off || (p && p->left);
+    }
+    return n;
+}
+
+static size_t in_view(const struct formation *f, const struct formation_input *in)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < f->mine.set.count; i++) {
+        const struct formation_peer *p = settle_peer(in, &f->mine.set.member[i]);
+        n += p && p->in_view;
+    }
+    return n;
+}
+
+/* A majority of our set is here, but some of those signed it off and the rest is too few. */
+static bool outvoted(const struct formation *f, const struct formation_input *in)
+{
+    size_t here = in_view(f, in), majority = electorate_majority(&f->mine.set);
+    return here >= majority && here - gone(f, in, true) < majority;
+}
+
+/* Nobody alive in our set could found a cluster, and somebody outside of it could; or those who are here
+ * could decide, had not some of them signed this set off. */
 static bool hopeless(struct formation *f, const struct formation_input *in)
 {
-    bool inside = false, outside = false;
+    bool inside = false, outside = outvoted(f, in);
     for (size_t i = 0; i < in->peer_count; i++) {
         if (!in->peer[i].in_view || !in->peer[i].eligible)
             continue;
@@ -244,7 +278,7 @@ static bool hopeless(struct formation *f, const struct formation_input *in)
         else
             outside = true;
     }
-    if (inside || !outside) {
+    if ((inside && !outvoted(f, in)) || !outside) {
         f->hopeless_ms = 0;
         return false;
     }
@@ -257,6 +291,8 @@ static uint32_t sign_off_own(struct formation *f, const struct formation_input *
 {
     if (!f->mine.bound || f->mine.floor >= f->mine.set.number)
         return 0;
+    if (f->mine.set.count - gone(f, in, false) < electorate_majority(&f->mine.set))
+        return sign_off(f, f->mine.set.number); /* those who are left can never decide */
     if (f->constituted)
         return hopeless(f, in) ? sign_off(f, f->mine.set.number) : 0;
     if (signed_off(f, in, &f->mine.set) > 0) /* it can never be constituted any more */

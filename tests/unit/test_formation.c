@@ -32,6 +32,7 @@ struct group {
     bool lone;
     bool cut[PEERS][PEERS]; /* from, to */
     bool dead[PEERS];
+    bool left[PEERS]; /* dead, and said so */
     bool unfit[PEERS];
     uint8_t group_id[GROUP_ID_BYTES];
     struct formation_peer view[PEERS];
@@ -76,6 +77,7 @@ static struct formation_input input(struct group *g, size_t who)
         g->view[i] = (struct formation_peer){.id = g->peer[i].me->id,
                                              .in_view = there,
                                              .alive = there,
+                                             .left = g->left[i],
                                              .eligible = !g->unfit[i],
                                              .rank = 1,
                                              .sign_pk = g->peer[i].me->sign_pk,
@@ -503,6 +505,64 @@ static void test_who_accepted_never_signs_off(void **state)
     group_free(g);
 }
 
+/* Two of two are a majority: when one of them left for good, the other begins anew with whoever comes. */
+static void test_a_pair_is_left_by_the_other_too(void **state)
+{
+    (void)state;
+    struct group *g = group_new(3, 2);
+    g->dead[2] = true;
+    run(g, 1000);
+    int leader = leader_of(g);
+    assert_true(leader >= 0);
+    size_t stays = 1 - (size_t)leader;
+    propose(g, (size_t)leader, A_CLUSTER);
+    g->peer[stays].heard[leader] = false; /* it left before anybody heard of its proposal */
+    g->dead[leader] = g->left[leader] = true;
+    g->dead[2] = false;
+    run(g, 30000);
+    assert_true(g->peer[stays].f.constituted && g->peer[2].f.constituted);
+    assert_true(leader_of(g) >= 0);
+    group_free(g);
+}
+
+static void test_who_leaves_signs_off(void **state)
+{
+    (void)state;
+    struct group *g = group_new(3, 2);
+    g->dead[2] = true;
+    run(g, 1000);
+    assert_true(formation_leave(&g->peer[1].f));
+    assert_false(formation_leave(&g->peer[1].f));
+    tell(g, 1);
+    g->dead[1] = true;
+    g->dead[2] = false;
+    run(g, 30000);
+    assert_true(g->peer[0].f.constituted && g->peer[2].f.constituted);
+    group_free(g);
+}
+
+/* One signed off while the set was young, another died: those who are here could decide under another set. */
+static void test_a_majority_that_cannot_decide_settles_anew(void **state)
+{
+    (void)state;
+    struct group *g = group_new(4, 3);
+    g->dead[3] = true;
+    for (size_t i = 0; i < 3; i++)
+        g->unfit[i] = true; /* nobody leads yet */
+    run(g, 1000);
+    assert_int_equal(bound(g), 3);
+    g->peer[1].f.mine.floor = g->peer[1].f.mine.set.number;
+    tell(g, 1);
+    g->dead[2] = true;
+    g->dead[3] = false;
+    for (size_t i = 0; i < 3; i++)
+        g->unfit[i] = false;
+    run(g, 60000);
+    assert_true(g->peer[0].f.constituted && g->peer[1].f.constituted && g->peer[3].f.constituted);
+    assert_true(leader_of(g) >= 0);
+    group_free(g);
+}
+
 static void test_a_forged_acceptance_is_not_counted(void **state)
 {
     (void)state;
@@ -543,6 +603,9 @@ int main(void)
         cmocka_unit_test(test_no_proposal_without_a_live_lease),
         cmocka_unit_test(test_a_later_leader_carries_what_was_accepted),
         cmocka_unit_test(test_who_accepted_never_signs_off),
+        cmocka_unit_test(test_a_pair_is_left_by_the_other_too),
+        cmocka_unit_test(test_who_leaves_signs_off),
+        cmocka_unit_test(test_a_majority_that_cannot_decide_settles_anew),
         cmocka_unit_test(test_a_forged_acceptance_is_not_counted),
     };
     if (sodium_init() < 0)
