@@ -105,10 +105,15 @@ static void serve_reach(struct node *n, struct member *m)
 {
     struct job *j = &m->job;
     struct step s = {.kind = STEP_REACH};
-    if (m->profile.pod_address[0] == '\0' || !in_our_cluster(n, m) || j->reach_step ||
-        strcmp(m->profile.pod_address, j->reached) == 0)
+    const char *pod = m->profile.pod_address;
+    if (j->reach_step && strcmp(pod, j->reaching) != 0) { /* that pod is gone: its host was started again */
+        out_cancel(n, j->reach_step);
+        j->reach_step = 0;
+    }
+    if (pod[0] == '\0' || !in_our_cluster(n, m) || j->reach_step || strcmp(pod, j->reached) == 0)
         return;
-    memcpy(s.pod_address, m->profile.pod_address, sizeof s.pod_address);
+    memcpy(s.pod_address, pod, sizeof s.pod_address);
+    memcpy(j->reaching, pod, sizeof j->reaching);
     j->reach_step = side(n, &s, m);
 }
 
@@ -183,7 +188,7 @@ static void member_result(struct node *n, struct member *m, const struct running
                           const struct step_result *r)
 {
     struct job *j = &m->job;
-    if (r->code)
+    if (r->code && r->code != KPEER_ECANCELED)
         later(n, j);
     if (run->id == j->mint_step) {
         j->mint_step = 0;
@@ -201,7 +206,7 @@ static void member_result(struct node *n, struct member *m, const struct running
     } else if (run->id == j->reach_step) {
         j->reach_step = 0;
         if (r->code == 0) {
-            memcpy(j->reached, m->profile.pod_address, sizeof j->reached);
+            memcpy(j->reached, j->reaching, sizeof j->reached);
             memcpy(j->grant.reached, j->reached, sizeof j->grant.reached);
             j->changed = true;
         }

@@ -43,6 +43,7 @@ struct job {
     uint64_t token_until_ms; /* 0: none out */
     uint32_t revoke_step;
     uint32_t reach_step;
+    char reaching[STEP_ADDRESS_BYTES]; /* what reach_step asks for */
     char reached[STEP_ADDRESS_BYTES];
     uint32_t drain_step;
     uint32_t delete_step;
