@@ -98,6 +98,7 @@ static void start(struct node *n, const struct node_event *ev)
     n->started = true;
     n->boot = boot > UINT32_MAX ? UINT32_MAX : boot;
     n->start_ms = n->now_ms;
+    n->start_wall_ms = ev->wall_ms;
     struct member *self = node_self(n);
     self->boot = n->boot;
     self->instance = n->instance;

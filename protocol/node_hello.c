@@ -21,8 +21,10 @@ static void meet_clone(struct node *n, const struct hello *h)
     if (h->instance == n->instance)
         return; /* our own beacon came back */
     uint64_t age = n->now_ms - n->start_ms;
-    if (h->boot < n->boot && h->age_ms < age)
-        return; /* cannot be: replayed from an earlier start of ours */
+    /* From before we started it is most likely our own, kept and sent again by somebody. A clone that lives
+     * goes on speaking, so it is found all the same. */
+    if (h->boot < n->boot && (h->age_ms < age || h->wall_ms < n->start_wall_ms))
+        return;
     struct action *a = out_event(n, EVENT_CONFLICT, &n->me->id);
     out_text(a, "another host uses this host's identity: it was cloned from the same disk");
     if (age < h->age_ms || (age == h->age_ms && n->instance > h->instance)) {

@@ -154,6 +154,7 @@ struct node {
     bool started;
     bool stopped;
     uint64_t start_ms;
+    int64_t start_wall_ms;
     uint64_t now_ms;
     int64_t wall_ms;
 

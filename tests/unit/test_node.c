@@ -325,6 +325,37 @@ static void test_beacons_replayed_stale_and_forged(void **state)
     world_free(w);
 }
 
+static size_t count_actions(const struct node *n, enum action_kind kind)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n->action_count; i++)
+        count += n->action[i].kind == kind;
+    return count;
+}
+
+/* A host that restarts must not take its own earlier beacons, sent again by anybody, for a clone's. */
+static void test_own_earlier_beacons_renew_nothing(void **state)
+{
+    (void)state;
+    struct world *w = in_mode(FORMING);
+    w->hold = false;
+    world_run(w, 60000);
+    struct hello before = w->peer[0].node->hello;
+    world_stop(w, 0);
+    world_run(w, 1000);
+    world_start(w, 0);
+    world_run(w, 5000);
+    w->hold = true;
+    const struct node *n = w->peer[0].node;
+    assert_true(before.age_ms > 50000);
+    world_feed(w, 0, &(struct node_event){.kind = EV_HELLO, .hello = &before, .address = "192.168.56.99"});
+    assert_int_equal(count_actions(n, ACT_RENEW), 0);
+    before.wall_ms = n->wall_ms; /* a clone that lives */
+    world_feed(w, 0, &(struct node_event){.kind = EV_HELLO, .hello = &before, .address = "192.168.56.99"});
+    assert_int_equal(count_actions(n, ACT_RENEW), 1);
+    world_free(w);
+}
+
 /* ---- a member that lies ---- */
 
 struct catch
@@ -698,6 +729,7 @@ int main(void)
         cmocka_unit_test(test_foreign_unknown_and_forged),
         cmocka_unit_test(test_altered_and_cut_changes_nothing),
         cmocka_unit_test(test_beacons_replayed_stale_and_forged),
+        cmocka_unit_test(test_own_earlier_beacons_renew_nothing),
         cmocka_unit_test(test_every_message_altered_by_its_sender),
         cmocka_unit_test(test_every_statement_altered_by_its_owner),
         cmocka_unit_test(test_promises_are_stored_before_they_are_told),
