@@ -106,6 +106,24 @@ static void drop_statement(struct node *n, int rc)
     net_drop(n, rc == KPEER_EAUTH ? DROP_FORGED : rc == KPEER_EINVAL ? DROP_MALFORMED : DROP_LIMIT);
 }
 
+/* What we said ourselves before a restart is no news, but kept as the others keep it: or our digests would
+ * differ for good. */
+static void take_back(struct node *n, const uint8_t *wire, size_t bytes)
+{
+    struct statement s;
+    int rc = statement_decode(wire, bytes, n->group_id, true, &s, NULL);
+    if (rc == 0 && s.version < n->boot << 32)
+        rc = gossip_put(&n->gossip, &s);
+    if (rc < 0)
+        drop_statement(n, rc);
+}
+
+/* Only the control plane grants: nobody else may fill the others' memory with words to whomever. */
+static bool may_say(const struct node *n, const struct statement *s)
+{
+    return s->kind != STATEMENT_GRANT || (n->committed && peer_id_equal(&s->owner, &n->record.founder));
+}
+
 void net_take(struct node *n, const uint8_t *wire, size_t bytes, bool stored)
 {
     struct statement s;
@@ -114,9 +132,16 @@ void net_take(struct node *n, const uint8_t *wire, size_t bytes, bool stored)
         drop_statement(n, rc);
         return;
     }
-    /* What we said ourselves before a restart is no news, and nobody else may speak for us. */
-    if (peer_id_equal(&s.owner, &n->me->id) || gossip_knows(&n->gossip, &s))
+    if (gossip_knows(&n->gossip, &s))
         return;
+    if (peer_id_equal(&s.owner, &n->me->id)) {
+        take_back(n, wire, bytes);
+        return;
+    }
+    if (!may_say(n, &s)) {
+        net_drop(n, DROP_STATE);
+        return;
+    }
     rc = statement_decode(wire, bytes, n->group_id, true, &s, NULL);
     if (rc == 0)
         rc = keep_statement(n, &s, stored);

@@ -356,6 +356,51 @@ static void test_own_earlier_beacons_renew_nothing(void **state)
     world_free(w);
 }
 
+/* ---- what is kept ---- */
+
+static void test_all_know_the_same_after_the_master_restarts(void **state)
+{
+    (void)state;
+    struct world *w = formed(3);
+    size_t founder = 0;
+    for (size_t i = 0; i < 3; i++)
+        if (node_is_founder(w->peer[i].node))
+            founder = i;
+    size_t leaver = (founder + 1) % 3, other = (founder + 2) % 3;
+    world_feed(w, leaver, &(struct node_event){.kind = EV_LEAVE, .request = 1});
+    world_run(w, 10000);
+    assert_true(w->peer[leaver].stopped);
+    world_stop(w, leaver);
+    world_stop(w, founder);
+    world_start(w, founder);
+    world_run(w, 20000);
+    const struct node *a = w->peer[founder].node, *b = w->peer[other].node;
+    assert_int_equal(a->gossip.count, b->gossip.count);
+    assert_true(a->gossip.digest == b->gossip.digest);
+    world_free(w);
+}
+
+static void test_nobody_but_the_master_grants(void **state)
+{
+    (void)state;
+    struct world *w = formed(3);
+    size_t other = node_is_founder(w->peer[1].node) ? 2 : 1;
+    size_t to = node_is_founder(w->peer[0].node) ? 3 - other : 0;
+    struct node *liar = w->peer[other].node, *n = w->peer[to].node;
+    size_t before = n->gossip.count;
+    uint64_t drops = n->dropped[DROP_STATE];
+    struct member m = {.id = {{7}}};
+    m.job.grant.subject = m.id;
+    w->hold = true;
+    net_publish_grant(liar, &m);
+    const struct gossip_item *item = gossip_find(&liar->gossip, &liar->me->id, STATEMENT_GRANT, &m.id);
+    assert_non_null(item);
+    net_take(n, item->wire, item->wire_bytes, false);
+    assert_int_equal(n->gossip.count, before);
+    assert_int_equal(n->dropped[DROP_STATE], drops + 1);
+    world_free(w);
+}
+
 /* ---- a member that lies ---- */
 
 struct catch
@@ -730,6 +775,8 @@ int main(void)
         cmocka_unit_test(test_altered_and_cut_changes_nothing),
         cmocka_unit_test(test_beacons_replayed_stale_and_forged),
         cmocka_unit_test(test_own_earlier_beacons_renew_nothing),
+        cmocka_unit_test(test_all_know_the_same_after_the_master_restarts),
+        cmocka_unit_test(test_nobody_but_the_master_grants),
         cmocka_unit_test(test_every_message_altered_by_its_sender),
         cmocka_unit_test(test_every_statement_altered_by_its_owner),
         cmocka_unit_test(test_promises_are_stored_before_they_are_told),
