@@ -103,6 +103,8 @@ static void start(struct node *n, const struct node_event *ev)
     self->boot = n->boot;
     self->instance = n->instance;
     n->formation.rng = node_random(n);
+    /* The executor may still be ending steps that were numbered before the identity was renewed. */
+    n->last_step_id = (uint32_t)(node_random(n) & 0x3fffffff);
     formation_start(&n->formation, n->me, n->now_ms, n->cfg.lease_ms);
     node_persist_promises(n);
     /* Nobody may have heard what we promised before we went down, or remember it after a power cut. */

@@ -15,6 +15,16 @@ static void answer_soon(struct node *n)
         n->beacon_ms = at;
 }
 
+/* Nothing that was begun under this identity goes on under the next. */
+static void renew(struct node *n)
+{
+    for (size_t i = 0; i < RUNNING_MAX; i++)
+        if (n->running[i].id)
+            out_cancel(n, n->running[i].id);
+    out_action(n, ACT_RENEW);
+    n->stopped = true;
+}
+
 /* Our own identity, alive on another host: the later of the two renews itself. */
 static void meet_clone(struct node *n, const struct hello *h)
 {
@@ -28,8 +38,7 @@ static void meet_clone(struct node *n, const struct hello *h)
     struct action *a = out_event(n, EVENT_CONFLICT, &n->me->id);
     out_text(a, "another host uses this host's identity: it was cloned from the same disk");
     if (age < h->age_ms || (age == h->age_ms && n->instance > h->instance)) {
-        out_action(n, ACT_RENEW);
-        n->stopped = true;
+        renew(n);
         return;
     }
     /* The copy may have told everybody a later start than ours: what we say must be newer than that. */

@@ -356,6 +356,30 @@ static void test_own_earlier_beacons_renew_nothing(void **state)
     world_free(w);
 }
 
+static void test_a_renewed_host_stops_its_steps(void **state)
+{
+    (void)state;
+    struct world *w = world_new(2, 3);
+    w->hold = true;
+    world_start(w, 0);
+    world_feed(w, 0, &(struct node_event){.kind = EV_TICK});
+    const struct node *n = w->peer[0].node;
+    uint32_t running = n->work.main_step;
+    assert_true(running != 0);
+    struct hello clone = n->hello;
+    clone.instance++;
+    clone.age_ms = 1000000;
+    clone.wall_ms = n->wall_ms;
+    world_feed(w, 0, &(struct node_event){.kind = EV_HELLO, .hello = &clone, .address = "192.168.56.99"});
+    assert_int_equal(count_actions(n, ACT_RENEW), 1);
+    assert_int_equal(count_actions(n, ACT_CANCEL), 1);
+    world_stop(w, 0);
+    w->now_ms++;
+    world_start(w, 0); /* its next life gives other numbers */
+    assert_true(w->peer[0].node->work.main_step != running);
+    world_free(w);
+}
+
 /* ---- what is kept ---- */
 
 static void test_all_know_the_same_after_the_master_restarts(void **state)
@@ -775,6 +799,7 @@ int main(void)
         cmocka_unit_test(test_altered_and_cut_changes_nothing),
         cmocka_unit_test(test_beacons_replayed_stale_and_forged),
         cmocka_unit_test(test_own_earlier_beacons_renew_nothing),
+        cmocka_unit_test(test_a_renewed_host_stops_its_steps),
         cmocka_unit_test(test_all_know_the_same_after_the_master_restarts),
         cmocka_unit_test(test_nobody_but_the_master_grants),
         cmocka_unit_test(test_every_message_altered_by_its_sender),
