@@ -148,7 +148,7 @@ install_packages() {
     [ "$(id -u)" = 0 ] || die "packages are missing: sudo apt-get install --no-install-recommends ${missing[*]}"
     step "apt-get update" apt-get -q update || return 1
     unbreakable="letting apt finish what it has begun"
-    step "install ${#missing[@]} packages" env DEBIAN_FRONTEND=noninteractive \
+    step "install packages (${#missing[@]})" env DEBIAN_FRONTEND=noninteractive \
         apt-get -q install -y --no-install-recommends "${missing[@]}" || { unbreakable=''; return 1; }
     unbreakable=''
 }
