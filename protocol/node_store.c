@@ -134,6 +134,10 @@ static int keep_record(struct node *n, const struct committed *c, const uint8_t 
     record_hash(&n->record, hash);
     memcpy(&n->record_digest, hash, sizeof n->record_digest);
     n->committed = true;
+    /* What kept the group from founding, and the pause after a founding that failed here, are over with it.
+     */
+    n->work.blocked[0] = n->work.blocked_hint[0] = '\0';
+    n->work.retry_ms = n->work.able_ms = 0;
     if (n->started)
         tell_commit(n, c->term);
     return 1;
