@@ -35,11 +35,11 @@ def _compile(instance):
     folder = instance.dir / "bin"
     folder.mkdir(exist_ok=True)
     command = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-static", "-s", "-o"]
-    jobs = [
-        subprocess.Popen([*command, folder / name, SOURCES / f"{name}.c"], stderr=subprocess.PIPE, text=True)
-        for name in ("init", "enter")
-    ]
+    jobs = []
     try:
+        for name in ("init", "enter"):
+            words = [*command, folder / name, SOURCES / f"{name}.c"]
+            jobs.append(subprocess.Popen(words, stderr=subprocess.PIPE, text=True))
         said = [job.communicate()[1] for job in jobs]
     finally:
         for job in jobs:
