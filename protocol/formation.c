@@ -123,8 +123,8 @@ static uint32_t my_place(const struct formation *f, const struct formation_input
     uint32_t place = 0;
     for (size_t i = 0; i < in->peer_count; i++) {
         const struct formation_peer *p = &in->peer[i];
-        if (p->alive && p->eligible && p != me && electorate_index(&f->mine.set, &p->id) >= 0 &&
-            (!me->eligible || ranks_before(p, me)))
+        if (p->alive && (p->eligible || p->hopeful) && p != me &&
+            electorate_index(&f->mine.set, &p->id) >= 0 && (!me->eligible || ranks_before(p, me)))
             place++;
     }
     return place;

@@ -27,9 +27,10 @@ struct formation_peer {
     struct peer_id id;
     bool in_view; /* alive, with a proven address and known facts: would be part of a set proposed now */
     bool alive;
-    bool left;                   /* said that it leaves for good */
-    bool eligible;               /* could found a cluster */
-    uint32_t rank;               /* lower stands first; equal ranks are settled by id */
+    bool left;     /* said that it leaves for good */
+    bool eligible; /* could found a cluster */
+    bool hopeful;  /* not eligible yet, but its own checks are not done: worth waiting for a little */
+    uint32_t rank; /* lower stands first; equal ranks are settled by id */
     const uint8_t *sign_pk;      /* NULL: not known yet */
     const struct ballot *ballot; /* NULL: not known yet. Ignored for ourselves. */
 };

@@ -170,6 +170,7 @@ struct formation_input node_formation_input(struct node *n)
             .left = m->state == STATE_LEFT,
             .in_view = m->state == STATE_ALIVE && profile && presentable(n, &m->profile),
             .eligible = profile && (m->self ? work_able(n) : m->profile.able),
+            .hopeful = profile && check_fit_for_master(&m->profile) && m->profile.phase != PHASE_FAILED,
             .rank = profile ? rank_of(&m->profile) : UINT32_MAX,
             .sign_pk = m->keyed ? m->sign_pk : NULL,
             .ballot = m->ballot,
