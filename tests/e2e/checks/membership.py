@@ -89,6 +89,21 @@ def test_the_only_control_plane_does_not_leave_unforced(trial):
     all_ready(lab.hosts, 10)
 
 
+def test_leaving_spares_a_cluster_that_others_made(trial):
+    """What is there of another cluster makes `up` refuse; the `leave` that follows must not end that cluster."""
+    lab = trial.lab(2)
+    host = lab.hosts[0]
+    files = {"/etc/kubernetes/kubelet.conf": "kind: Config\n", "/etc/kubernetes/manifests/etcd.yaml": "kind: Pod\n",
+             "/var/lib/etcd/member/data": "of others\n"}
+    for path, text in files.items():
+        host.put(path, text)
+    host.up("--timeout", "40s").wait(60).expect(5, "cluster")
+    host.kpeer("leave").expect(0)
+    for path, text in files.items():
+        assert host.get(path) == text, path
+    assert not host.ran("kubeadm reset")
+
+
 def test_a_forced_leave_works_without_a_control_plane(trial):
     lab = trial.lab(2)
     lab.form("--expect", "2")
