@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "protocol/fault.h"
 #include "protocol/settle.h"
 
 #define STAND_TIMEOUT_MS 1500
@@ -23,7 +24,7 @@ void formation_start(struct formation *f, const struct identity *me, uint64_t no
     f->bound_ms = f->constituted_ms = now_ms;
     f->not_before_ms = now_ms;
     /* We may have granted a lease just before we went down: it is honoured in full. */
-    if (!peer_id_is_zero(&f->mine.vote)) {
+    if (!peer_id_is_zero(&f->mine.vote) && !FAULT(LEASE_FORGOTTEN)) {
         f->granted_to = f->mine.vote;
         f->grant_until_ms = now_ms + lease_ms;
         if (peer_id_equal(&f->mine.vote, &me->id))
@@ -36,7 +37,7 @@ void formation_start(struct formation *f, const struct identity *me, uint64_t no
 /* A lease that we granted to somebody else still runs. */
 static bool leased_to_other(const struct formation *f, const struct peer_id *id, uint64_t now_ms)
 {
-    return now_ms < f->grant_until_ms && !peer_id_equal(&f->granted_to, id);
+    return now_ms < f->grant_until_ms && !peer_id_equal(&f->granted_to, id) && !FAULT(LEASE_NOT_HONOURED);
 }
 
 static void grant(struct formation *f, const struct peer_id *id, uint64_t until_ms)
@@ -48,7 +49,8 @@ static void grant(struct formation *f, const struct peer_id *id, uint64_t until_
 static uint32_t vote_for(struct formation *f, const struct formation_input *in, const struct peer_id *id,
                          const struct ballot *b)
 {
-    if (b->term <= f->mine.term || leased_to_other(f, id, in->now_ms))
+    bool again = FAULT(VOTES_TWICE) && !peer_id_equal(&f->mine.vote, id);
+    if (b->term + again <= f->mine.term || leased_to_other(f, id, in->now_ms))
         return 0;
     uint32_t lost = f->leading ? FORMATION_LEASE_LOST : 0;
     f->standing = f->leading = false;
@@ -70,7 +72,8 @@ static void sign_accept(struct formation *f, const struct formation_input *in)
 static uint32_t accept_from(struct formation *f, const struct formation_input *in, const struct peer_id *id,
                             const struct ballot *b)
 {
-    if (!b->accepted || b->accepted_term != b->term || b->term < f->mine.term)
+    if (!b->accepted || b->accepted_term != b->term ||
+        (b->term < f->mine.term && !FAULT(OLDER_TERM_ACCEPTED)))
         return 0;
     if (b->term == f->mine.term && !peer_id_equal(&f->mine.vote, id))
         return 0;
@@ -92,7 +95,7 @@ static uint32_t accept_from(struct formation *f, const struct formation_input *i
 /* May act under our set at all. */
 static bool active(const struct formation *f)
 {
-    return f->mine.bound && f->constituted && f->mine.floor < f->mine.set.number;
+    return f->mine.bound && f->constituted && (f->mine.floor < f->mine.set.number || FAULT(SIGNED_OFF_ACTS));
 }
 
 static uint32_t answer_candidates(struct formation *f, const struct formation_input *in)
@@ -165,7 +168,7 @@ static uint32_t stand(struct formation *f, const struct formation_input *in)
     uint64_t term = highest_term(f, in);
     if (term == UINT64_MAX)
         return 0;
-    f->mine.term = term + 1;
+    f->mine.term = FAULT(TERM_NOT_RAISED) && term > 0 ? term : term + 1;
     f->mine.vote = *self(in);
     f->standing = true;
     f->stand_ms = in->now_ms;
@@ -211,8 +214,8 @@ static uint32_t take_votes(struct formation *f, const struct formation_input *in
     const struct ballot *best = NULL;
     if (!f->standing || f->leading)
         return 0;
-    if (count_votes(f, in, &best) < electorate_majority(&f->mine.set)) {
-        if (in->now_ms >= f->stand_ms + STAND_TIMEOUT_MS) {
+    if (count_votes(f, in, &best) < electorate_majority(&f->mine.set) - FAULT(HALF_ELECTS)) {
+        if (in->now_ms >= f->stand_ms + STAND_TIMEOUT_MS && !FAULT(NEVER_YIELDS)) {
             f->standing = false;
             f->not_before_ms = in->now_ms + jitter_ms(f, in->lease_ms / 2);
             f->grant_until_ms = in->now_ms; /* only our own vote hangs on it: another may have it now */
@@ -224,7 +227,7 @@ static uint32_t take_votes(struct formation *f, const struct formation_input *in
     f->round = 0;
     f->ask_ms = in->now_ms;
     memset(f->granted, 0, sizeof f->granted);
-    if (!best)
+    if (!best || FAULT(RECORD_NOT_CARRIED))
         return FORMATION_ELECTED;
     f->mine.record = best->record;
     f->mine.accepted = true;
@@ -242,7 +245,7 @@ static uint32_t keep_lease(struct formation *f, const struct formation_input *in
 {
     if (!f->leading)
         return 0;
-    if (in->now_ms >= f->lease_until_ms) {
+    if (in->now_ms >= f->lease_until_ms && !FAULT(LEASE_IGNORED)) {
         f->leading = f->standing = false;
         f->not_before_ms = in->now_ms + in->lease_ms / 2 + jitter_ms(f, 1000);
         return FORMATION_LEASE_LOST;
@@ -320,7 +323,7 @@ void formation_lease_granted(struct formation *f, const struct peer_id *from, ui
         if (f->granted[i].round >= round)
             n++;
     uint64_t until = lease_end(f->round_sent_ms[round % FORMATION_ROUNDS], lease_ms);
-    if (n >= electorate_majority(&f->mine.set) && until > f->lease_until_ms)
+    if (n >= electorate_majority(&f->mine.set) - FAULT(HALF_RENEWS) && until > f->lease_until_ms)
         f->lease_until_ms = until;
 }
 
@@ -397,7 +400,7 @@ static bool gather(const struct formation *f, const struct formation_input *in, 
     for (size_t i = 0; i < f->mine.set.count; i++)
         if (accepts_same(f, settle_member_ballot(f, in, i), ref))
             add_signature(f, in, i, text, out);
-    return out->signature_count >= electorate_majority(&out->set);
+    return out->signature_count >= electorate_majority(&out->set) - FAULT(HALF_COMMITS);
 }
 
 bool formation_committed(const struct formation *f, const struct formation_input *in, struct committed *out)
@@ -413,7 +416,7 @@ bool formation_committed(const struct formation *f, const struct formation_input
         tried = ref->accepted_term;
         for (size_t k = 0; k < f->mine.set.count; k++)
             n += accepts_same(f, settle_member_ballot(f, in, k), ref);
-        if (n >= electorate_majority(&f->mine.set) && gather(f, in, ref, out))
+        if (n >= electorate_majority(&f->mine.set) - FAULT(HALF_COMMITS) && gather(f, in, ref, out))
             return true;
     }
     return false;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/fault.h"
+
 void gossip_fini(struct gossip *g)
 {
     for (size_t i = 0; i < g->count; i++)
@@ -46,7 +48,7 @@ const struct gossip_item *gossip_find(const struct gossip *g, const struct peer_
 bool gossip_knows(const struct gossip *g, const struct statement *s)
 {
     const struct gossip_item *it = gossip_find(g, &s->owner, s->kind, &s->subject);
-    return it && it->version >= s->version;
+    return it && (FAULT(OLDER_STATEMENT_TAKEN) ? it->version == s->version : it->version >= s->version);
 }
 
 static uint64_t hash_of(const struct statement *s)
@@ -85,7 +87,8 @@ int gossip_put(struct gossip *g, const struct statement *s)
 {
     size_t i = lower_bound(g, &s->owner, s->kind, &s->subject);
     bool there = i < g->count && compare(&g->item[i], &s->owner, s->kind, &s->subject) == 0;
-    if (there && g->item[i].version >= s->version)
+    if (there &&
+        (FAULT(OLDER_STATEMENT_TAKEN) ? g->item[i].version == s->version : g->item[i].version >= s->version))
         return 0;
     int rc = there ? 0 : make_room(g);
     if (rc)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/fault.h"
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
@@ -264,7 +265,7 @@ static void commit_if_decided(struct node *n, const struct formation_input *in)
 /* Formation runs until nothing changes: a vote may elect at once in a group of one. */
 static void form(struct node *n)
 {
-    if (n->committed || n->work.leaving)
+    if ((n->committed && !FAULT(ELECTS_AFTER_COMMIT)) || n->work.leaving)
         return;
     node_check_group(n);
     for (int i = 0; i < 4; i++) {
@@ -273,7 +274,11 @@ static void form(struct node *n)
         if (done & (FORMATION_BOUND | FORMATION_CONSTITUTED | FORMATION_RELEASED))
             n->group_checked = false;
         if (done & FORMATION_PROMISED) {
-            node_persist_promises(n);
+            if (FAULT(TOLD_BEFORE_STORED))
+                net_publish_ballot(n);
+            if (!(FAULT(VOTE_NOT_STORED) && done & FORMATION_VOTED) &&
+                !(FAULT(ACCEPTANCE_NOT_STORED) && done & FORMATION_ACCEPTED))
+                node_persist_promises(n);
             net_publish_ballot(n);
         }
         tell_formation(n, done);

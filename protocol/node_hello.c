@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "protocol/fault.h"
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
@@ -28,7 +29,7 @@ static void renew(struct node *n)
 /* Our own identity, alive on another host: the later of the two renews itself. */
 static void meet_clone(struct node *n, const struct hello *h)
 {
-    if (h->instance == n->instance)
+    if (h->instance == n->instance || FAULT(CLONE_UNNOTICED))
         return; /* our own beacon came back */
     uint64_t age = n->now_ms - n->start_ms;
     /* From before we started it is most likely our own, kept and sent again by somebody. A clone that lives
@@ -103,7 +104,7 @@ void net_hello(struct node *n, const struct node_event *ev)
         net_drop(n, DROP_STALE);
         return;
     }
-    if (h->counter <= m->hello_counter) {
+    if (h->counter <= m->hello_counter && !FAULT(BEACON_REPLAY_TAKEN)) {
         net_drop(n, DROP_REPLAYED);
         return;
     }

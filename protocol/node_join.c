@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "protocol/check.h"
+#include "protocol/fault.h"
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
@@ -63,7 +64,7 @@ static void open_ticket(struct node *n, const struct grant *g)
     bool fits = t.nonce == w->ticket_nonce && peer_id_equal(&t.issuer, &n->record.founder) &&
                 strcmp(t.cluster_id, n->record.cluster_id) == 0 &&
                 strcmp(t.ca_hash, n->record.ca_hash) == 0 && strcmp(t.endpoint, n->record.endpoint) == 0;
-    if (fits && n->now_ms < w->ticket_asked_ms + t.ttl_ms) {
+    if (fits && (n->now_ms < w->ticket_asked_ms + t.ttl_ms || FAULT(TICKET_AGE_IGNORED))) {
         w->ticket = t;
         w->have_ticket = true;
         out_event(n, EVENT_TICKET_OPENED, &n->record.founder);
@@ -92,6 +93,8 @@ void work_use_ticket(struct node *n, struct step *s)
 {
     struct work *w = &n->work;
     memcpy(s->token, w->ticket.token, sizeof s->token);
+    if (FAULT(TICKET_KEPT))
+        return;
     w->ticket_used_nonce = w->ticket.nonce;
     w->have_ticket = false;
     w->ticket_nonce = 0;

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/fault.h"
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
@@ -77,7 +78,7 @@ static void take_payload(struct node *n, struct member *m, const struct statemen
         m->ballot = p->ballot;
         p->ballot = NULL;
     } else if (!stored && peer_id_equal(&s->subject, &n->me->id) && n->committed &&
-               peer_id_equal(&s->owner, &n->record.founder)) {
+               (peer_id_equal(&s->owner, &n->record.founder) || FAULT(GRANT_FROM_ANYBODY))) {
         work_grant(n, &p->grant);
     }
 }
@@ -121,7 +122,8 @@ static void take_back(struct node *n, const uint8_t *wire, size_t bytes)
 /* Only the control plane grants: nobody else may fill the others' memory with words to whomever. */
 static bool may_say(const struct node *n, const struct statement *s)
 {
-    return s->kind != STATEMENT_GRANT || (n->committed && peer_id_equal(&s->owner, &n->record.founder));
+    return s->kind != STATEMENT_GRANT || FAULT(GRANT_FROM_ANYBODY) ||
+           (n->committed && peer_id_equal(&s->owner, &n->record.founder));
 }
 
 void net_take(struct node *n, const uint8_t *wire, size_t bytes, bool stored)
@@ -142,7 +144,7 @@ void net_take(struct node *n, const uint8_t *wire, size_t bytes, bool stored)
         net_drop(n, DROP_STATE);
         return;
     }
-    rc = statement_decode(wire, bytes, n->group_id, true, &s, NULL);
+    rc = statement_decode(wire, bytes, n->group_id, !FAULT(SIGNATURE_IGNORED), &s, NULL);
     if (rc == 0)
         rc = keep_statement(n, &s, stored);
     if (rc) {
@@ -332,7 +334,8 @@ bool net_of_this_start(struct member *m, uint64_t boot, uint64_t instance)
 {
     if (boot > m->boot)
         new_instance(m, boot, instance);
-    return boot == m->boot && instance == m->instance;
+    return (boot == m->boot && (instance == m->instance || FAULT(INSTANCE_IGNORED))) ||
+           FAULT(EARLIER_START_HEARD);
 }
 
 static struct member *read_sender(struct node *n, const struct node_event *ev, struct pack_reader *r,
@@ -350,7 +353,7 @@ static struct member *read_sender(struct node *n, const struct node_event *ev, s
         net_drop(n, DROP_MALFORMED);
         return NULL;
     }
-    if (!peer_id_equal(&sender, &ev->peer)) {
+    if (!peer_id_equal(&sender, &ev->peer) && !FAULT(SENDER_IGNORED)) {
         net_drop(n, DROP_FORGED);
         return NULL;
     }
@@ -362,7 +365,7 @@ static struct member *read_sender(struct node *n, const struct node_event *ev, s
         net_drop(n, DROP_STALE);
         return NULL;
     }
-    if (!fresh(&m->message_counter, &m->message_window, counter)) {
+    if (!fresh(&m->message_counter, &m->message_window, counter) && !FAULT(REPLAY_TAKEN)) {
         net_drop(n, DROP_REPLAYED);
         return NULL;
     }

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "protocol/fault.h"
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
@@ -26,7 +27,10 @@ void work_propose(struct node *n)
     struct formation_input in = node_formation_input(n);
     if (formation_propose(&n->formation, &in, &r) != 0)
         return;
-    node_persist_promises(n);
+    if (FAULT(TOLD_BEFORE_STORED))
+        net_publish_ballot(n);
+    if (!FAULT(ACCEPTANCE_NOT_STORED))
+        node_persist_promises(n);
     net_publish_ballot(n);
 }
 
@@ -49,7 +53,7 @@ void work_lease_lost(struct node *n)
     /* What we accepted in the same moment may be another founder's: then ours is over all the same. */
     if (n->formation.mine.accepted && strcmp(n->formation.mine.record.cluster_id, w->founding) == 0)
         return;
-    if (founding)
+    if (founding && !FAULT(INIT_NOT_STOPPED))
         out_cancel(n, w->main_step);
     if (w->founding[0] || w->ca_hash[0] || founding)
         undo_founding(n);
@@ -60,7 +64,7 @@ void work_drop_other_founding(struct node *n)
 {
     struct work *w = &n->work;
     if (!n->committed || w->founding[0] == '\0' || strcmp(w->founding, n->record.cluster_id) == 0 ||
-        w->need_reset)
+        w->need_reset || FAULT(OTHER_FOUNDING_KEPT))
         return;
     if (w->main_step && w->main_kind != STEP_RESET)
         out_cancel(n, w->main_step);
@@ -127,7 +131,8 @@ static void joined(struct node *n)
     struct work *w = &n->work;
     memcpy(w->joined, n->record.cluster_id, sizeof w->joined);
     succeeded(w);
-    node_persist_promises(n);
+    if (!FAULT(JOINED_NOT_STORED))
+        node_persist_promises(n);
     out_event(n, EVENT_JOIN_FINISHED, &n->me->id);
 }
 

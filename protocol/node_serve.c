@@ -1,6 +1,7 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "protocol/fault.h"
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
@@ -94,7 +95,8 @@ static void serve_revocation(struct node *n, struct member *m)
     struct step s = {.kind = STEP_TOKEN_REVOKE};
     bool used = in_our_cluster(n, m);
     bool asks_again = m->profile.ticket_nonce && m->profile.ticket_nonce != j->served_nonce;
-    if (j->token_until_ms == 0 || j->revoke_step || (!used && !asks_again && n->now_ms < j->token_until_ms))
+    if (j->token_until_ms == 0 || j->revoke_step || FAULT(TOKEN_NOT_REVOKED) ||
+        (!used && !asks_again && n->now_ms < j->token_until_ms))
         return;
     memcpy(s.token, j->token, sizeof s.token);
     j->revoke_step = side(n, &s, m);
@@ -168,7 +170,10 @@ static void minted(struct node *n, struct member *m, const struct step_result *r
     memcpy(j->token, r->token, sizeof j->token);
     j->token_until_ms = n->now_ms + n->cfg.ticket_ttl_ms;
     node_random_bytes(n, seed, sizeof seed);
-    if (t.nonce && ticket_seal(&t, m->box_pk, seed, j->grant.ticket, &j->grant.ticket_bytes) == 0) {
+    if (FAULT(TICKET_SEED_FIXED))
+        memset(seed, 0, sizeof seed);
+    const struct member *to = FAULT(TICKET_TO_ANOTHER) ? n->member[0] : m;
+    if (t.nonce && ticket_seal(&t, to->box_pk, seed, j->grant.ticket, &j->grant.ticket_bytes) == 0) {
         j->served_nonce = j->grant.ticket_nonce = t.nonce;
         j->grant.refused[0] = '\0';
         j->stale_gone = false;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "protocol/check.h"
+#include "protocol/fault.h"
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
@@ -28,7 +29,7 @@ void work_start(struct node *n)
     if (proposed || decided)
         w->inited = w->applied = w->prepared = true;
     else
-        w->need_reset = true;
+        w->need_reset = !FAULT(HALF_KEPT);
 }
 
 /* ---- what comes next ---- */
@@ -111,7 +112,8 @@ static void new_cluster_id(struct node *n)
     uint8_t random[16];
     node_random_bytes(n, random, sizeof random);
     mem_hex(n->work.founding, random, sizeof random);
-    node_persist_promises(n);
+    if (!FAULT(FOUNDING_NOT_STORED))
+        node_persist_promises(n);
 }
 
 void work_endpoint(const struct node *n, char out[static STEP_ADDRESS_BYTES + 8])

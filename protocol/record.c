@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/fault.h"
 #include "protocol/mem.h"
 
 #define COMMITTED_VERSION 1
@@ -174,7 +175,7 @@ static void unpack_signatures(struct pack_reader *r, struct committed *c)
 int committed_verify(const struct committed *c, struct err *err)
 {
     uint8_t set_id[SET_ID_BYTES], text[ACCEPT_TEXT_BYTES];
-    if (c->signature_count < electorate_majority(&c->set))
+    if (c->signature_count < electorate_majority(&c->set) - FAULT(HALF_COMMITS))
         return err_set(err, KPEER_EAUTH, "the record is signed by %u of %u peers, which is no majority",
                        c->signature_count, c->set.count);
     electorate_id(&c->set, set_id);

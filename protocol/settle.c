@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "protocol/fault.h"
+
 #define BIND_TIMEOUT_MS                                                                                      \
     2000                  /* a set that is not constituted by then, and is not what we see, is signed off */
 #define DISAGREE_MS 1000  /* how long we look on while somebody is bound to a set that we do not see */
@@ -72,7 +74,7 @@ static bool choose(const struct formation_input *in, struct electorate *set)
     for (size_t i = 0; i < in->peer_count && set->count < want; i++)
         if (in->peer[i].in_view)
             set->member[set->count++] = in->peer[i].id;
-    if (in->expect)
+    if (in->expect && !FAULT(EXPECT_IGNORED))
         return set->count == in->expect;
     return set->count >= 2 || (set->count == 1 && in->lone);
 }
@@ -84,7 +86,7 @@ static bool same_members(const struct electorate *a, const struct electorate *b)
 
 static bool settled(const struct formation *f, const struct formation_input *in, const struct electorate *set)
 {
-    if (in->expect)
+    if (in->expect || FAULT(SETTLE_IGNORED))
         return true;
     uint64_t wait = set->count == 1 ? FORMATION_LONE_SETTLES * in->settle_ms : in->settle_ms;
     return in->now_ms >= f->view_since_ms + wait;
@@ -96,7 +98,10 @@ static bool all_bound(const struct formation *f, const struct formation_input *i
 {
     for (size_t i = 0; i < set->count; i++) {
         const struct ballot *b = ballot_of(f, in, settle_peer(in, &set->member[i]));
-        if (!b || !b->bound || b->floor >= set->number || !electorate_equal(&b->set, set))
+        if (!b && FAULT(CONSTITUTED_UNHEARD))
+            continue;
+        if (!b || !b->bound || (b->floor >= set->number && !FAULT(SIGNED_OFF_ACTS)) ||
+            !electorate_equal(&b->set, set))
             return false;
     }
     return true;
@@ -173,7 +178,7 @@ static uint32_t bind_set(struct formation *f, const struct formation_input *in)
 
 static uint32_t sign_off(struct formation *f, uint32_t number)
 {
-    if (f->mine.accepted || number <= f->mine.floor)
+    if ((f->mine.accepted && !FAULT(ACCEPTED_SIGNS_OFF)) || number <= f->mine.floor)
         return 0;
     f->mine.floor = number;
     f->standing = f->leading = false;
@@ -308,7 +313,8 @@ static uint32_t sign_off_own(struct formation *f, const struct formation_input *
 static uint32_t release(struct formation *f, const struct formation_input *in)
 {
     size_t left = f->mine.bound ? f->mine.set.count - signed_off(f, in, &f->mine.set) : 0;
-    if (!f->mine.bound || left >= electorate_majority(&f->mine.set))
+    if (!f->mine.bound || left >= electorate_majority(&f->mine.set) + FAULT(RELEASED_EARLY) ||
+        FAULT(NEVER_RELEASED))
         return 0;
     if (f->mine.floor < f->mine.set.number)
         f->mine.floor = f->mine.set.number;
@@ -321,7 +327,7 @@ static uint32_t release(struct formation *f, const struct formation_input *in)
 
 static uint32_t constitute(struct formation *f, const struct formation_input *in)
 {
-    if (!f->mine.bound || f->constituted || f->mine.floor >= f->mine.set.number)
+    if (!f->mine.bound || f->constituted || (f->mine.floor >= f->mine.set.number && !FAULT(SIGNED_OFF_ACTS)))
         return 0;
     if (!all_bound(f, in, &f->mine.set))
         return 0;
