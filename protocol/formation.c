@@ -101,9 +101,9 @@ static bool active(const struct formation *f)
 static uint32_t answer_candidates(struct formation *f, const struct formation_input *in)
 {
     uint32_t done = 0;
-    for (size_t i = 0; i < f->mine.set.count; i++) {
+    for (size_t i = 0, at = 0; i < f->mine.set.count; i++) {
         const struct peer_id *id = &f->mine.set.member[i];
-        const struct ballot *b = settle_member_ballot(f, in, i);
+        const struct ballot *b = settle_next_ballot(f, in, &at, id);
         if (peer_id_equal(id, self(in)) || !same_set(f, b) || !peer_id_equal(&b->vote, id))
             continue;
         done |= accept_from(f, in, id, b);
@@ -146,8 +146,8 @@ static uint64_t stand_time(const struct formation *f, const struct formation_inp
 static uint64_t highest_term(const struct formation *f, const struct formation_input *in)
 {
     uint64_t term = f->mine.term;
-    for (size_t i = 0; i < f->mine.set.count; i++) {
-        const struct ballot *b = settle_member_ballot(f, in, i);
+    for (size_t i = 0, at = 0; i < f->mine.set.count; i++) {
+        const struct ballot *b = settle_next_ballot(f, in, &at, &f->mine.set.member[i]);
         if (same_set(f, b) && b->term > term)
             term = b->term;
     }
@@ -182,8 +182,8 @@ static size_t count_votes(const struct formation *f, const struct formation_inpu
 {
     size_t votes = 0;
     *best = NULL;
-    for (size_t i = 0; i < f->mine.set.count; i++) {
-        const struct ballot *b = settle_member_ballot(f, in, i);
+    for (size_t i = 0, at = 0; i < f->mine.set.count; i++) {
+        const struct ballot *b = settle_next_ballot(f, in, &at, &f->mine.set.member[i]);
         if (!same_set(f, b) || b->term != f->mine.term || !peer_id_equal(&b->vote, self(in)))
             continue;
         votes++;
@@ -215,12 +215,12 @@ static uint32_t take_votes(struct formation *f, const struct formation_input *in
     if (!f->standing || f->leading)
         return 0;
     if (count_votes(f, in, &best) < electorate_majority(&f->mine.set) - FAULT(HALF_ELECTS)) {
-        if (in->now_ms >= f->stand_ms + STAND_TIMEOUT_MS && !FAULT(NEVER_YIELDS)) {
-            f->standing = false;
-            f->not_before_ms = in->now_ms + jitter_ms(f, in->lease_ms / 2);
-            f->grant_until_ms = in->now_ms; /* only our own vote hangs on it: another may have it now */
-        }
-        return 0;
+        if (in->now_ms < f->stand_ms + STAND_TIMEOUT_MS || FAULT(NEVER_YIELDS))
+            return 0;
+        f->standing = false;
+        f->not_before_ms = in->now_ms + jitter_ms(f, in->lease_ms / 2);
+        f->grant_until_ms = in->now_ms; /* only our own vote hangs on it: another may have it now */
+        return FORMATION_STOOD_DOWN;
     }
     f->leading = true;
     f->lease_until_ms = lease_end(f->stand_ms, in->lease_ms);
@@ -371,11 +371,10 @@ static bool accepts_same(const struct formation *f, const struct ballot *b, cons
            record_equal(&b->record, &ref->record);
 }
 
-static void add_signature(const struct formation *f, const struct formation_input *in, size_t i,
+static void add_signature(const struct formation_input *in, size_t i, const struct ballot *b,
                           const uint8_t *text, struct committed *out)
 {
-    const struct formation_peer *p = settle_peer(in, &f->mine.set.member[i]);
-    const struct ballot *b = settle_member_ballot(f, in, i);
+    const struct formation_peer *p = settle_peer(in, &out->set.member[i]);
     struct commit_signature *s = &out->signature[out->signature_count];
     if (!p || !p->sign_pk ||
         !identity_verify(p->sign_pk, ACCEPT_DOMAIN, text, ACCEPT_TEXT_BYTES, b->accept_sig))
@@ -397,27 +396,52 @@ static bool gather(const struct formation *f, const struct formation_input *in, 
     out->set = f->mine.set;
     electorate_id(&out->set, set_id);
     record_accept_text(in->group_id, set_id, out->term, &out->record, text);
-    for (size_t i = 0; i < f->mine.set.count; i++)
-        if (accepts_same(f, settle_member_ballot(f, in, i), ref))
-            add_signature(f, in, i, text, out);
+    for (size_t i = 0, at = 0; i < out->set.count; i++) {
+        const struct ballot *b = settle_next_ballot(f, in, &at, &out->set.member[i]);
+        if (accepts_same(f, b, ref))
+            add_signature(in, i, b, text, out);
+    }
     return out->signature_count >= electorate_majority(&out->set) - FAULT(HALF_COMMITS);
+}
+
+static bool majority_accepts(const struct formation *f, const struct formation_input *in,
+                             const struct ballot *ref)
+{
+    size_t n = 0;
+    for (size_t i = 0, at = 0; i < f->mine.set.count; i++)
+        n += accepts_same(f, settle_next_ballot(f, in, &at, &f->mine.set.member[i]), ref);
+    return n >= electorate_majority(&f->mine.set) - FAULT(HALF_COMMITS);
+}
+
+/* The first ballot from the *i-th member on whose record a majority says to have accepted; NULL: none. */
+static const struct ballot *next_accepted(const struct formation *f, const struct formation_input *in,
+                                          size_t *i)
+{
+    uint64_t tried = 0;
+    for (size_t at = 0; *i < f->mine.set.count; ++*i) {
+        const struct ballot *ref = settle_next_ballot(f, in, &at, &f->mine.set.member[*i]);
+        if (!same_set(f, ref) || !ref->accepted || ref->accepted_term == tried)
+            continue;
+        tried = ref->accepted_term;
+        if (majority_accepts(f, in, ref))
+            return ref;
+    }
+    return NULL;
+}
+
+bool formation_accepted(const struct formation *f, const struct formation_input *in)
+{
+    size_t i = 0;
+    return f->mine.bound && f->constituted && next_accepted(f, in, &i) != NULL;
 }
 
 bool formation_committed(const struct formation *f, const struct formation_input *in, struct committed *out)
 {
+    const struct ballot *ref;
     if (!f->mine.bound || !f->constituted)
         return false;
-    uint64_t tried = 0;
-    for (size_t i = 0; i < f->mine.set.count; i++) {
-        const struct ballot *ref = settle_member_ballot(f, in, i);
-        size_t n = 0;
-        if (!same_set(f, ref) || !ref->accepted || ref->accepted_term == tried)
-            continue;
-        tried = ref->accepted_term;
-        for (size_t k = 0; k < f->mine.set.count; k++)
-            n += accepts_same(f, settle_member_ballot(f, in, k), ref);
-        if (n >= electorate_majority(&f->mine.set) - FAULT(HALF_COMMITS) && gather(f, in, ref, out))
+    for (size_t i = 0; (ref = next_accepted(f, in, &i)) != NULL; i++)
+        if (gather(f, in, ref, out))
             return true;
-    }
     return false;
 }

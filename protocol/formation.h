@@ -60,7 +60,8 @@ enum formation_change {
     FORMATION_ELECTED = 1 << 7,
     FORMATION_LEASE_LOST = 1 << 8,
     FORMATION_ACCEPTED = 1 << 9,
-    FORMATION_ASK_LEASE = 1 << 10, /* ask every member of the set for the round `round` */
+    FORMATION_ASK_LEASE = 1 << 10,  /* ask every member of the set for the round `round` */
+    FORMATION_STOOD_DOWN = 1 << 11, /* too few voted for us: our vote is free again */
 };
 
 #define FORMATION_LONE_SETTLES 6 /* a lone host settles this many times as long */
@@ -128,6 +129,9 @@ void formation_resign(struct formation *f, uint64_t until_ms);
  * changed. */
 bool formation_leave(struct formation *f);
 
+/* True if a majority says that it accepted one record in one term: cheap, the signatures are not looked at.
+ */
+bool formation_accepted(const struct formation *f, const struct formation_input *in);
 /* If a majority accepted one record in one term, fills *out (large: allocate it) and returns true. */
 bool formation_committed(const struct formation *f, const struct formation_input *in, struct committed *out);
 

@@ -246,9 +246,12 @@ static void tell_formation(struct node *n, uint32_t done)
 
 static void commit_if_decided(struct node *n, const struct formation_input *in)
 {
-    struct committed *c = malloc(sizeof *c);
+    struct committed *c;
     uint8_t *blob = NULL;
     size_t bytes = 0;
+    if (!formation_accepted(&n->formation, in))
+        return;
+    c = malloc(sizeof *c);
     if (!c) {
         n->no_memory = true;
         return;
@@ -286,8 +289,7 @@ static void form(struct node *n)
             work_lease_lost(n);
         if (done & FORMATION_ASK_LEASE)
             net_ask_lease(n);
-        if (n->formation.mine.accepted || n->formation.constituted)
-            commit_if_decided(n, &in);
+        commit_if_decided(n, &in);
         if (!(done & ~(uint32_t)FORMATION_ASK_LEASE) || n->committed)
             return;
     }
@@ -324,10 +326,12 @@ int node_step(struct node *n, const struct node_event *event, uint64_t now_ms, s
         net_publish_profile(n);
         alive_tick(n);
         form(n);
+        uint32_t told = n->statement_count;
         work_tick(n);
         serve_tick(n);
         net_publish_profile(n);
-        form(n); /* our own new profile may be what was missing */
+        if (n->statement_count != told)
+            form(n); /* our own new profile or ballot may be what was missing */
         if (n->committed && !was_committed)
             work_tick(n);
         net_publish_profile(n);

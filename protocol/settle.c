@@ -30,6 +30,14 @@ const struct formation_peer *settle_peer(const struct formation_input *in, const
     return NULL;
 }
 
+const struct formation_peer *settle_next(const struct formation_input *in, size_t *at,
+                                         const struct peer_id *id)
+{
+    while (*at < in->peer_count && peer_id_compare(&in->peer[*at].id, id) < 0)
+        ++*at;
+    return *at < in->peer_count && peer_id_equal(&in->peer[*at].id, id) ? &in->peer[*at] : NULL;
+}
+
 /* The latest ballot of a peer, our own included; NULL when unknown. */
 static const struct ballot *ballot_of(const struct formation *f, const struct formation_input *in,
                                       const struct formation_peer *p)
@@ -39,10 +47,10 @@ static const struct ballot *ballot_of(const struct formation *f, const struct fo
     return peer_id_equal(&p->id, self(in)) ? &f->mine : p->ballot;
 }
 
-const struct ballot *settle_member_ballot(const struct formation *f, const struct formation_input *in,
-                                          size_t i)
+const struct ballot *settle_next_ballot(const struct formation *f, const struct formation_input *in,
+                                        size_t *at, const struct peer_id *id)
 {
-    return ballot_of(f, in, settle_peer(in, &f->mine.set.member[i]));
+    return ballot_of(f, in, settle_next(in, at, id));
 }
 
 /* ---- look, settle, bind ---- */
@@ -96,8 +104,8 @@ static bool settled(const struct formation *f, const struct formation_input *in,
 static bool all_bound(const struct formation *f, const struct formation_input *in,
                       const struct electorate *set)
 {
-    for (size_t i = 0; i < set->count; i++) {
-        const struct ballot *b = ballot_of(f, in, settle_peer(in, &set->member[i]));
+    for (size_t i = 0, at = 0; i < set->count; i++) {
+        const struct ballot *b = settle_next_ballot(f, in, &at, &set->member[i]);
         if (!b && FAULT(CONSTITUTED_UNHEARD))
             continue;
         if (!b || !b->bound || (b->floor >= set->number && !FAULT(SIGNED_OFF_ACTS)) ||
@@ -197,8 +205,8 @@ static size_t signed_off(const struct formation *f, const struct formation_input
                          const struct electorate *set)
 {
     size_t off = 0;
-    for (size_t i = 0; i < set->count; i++) {
-        const struct ballot *b = ballot_of(f, in, settle_peer(in, &set->member[i]));
+    for (size_t i = 0, at = 0; i < set->count; i++) {
+        const struct ballot *b = settle_next_ballot(f, in, &at, &set->member[i]);
         off += b && b->floor >= set->number;
     }
     return off;
@@ -241,8 +249,8 @@ static uint32_t sign_off_others(struct formation *f, const struct formation_inpu
 static size_t gone(const struct formation *f, const struct formation_input *in, bool alive_only)
 {
     size_t n = 0;
-    for (size_t i = 0; i < f->mine.set.count; i++) {
-        const struct formation_peer *p = settle_peer(in, &f->mine.set.member[i]);
+    for (size_t i = 0, at = 0; i < f->mine.set.count; i++) {
+        const struct formation_peer *p = settle_next(in, &at, &f->mine.set.member[i]);
         const struct ballot *b = ballot_of(f, in, p);
         bool off = b && b->floor >= f->mine.set.number;
         if (alive_only)
@@ -256,8 +264,8 @@ static size_t gone(const struct formation *f, const struct formation_input *in, 
 static size_t in_view(const struct formation *f, const struct formation_input *in)
 {
     size_t n = 0;
-    for (size_t i = 0; i < f->mine.set.count; i++) {
-        const struct formation_peer *p = settle_peer(in, &f->mine.set.member[i]);
+    for (size_t i = 0, at = 0; i < f->mine.set.count; i++) {
+        const struct formation_peer *p = settle_next(in, &at, &f->mine.set.member[i]);
         n += p && p->in_view;
     }
     return n;
@@ -274,7 +282,7 @@ static bool outvoted(const struct formation *f, const struct formation_input *in
  * could decide, had not some of them signed this set off. */
 static bool hopeless(struct formation *f, const struct formation_input *in)
 {
-    bool inside = false, outside = outvoted(f, in);
+    bool over = outvoted(f, in), inside = false, outside = over;
     for (size_t i = 0; i < in->peer_count; i++) {
         if (!in->peer[i].in_view || !in->peer[i].eligible)
             continue;
@@ -283,7 +291,7 @@ static bool hopeless(struct formation *f, const struct formation_input *in)
         else
             outside = true;
     }
-    if ((inside && !outvoted(f, in)) || !outside) {
+    if ((inside && !over) || !outside) {
         f->hopeless_ms = 0;
         return false;
     }

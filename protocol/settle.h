@@ -10,9 +10,13 @@
 
 /* What is seen of a peer; NULL when it is unknown. */
 const struct formation_peer *settle_peer(const struct formation_input *in, const struct peer_id *id);
-/* The latest ballot of the i-th member of our set, our own included; NULL when unknown. */
-const struct ballot *settle_member_ballot(const struct formation *f, const struct formation_input *in,
-                                          size_t i);
+/* The same for ids that are asked for in ascending order, as the members of a set are: *at, 0 at first, is
+ * how far the peers were passed. */
+const struct formation_peer *settle_next(const struct formation_input *in, size_t *at,
+                                         const struct peer_id *id);
+/* The latest ballot of that peer, our own included; NULL when unknown. */
+const struct ballot *settle_next_ballot(const struct formation *f, const struct formation_input *in,
+                                        size_t *at, const struct peer_id *id);
 
 /* Does what the rules allow now. Returns enum formation_change bits. */
 uint32_t settle_tick(struct formation *f, const struct formation_input *in);
