@@ -4,8 +4,10 @@
 #ifndef KPEER_MEM_H
 #define KPEER_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -23,6 +25,15 @@ int mem_copy_text(char *dst, size_t dst_bytes, const char *src);
 /* Copies as much as fits, at most up to a whole UTF-8 character, control characters made spaces: for texts
  * that are shown. */
 void mem_clip_text(char *dst, size_t dst_bytes, const char *src);
+
+/* Makes a field say what is now the case; returns true if it said something else. */
+static inline bool mem_put(void *field, const void *now, size_t bytes)
+{
+    if (memcmp(field, now, bytes) == 0)
+        return false;
+    memcpy(field, now, bytes);
+    return true;
+}
 
 /* Lower-case hex of `bytes` bytes; `out` holds 2 * bytes + 1. */
 void mem_hex(char *out, const unsigned char *src, size_t bytes);

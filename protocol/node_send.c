@@ -101,38 +101,51 @@ static void publish(struct node *n, enum statement_kind kind, const struct peer_
     free(wire);
 }
 
+/* What stays as it was configured. */
+static void begin_profile(const struct node *n, struct profile *p)
+{
+    p->port = n->cfg.port;
+    p->role = n->cfg.role;
+    p->rehearse = n->cfg.dry_run;
+    p->expect = n->cfg.expect;
+    memcpy(p->name, n->cfg.name, sizeof p->name);
+    memcpy(p->version, n->cfg.version, sizeof p->version);
+    memcpy(p->box_pk, n->me->box_pk, sizeof p->box_pk);
+    memcpy(p->pod_cidr, n->cfg.pod_cidr, sizeof p->pod_cidr);
+    memcpy(p->service_cidr, n->cfg.service_cidr, sizeof p->service_cidr);
+    memcpy(p->wanted_version, n->cfg.kubernetes_version, sizeof p->wanted_version);
+}
+
+/* Our own profile is kept up to date in place, which is cheap enough for every step; true if it changed. */
+static bool refresh_profile(struct node *n, struct member *self)
+{
+    struct profile *p = &self->profile;
+    struct facts facts = n->facts;
+    enum phase phase = p->phase;
+    bool first = !self->has_profile;
+    if (first)
+        begin_profile(n, p);
+    if (n->cfg.dry_run)
+        mem_copy_text(facts.kubernetes_version, sizeof facts.kubernetes_version, node_kubernetes_version(n));
+    bool changed = first;
+    changed |= mem_put(&p->has_facts, &n->work.have_facts, sizeof p->has_facts);
+    changed |= mem_put(p->address, n->address, sizeof p->address);
+    changed |= mem_put(&p->facts, &facts, sizeof p->facts);
+    changed |= mem_put(&p->nets, &n->nets, sizeof p->nets);
+    changed |= work_put_profile(n, p);
+    if (first || phase != p->phase)
+        self->phase_since_ms = n->now_ms;
+    self->has_profile = true;
+    return changed;
+}
+
 void net_publish_profile(struct node *n)
 {
     uint8_t payload[STATEMENT_PAYLOAD_MAX];
     struct member *self = node_self(n);
-    struct profile p;
-    memset(&p, 0, sizeof p); /* padding too: what did not change is found by comparing bytes */
-    p.port = n->cfg.port;
-    p.role = n->cfg.role;
-    p.rehearse = n->cfg.dry_run;
-    p.expect = n->cfg.expect;
-    memcpy(p.name, n->cfg.name, sizeof p.name);
-    memcpy(p.version, n->cfg.version, sizeof p.version);
-    memcpy(p.address, n->address, sizeof p.address);
-    memcpy(p.box_pk, n->me->box_pk, sizeof p.box_pk);
-    memcpy(p.pod_cidr, n->cfg.pod_cidr, sizeof p.pod_cidr);
-    memcpy(p.service_cidr, n->cfg.service_cidr, sizeof p.service_cidr);
-    memcpy(p.wanted_version, n->cfg.kubernetes_version, sizeof p.wanted_version);
-    p.has_facts = n->work.have_facts;
-    p.facts = n->facts;
-    if (n->cfg.dry_run)
-        mem_copy_text(p.facts.kubernetes_version, sizeof p.facts.kubernetes_version,
-                      node_kubernetes_version(n));
-    p.nets = n->nets;
-    work_fill_profile(n, &p);
-    /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): a false difference only costs an encoding */
-    if (self->has_profile && memcmp(&p, &self->profile, sizeof p) == 0)
+    if (!refresh_profile(n, self) && n->profile_told_bytes > 0)
         return;
-    if (!self->has_profile || self->profile.phase != p.phase)
-        self->phase_since_ms = n->now_ms;
-    memcpy(&self->profile, &p, sizeof p);
-    self->has_profile = true;
-    size_t bytes = profile_encode(&p, payload);
+    size_t bytes = profile_encode(&self->profile, payload);
     if (bytes == n->profile_told_bytes && memcmp(payload, n->profile_told, bytes) == 0)
         return;
     memcpy(n->profile_told, payload, bytes);

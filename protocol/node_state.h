@@ -320,7 +320,8 @@ uint64_t alive_beat_ms(const struct node *n);
 void work_start(struct node *n);
 void work_tick(struct node *n);
 void work_retry(struct node *n);
-void work_fill_profile(struct node *n, struct profile *p);
+/* Brings our own profile up to date in what hangs on the work; true if that changed it. */
+bool work_put_profile(struct node *n, struct profile *p);
 uint64_t work_wake(const struct node *n);
 bool work_able(const struct node *n);
 /* Which step this host would run now; the order of things as data. */

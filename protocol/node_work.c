@@ -306,24 +306,28 @@ void work_tick(struct node *n)
     update_phase(n);
 }
 
-static void fill_note(const struct node *n, char note[static 128])
+static bool put_note(const struct node *n, struct profile *p)
 {
     const struct work *w = &n->work;
-    const char *text = w->failed ? w->error : w->blocked[0] ? w->blocked : w->error;
-    mem_clip_text(note, 128, text);
+    char note[sizeof p->note] = "";
+    mem_clip_text(note, sizeof note, w->failed || !w->blocked[0] ? w->error : w->blocked);
+    return mem_put(p->note, note, sizeof note);
 }
 
-void work_fill_profile(struct node *n, struct profile *p)
+bool work_put_profile(struct node *n, struct profile *p)
 {
+    static const char no_pod[STEP_ADDRESS_BYTES];
     const struct work *w = &n->work;
-    p->phase = w->phase;
-    p->able = work_able(n) && check_fit_for_master(p);
-    memcpy(p->cluster_id, w->joined, sizeof p->cluster_id);
-    p->ticket_nonce = w->ticket_nonce;
-    p->leave_nonce = w->leaving == LEAVE_REMOVAL ? w->leave_nonce : 0;
-    if (w->proved)
-        memcpy(p->pod_address, w->pod_address, sizeof p->pod_address);
-    fill_note(n, p->note);
+    bool able = work_able(n) && check_fit_for_master(p);
+    uint64_t leave_nonce = w->leaving == LEAVE_REMOVAL ? w->leave_nonce : 0;
+    bool changed = put_note(n, p);
+    changed |= mem_put(&p->phase, &w->phase, sizeof p->phase);
+    changed |= mem_put(&p->able, &able, sizeof p->able);
+    changed |= mem_put(p->cluster_id, w->joined, sizeof p->cluster_id);
+    changed |= mem_put(&p->ticket_nonce, &w->ticket_nonce, sizeof p->ticket_nonce);
+    changed |= mem_put(&p->leave_nonce, &leave_nonce, sizeof p->leave_nonce);
+    changed |= mem_put(p->pod_address, w->proved ? w->pod_address : no_pod, sizeof p->pod_address);
+    return changed;
 }
 
 uint64_t work_wake(const struct node *n)
