@@ -39,16 +39,6 @@ void identity_id_of(const uint8_t sign_pk[static SIGN_PK_BYTES], struct peer_id 
     crypto_generichash(out->b, sizeof out->b, sign_pk, SIGN_PK_BYTES, NULL, 0);
 }
 
-int peer_id_compare(const struct peer_id *a, const struct peer_id *b)
-{
-    return memcmp(a->b, b->b, sizeof a->b);
-}
-
-bool peer_id_equal(const struct peer_id *a, const struct peer_id *b)
-{
-    return peer_id_compare(a, b) == 0;
-}
-
 bool peer_id_is_zero(const struct peer_id *a)
 {
     static const struct peer_id zero;

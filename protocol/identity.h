@@ -5,9 +5,11 @@
 #ifndef KPEER_IDENTITY_H
 #define KPEER_IDENTITY_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "protocol/err.h"
 
@@ -37,8 +39,22 @@ void identity_free(struct identity *id);
 /* The id that belongs to a public signing key. */
 void identity_id_of(const uint8_t sign_pk[static SIGN_PK_BYTES], struct peer_id *out);
 
-int peer_id_compare(const struct peer_id *a, const struct peer_id *b);
-bool peer_id_equal(const struct peer_id *a, const struct peer_id *b);
+/* Less, equal or greater than 0, as by memcmp. Inline, since each table of peers is searched by it. */
+static inline int peer_id_compare(const struct peer_id *a, const struct peer_id *b)
+{
+    uint64_t x[2], y[2];
+    memcpy(x, a->b, sizeof x);
+    memcpy(y, b->b, sizeof y);
+    int i = x[0] == y[0];
+    uint64_t p = be64toh(x[i]), q = be64toh(y[i]);
+    return (p > q) - (p < q);
+}
+
+static inline bool peer_id_equal(const struct peer_id *a, const struct peer_id *b)
+{
+    return memcmp(a->b, b->b, sizeof a->b) == 0;
+}
+
 bool peer_id_is_zero(const struct peer_id *a);
 /* 32 hex digits and a NUL. */
 void peer_id_text(const struct peer_id *id, char out[static PEER_ID_TEXT]);

@@ -81,20 +81,29 @@ static void take_clock(struct node *n, struct member *m, int64_t offset_ms)
     n->group_checked = false;
 }
 
+/* The id is the hash of the key. That of a key which we hold already needs no second look. */
+static bool id_fits(struct node *n, const struct hello *h)
+{
+    const struct member *m = node_member(n, &h->id);
+    struct peer_id id;
+    if (m && m->keyed && memcmp(m->sign_pk, h->sign_pk, SIGN_PK_BYTES) == 0)
+        return true;
+    identity_id_of(h->sign_pk, &id);
+    return peer_id_equal(&id, &h->id);
+}
+
 void net_hello(struct node *n, const struct node_event *ev)
 {
     const struct hello *h = ev->hello;
-    struct peer_id id;
-    identity_id_of(h->sign_pk, &id);
-    if (!peer_id_equal(&id, &h->id)) {
+    if (!id_fits(n, h)) {
         net_drop(n, DROP_FORGED);
         return;
     }
-    if (peer_id_equal(&id, &n->me->id)) {
+    if (peer_id_equal(&h->id, &n->me->id)) {
         meet_clone(n, h);
         return;
     }
-    struct member *m = node_member_add(n, &id);
+    struct member *m = node_member_add(n, &h->id);
     if (!m) {
         net_drop(n, DROP_LIMIT);
         return;

@@ -109,12 +109,11 @@ static void drop_statement(struct node *n, int rc)
 
 /* What we said ourselves before a restart is no news, but kept as the others keep it: or our digests would
  * differ for good. */
-static void take_back(struct node *n, const uint8_t *wire, size_t bytes)
+static void take_back(struct node *n, const struct statement *s)
 {
-    struct statement s;
-    int rc = statement_decode(wire, bytes, n->group_id, true, &s, NULL);
-    if (rc == 0 && s.version < n->boot << 32)
-        rc = gossip_put(&n->gossip, &s);
+    int rc = statement_verify(s, n->group_id, NULL);
+    if (rc == 0 && s->version < n->boot << 32)
+        rc = gossip_put(&n->gossip, s);
     if (rc < 0)
         drop_statement(n, rc);
 }
@@ -137,14 +136,14 @@ void net_take(struct node *n, const uint8_t *wire, size_t bytes, bool stored)
     if (gossip_knows(&n->gossip, &s))
         return;
     if (peer_id_equal(&s.owner, &n->me->id)) {
-        take_back(n, wire, bytes);
+        take_back(n, &s);
         return;
     }
     if (!may_say(n, &s)) {
         net_drop(n, DROP_STATE);
         return;
     }
-    rc = statement_decode(wire, bytes, n->group_id, !FAULT(SIGNATURE_IGNORED), &s, NULL);
+    rc = FAULT(SIGNATURE_IGNORED) ? 0 : statement_verify(&s, n->group_id, NULL);
     if (rc == 0)
         rc = keep_statement(n, &s, stored);
     if (rc) {

@@ -198,7 +198,6 @@ int committed_read(const uint8_t *bytes, size_t n, struct committed *c, struct e
     int rc = pack_open(&r, bytes, n, 4, err);
     if (rc)
         return rc;
-    memset(c, 0, sizeof *c);
     pack_field(&r, "committed record");
     pack_array(&r, 6, 6);
     if (pack_uint(&r, UINT32_MAX) != COMMITTED_VERSION)

@@ -54,12 +54,25 @@ int statement_encode(const struct identity *me, const uint8_t group_id[static GR
     return rc;
 }
 
+int statement_verify(const struct statement *s, const uint8_t group_id[static GROUP_ID_BYTES],
+                     struct err *err)
+{
+    cleanup_free uint8_t *text = NULL;
+    size_t text_bytes = 0;
+    int rc = signed_text(group_id, s, &text, &text_bytes);
+    if (rc)
+        return err_set(err, rc, "statement cannot be checked");
+    if (!identity_verify(s->sign_pk, STATEMENT_DOMAIN, text, text_bytes, s->signature))
+        return err_set(err, KPEER_EAUTH, "statement with a signature that does not fit");
+    return 0;
+}
+
 int statement_decode(const uint8_t *wire, size_t n, const uint8_t group_id[static GROUP_ID_BYTES], bool check,
                      struct statement *out, struct err *err)
 {
     struct pack_reader r;
     struct statement s = {.wire = wire, .wire_bytes = n};
-    uint8_t sig[SIGNATURE_BYTES];
+    size_t signature_bytes = 0;
     int rc = pack_open(&r, wire, n, 1, err);
     if (rc)
         return rc;
@@ -70,24 +83,18 @@ int statement_decode(const uint8_t *wire, size_t n, const uint8_t group_id[stati
     pack_bin_copy(&r, s.subject.b, sizeof s.subject.b);
     s.version = pack_uint(&r, UINT64_MAX);
     s.payload = pack_bin(&r, 1, STATEMENT_PAYLOAD_MAX, &s.payload_bytes);
-    pack_bin_copy(&r, sig, sizeof sig);
+    s.signature = pack_bin(&r, SIGNATURE_BYTES, SIGNATURE_BYTES, &signature_bytes);
     if (s.kind < STATEMENT_PROFILE || (s.kind == STATEMENT_GRANT) == peer_id_is_zero(&s.subject))
         pack_fail(&r, KPEER_EINVAL, "kind and subject do not go together");
     rc = pack_close(&r, err);
     if (rc)
         return rc;
     identity_id_of(s.sign_pk, &s.owner);
-    if (check) {
-        cleanup_free uint8_t *text = NULL;
-        size_t text_bytes = 0;
-        rc = signed_text(group_id, &s, &text, &text_bytes);
-        if (rc)
-            return err_set(err, rc, "statement cannot be checked");
-        if (!identity_verify(s.sign_pk, STATEMENT_DOMAIN, text, text_bytes, sig))
-            return err_set(err, KPEER_EAUTH, "statement with a signature that does not fit");
-    }
-    *out = s;
-    return 0;
+    if (check)
+        rc = statement_verify(&s, group_id, err);
+    if (rc == 0)
+        *out = s;
+    return rc;
 }
 
 static size_t finish(struct pack_writer *w)

@@ -77,6 +77,7 @@ struct statement {
     uint8_t sign_pk[SIGN_PK_BYTES];
     const uint8_t *payload; /* msgpack, borrowed from the wire bytes */
     size_t payload_bytes;
+    const uint8_t *signature;
     const uint8_t *wire; /* the whole of it, borrowed */
     size_t wire_bytes;
 };
@@ -89,6 +90,9 @@ int statement_encode(const struct identity *me, const uint8_t group_id[static GR
 /* Decodes the frame; with `check`, verifies the signature too (KPEER_EAUTH). */
 int statement_decode(const uint8_t *wire, size_t n, const uint8_t group_id[static GROUP_ID_BYTES], bool check,
                      struct statement *out, struct err *err);
+/* What `check` does, for a frame that was decoded without. */
+int statement_verify(const struct statement *s, const uint8_t group_id[static GROUP_ID_BYTES],
+                     struct err *err);
 
 /* Payloads. Encode into `out` of STATEMENT_PAYLOAD_MAX bytes, and return the length (0: too large). Decode
  * strictly. */
