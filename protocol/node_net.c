@@ -29,14 +29,29 @@ static enum mode mode(const struct node *n)
 
 /* ---- statements that come in ---- */
 
+/* False if all that changed is what the group's check does not look at. What is not named here counts, so a
+ * field that is forgotten costs a check and no more. */
+static bool matters_to_check(const struct profile *was, const struct profile *now)
+{
+    struct profile p = *now;
+    if (p.phase < PHASE_LEAVING && was->phase < PHASE_LEAVING)
+        p.phase = was->phase;
+    p.able = was->able;
+    p.ticket_nonce = was->ticket_nonce;
+    memcpy(p.pod_address, was->pod_address, sizeof p.pod_address);
+    memcpy(p.note, was->note, sizeof p.note);
+    return memcmp(&p, was, sizeof p) != 0;
+}
+
 static void take_profile(struct node *n, struct member *m, const struct profile *p)
 {
     bool first = !m->has_profile;
     if (first || m->profile.phase != p->phase)
         m->phase_since_ms = n->now_ms;
+    if (first || matters_to_check(&m->profile, p))
+        n->group_checked = false;
     m->profile = *p;
     m->has_profile = true;
-    n->group_checked = false;
     memcpy(m->box_pk, p->box_pk, sizeof m->box_pk);
     if (!n->members_dirty_ms)
         n->members_dirty_ms = n->now_ms;

@@ -78,31 +78,30 @@ static const char *head_fixed(uint8_t first, struct head *h)
     return NULL;
 }
 
+/* By the first byte, from 0xc4 on; a width of 0 is a kind that is not used here. */
 static const struct {
-    uint8_t first;
     uint8_t width;
     enum head_type type;
     uint64_t below;
-} head_forms[] = {
-    {0xc4, 1, HEAD_BIN, 0},           {0xc5, 2, HEAD_BIN, 0x100},   {0xc6, 4, HEAD_BIN, 0x10000},
-    {0xcc, 1, HEAD_UINT, 0x80},       {0xcd, 2, HEAD_UINT, 0x100},  {0xce, 4, HEAD_UINT, 0x10000},
-    {0xcf, 8, HEAD_UINT, 1ull << 32}, {0xd0, 1, HEAD_NEGATIVE, 0},  {0xd1, 2, HEAD_NEGATIVE, 0},
-    {0xd2, 4, HEAD_NEGATIVE, 0},      {0xd3, 8, HEAD_NEGATIVE, 0},  {0xd9, 1, HEAD_STR, 32},
-    {0xda, 2, HEAD_STR, 0x100},       {0xdb, 4, HEAD_STR, 0x10000}, {0xdc, 2, HEAD_ARRAY, 16},
-    {0xdd, 4, HEAD_ARRAY, 0x10000},
+} head_forms[0xde - 0xc4] = {
+    [0x00] = {1, HEAD_BIN, 0},           [0x01] = {2, HEAD_BIN, 0x100},   [0x02] = {4, HEAD_BIN, 0x10000},
+    [0x08] = {1, HEAD_UINT, 0x80},       [0x09] = {2, HEAD_UINT, 0x100},  [0x0a] = {4, HEAD_UINT, 0x10000},
+    [0x0b] = {8, HEAD_UINT, 1ull << 32}, [0x0c] = {1, HEAD_NEGATIVE, 0},  [0x0d] = {2, HEAD_NEGATIVE, 0},
+    [0x0e] = {4, HEAD_NEGATIVE, 0},      [0x0f] = {8, HEAD_NEGATIVE, 0},  [0x15] = {1, HEAD_STR, 32},
+    [0x16] = {2, HEAD_STR, 0x100},       [0x17] = {4, HEAD_STR, 0x10000}, [0x18] = {2, HEAD_ARRAY, 16},
+    [0x19] = {4, HEAD_ARRAY, 0x10000},
 };
 
 static const char *head_sized(const uint8_t *at, size_t left, struct head *h)
 {
-    for (size_t i = 0; i < sizeof(head_forms) / sizeof(head_forms[0]); i++) {
-        if (head_forms[i].first != at[0])
-            continue;
-        h->type = head_forms[i].type;
-        if (h->type == HEAD_NEGATIVE)
-            return head_signed(at, left, head_forms[i].width, h);
-        return head_wide(at, left, head_forms[i].width, head_forms[i].below, h);
-    }
-    return fault_kind;
+    size_t i = at[0] - 0xc4u;
+
+    if (at[0] < 0xc4 || i >= sizeof(head_forms) / sizeof(head_forms[0]) || head_forms[i].width == 0)
+        return fault_kind;
+    h->type = head_forms[i].type;
+    if (h->type == HEAD_NEGATIVE)
+        return head_signed(at, left, head_forms[i].width, h);
+    return head_wide(at, left, head_forms[i].width, head_forms[i].below, h);
 }
 
 /* Reads a head and sees that what it announces fits into what is there: each element takes a byte at least.

@@ -233,9 +233,9 @@ void ballot_pack(struct pack_writer *w, const struct ballot *b)
 
 void ballot_unpack(struct pack_reader *r, struct ballot *b)
 {
-    memset(b, 0, sizeof *b);
     pack_array(r, 8, 8);
     b->bound = !pack_nil(r);
+    b->set.number = b->set.count = 0;
     if (b->bound)
         electorate_unpack(r, &b->set);
     b->floor = (uint32_t)pack_uint(r, UINT32_MAX);
@@ -243,6 +243,7 @@ void ballot_unpack(struct pack_reader *r, struct ballot *b)
     pack_bin_copy(r, b->vote.b, sizeof b->vote.b);
     b->accepted = pack_bool(r);
     b->accepted_term = pack_uint(r, UINT64_MAX);
+    memset(&b->record, 0, sizeof b->record);
     if (b->accepted)
         record_unpack(r, &b->record);
     else if (!pack_nil(r))
@@ -266,14 +267,8 @@ int ballot_decode(const uint8_t *bytes, size_t n, struct ballot *out)
     int rc = pack_open(&r, bytes, n, 3, NULL);
     if (rc)
         return rc;
-    cleanup_free struct ballot *b = malloc(sizeof *b);
-    if (!b)
-        return KPEER_ENOMEM;
-    ballot_unpack(&r, b);
-    rc = pack_close(&r, NULL);
-    if (rc == 0)
-        *out = *b;
-    return rc;
+    ballot_unpack(&r, out);
+    return pack_close(&r, NULL);
 }
 
 size_t grant_encode(const struct grant *g, uint8_t out[static STATEMENT_PAYLOAD_MAX])

@@ -99,6 +99,7 @@ int statement_verify(const struct statement *s, const uint8_t group_id[static GR
 size_t profile_encode(const struct profile *p, uint8_t out[static STATEMENT_PAYLOAD_MAX]);
 int profile_decode(const uint8_t *bytes, size_t n, struct profile *out);
 size_t ballot_encode(const struct ballot *b, uint8_t out[static STATEMENT_PAYLOAD_MAX]);
+/* A ballot is large: after a failure what *out holds is of no use, but it may have been written to. */
 int ballot_decode(const uint8_t *bytes, size_t n, struct ballot *out);
 size_t grant_encode(const struct grant *g, uint8_t out[static STATEMENT_PAYLOAD_MAX]);
 int grant_decode(const uint8_t *bytes, size_t n, struct grant *out);
