@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "peer/agent_state.h"
+#include "peer/ending.h"
 #include "peer/keyfile.h"
 #include "peer/log.h"
 #include "peer/notify.h"
@@ -48,20 +49,24 @@ static int open_state(struct agent *a, struct err *err)
     return store_open(&a->store, dir, a->user.uid, a->user.gid, err);
 }
 
-static int open_control(struct agent *a, struct err *err)
+static int open_run(struct agent *a, struct err *err)
 {
-    static const struct control_callbacks callbacks = {.request = agent_request};
-    char path[108];
-    int rc = config_socket_path(a->cfg, path, err);
-    if (rc)
-        return rc;
     bool made = mkdir(a->cfg->run_dir, 0755) == 0;
     if (!made && errno != EEXIST)
         return err_errno(err, errno, "cannot make the run folder %s", a->cfg->run_dir);
     /* Ours to remove the socket from at the end, when we are root no more. */
     if (made && a->user.drop && chown(a->cfg->run_dir, a->user.uid, a->user.gid))
         return err_errno(err, errno, "cannot hand the run folder %s over", a->cfg->run_dir);
-    return control_server_new(&a->control, path, NULL, &callbacks, a, err);
+    a->ending_fd = ending_open(a->cfg->run_dir, NULL); /* what it is for is worth no failure */
+    return 0;
+}
+
+static int open_control(struct agent *a, struct err *err)
+{
+    static const struct control_callbacks callbacks = {.request = agent_request};
+    char path[108];
+    int rc = config_socket_path(a->cfg, path, err);
+    return rc ? rc : control_server_new(&a->control, path, NULL, &callbacks, a, err);
 }
 
 static int open_signals(struct agent *a, struct err *err)
@@ -92,7 +97,10 @@ static int start_process(struct agent *a, struct err *err)
 {
     struct executor_config executor;
     int rc = privilege_choose(a->cfg->user, &a->user, err);
-    /* 1. The state folder and its lock: two agents never share one. */
+    /* 1. The run folder, where a start that fails says why; then the state folder and its lock: two agents
+     * never share one. */
+    if (!rc)
+        rc = open_run(a, err);
     if (!rc)
         rc = open_state(a, err);
     /* 2. The executor: before any secret is read, any socket opened and any thread started, still with root's
@@ -133,6 +141,8 @@ static void stop_process(struct agent *a)
     store_close(a->store);
     if (a->signal_fd >= 0)
         close(a->signal_fd);
+    if (a->ending_fd >= 0)
+        close(a->ending_fd);
     loop_fini(&a->loop);
 }
 
@@ -162,8 +172,10 @@ static int live_all(struct agent *a, struct err *err)
         int rc = agent_life_start(a, err);
         if (rc)
             return rc;
-        if (lives == 1)
+        if (lives == 1) {
+            ending_tell(a->ending_fd, NULL);
             notify_ready();
+        }
         live(a);
         if (a->code) {
             *err = a->fault;
@@ -191,7 +203,7 @@ int agent_run(const struct config *cfg, struct err *err)
     }
     log_init((enum log_level)cfg->log_level);
     a->cfg = cfg;
-    a->signal_fd = a->executor_fd = -1;
+    a->signal_fd = a->executor_fd = a->ending_fd = -1;
     a->executor = -1;
     loop_init(&a->loop);
     int rc = start_process(a, &own);
@@ -199,6 +211,10 @@ int agent_run(const struct config *cfg, struct err *err)
         log_warn("there is no user kpeer and no user nobody: the agent stays root");
     if (!rc)
         rc = live_all(a, &own);
+    /* Before the local socket is closed: who sees that finds the reason. An agent that found another one in
+     * its place has nothing to say about that one's end. */
+    if (rc && !(rc == KPEER_ESTATE && !a->store))
+        ending_tell(a->ending_fd, &own);
     notify_stopping();
     agent_life_stop(a);
     stop_process(a);

@@ -39,6 +39,7 @@ struct agent {
     struct secret *key;
     struct seal *seal;
     int signal_fd;
+    int ending_fd; /* where it is told how this ends, or negative */
     int executor_fd;
     pid_t executor;
 

@@ -229,11 +229,14 @@ static int tell_failed(struct watch *w, struct err *err)
 
 static int tell_timeout(struct watch *w, struct err *err)
 {
-    const char *waiting = writer_text(w->status, "waiting");
+    const char *waiting = writer_text(w->status, "waiting"), *error = writer_text(w->status, "error");
 
     err_set(err, KPEER_ETIMEOUT, "host %s is not ready after %u s: phase %s%s%s",
             writer_text(w->status, "name"), w->call->cfg.timeout_ms / 1000, phase_of(w),
-            *waiting ? ", waiting: " : "", waiting);
+            *waiting ? ", waiting: "
+            : *error ? ", error: "
+                     : "",
+            *waiting ? waiting : error);
     return err_hint(err,
                     "the agent goes on; look again with: kpeer up, kpeer status, kpeer events --since 10m");
 }
@@ -302,6 +305,9 @@ static int watch(struct watch *w, json_int_t since_ms, struct err *err)
     if (!code)
         code = watch_loop(w, err);
     progress_end(&w->progress);
+    /* The agent went away in the middle of it: not that, but what it ended with is the matter. */
+    if (code == KPEER_EIO && command_ending(w->call, err) == 0)
+        err_wrap(err, "the agent of this host has ended");
     return code;
 }
 

@@ -1,4 +1,5 @@
 #include "peer/command.h"
+#include "peer/ending.h"
 
 #include <locale.h>
 #include <stdlib.h>
@@ -233,7 +234,23 @@ int command_connect(const struct call *call, struct control_client **out, struct
     char path[108];
     int code = config_socket_path(&call->cfg, path, err);
 
-    return code ? code : control_connect(out, path, err);
+    code = code ? code : control_connect(out, path, err);
+    if (code == KPEER_ENOAGENT && command_ending(call, err) == 0)
+        err_wrap(err, "no agent is running on this host; the last one ended");
+    return code;
+}
+
+int command_ending(const struct call *call, struct err *err)
+{
+    struct err own = *err;
+    int code = ending_read(call->cfg.run_dir, &own);
+
+    if (code)
+        return code;
+    if (!own.hint[0])
+        err_hint(&own, "mend it, then: sudo kpeer up");
+    *err = own;
+    return 0;
 }
 
 int command_error(const struct call *call, const struct err *e)

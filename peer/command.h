@@ -70,6 +70,10 @@ int command_parse(struct call *call, int argc, char **argv, struct err *err);
 /* The value of a command's own flag ("" for one without), or NULL. */
 const char *command_flag(const struct call *call, const char *name);
 
+/* Puts what the last agent ended with, and what to do about it, in the place of the error's text and hint;
+ * its code stays. KPEER_ENOTFOUND: it left no word, and nothing is changed. */
+int command_ending(const struct call *call, struct err *err);
+
 /* Connects to this configuration's agent. */
 int command_connect(const struct call *call, struct control_client **out, struct err *err);
 
