@@ -234,21 +234,37 @@ static int check_file(const struct store *s, const char *name, const uint8_t *fi
 {
     uint8_t header[HEADER_BYTES], sum[SUM_BYTES];
     if (total < MAGIC_BYTES + 4 || memcmp(file, MAGIC, strlen(MAGIC) + 1) != 0)
-        return err_set(err, KPEER_EINVAL, "%s/%s is no file of kpeer's, or torn", s->dir, name);
+        return err_set(err, KPEER_EIO, "%s/%s is no file of kpeer's, or torn", s->dir, name);
     uint64_t version = get_le(file + MAGIC_BYTES, 4);
     if (version != VERSION)
         return err_set(err, KPEER_EVERSION, "%s/%s has version %llu, this kpeer reads %d", s->dir, name,
                        (unsigned long long)version, VERSION);
     if (total < HEADER_BYTES + SUM_BYTES)
-        return err_set(err, KPEER_EINVAL, "%s/%s is torn", s->dir, name);
+        return err_set(err, KPEER_EIO, "%s/%s is torn", s->dir, name);
     size_t n = total - HEADER_BYTES - SUM_BYTES;
     put_header(header, name, n);
     if (memcmp(file, header, HEADER_BYTES) != 0)
-        return err_set(err, KPEER_EINVAL, "%s/%s is torn, or another file under its name", s->dir, name);
+        return err_set(err, KPEER_EIO, "%s/%s is torn, or another file under its name", s->dir, name);
     crypto_generichash(sum, sizeof sum, file, HEADER_BYTES + n, NULL, 0);
     if (memcmp(sum, file + HEADER_BYTES + n, sizeof sum) != 0)
-        return err_set(err, KPEER_EINVAL, "%s/%s is damaged: its checksum does not fit", s->dir, name);
+        return err_set(err, KPEER_EIO, "%s/%s is damaged: its checksum does not fit", s->dir, name);
     return 0;
+}
+
+/* What helps depends on what is lost with the file. */
+static void hint_damaged(const struct store *s, const char *name, struct err *err)
+{
+    if (strcmp(name, names[STORE_MEMBERS]) == 0)
+        err_hint(err, "move that file away, then: sudo kpeer up; it is made anew");
+    else if (strcmp(name, names[STORE_CLUSTER]) == 0)
+        err_hint(err, "restore it from a copy; or move that file away, then: sudo kpeer up; the other hosts "
+                      "tell it anew");
+    else
+        err_hint(err,
+                 "restore it from a copy; or, but not on the master, move %s away, then: sudo kpeer up; this "
+                 "host joins "
+                 "again, as a new member",
+                 s->dir);
 }
 
 static int get_file(struct store *s, const char *name, uint8_t **out, size_t *n, struct err *err)
@@ -263,8 +279,7 @@ static int get_file(struct store *s, const char *name, uint8_t **out, size_t *n,
         if (rc) {
             sodium_memzero(file, total);
             free(file);
-            err_hint(err,
-                     "restore it from a copy, or move the state folder away and let this host begin anew");
+            hint_damaged(s, name, err);
             return rc;
         }
         total -= HEADER_BYTES + SUM_BYTES;
@@ -375,7 +390,8 @@ int store_identity(struct store *s, const struct store_host *host, struct identi
     if (rc)
         return rc;
     if (file && n != IDENTITY_SEED_BYTES + HOST_BYTES) {
-        rc = err_set(err, KPEER_EINVAL, "%s/%s has a wrong length", s->dir, IDENTITY);
+        rc = err_set(err, KPEER_EIO, "%s/%s has a wrong length", s->dir, IDENTITY);
+        hint_damaged(s, IDENTITY, err);
     } else if (file && same_host(file + IDENTITY_SEED_BYTES, host)) {
         rc = identity_new(out, file, err);
     } else {

@@ -177,7 +177,8 @@ int journal_refresh(struct journal *j, struct err *err)
     if (code == 0)
         code = load(j, path, (const uint8_t *)bytes, n, err);
     if (code)
-        err_hint(err, "look at the file; with it moved away kpeer no longer knows what it changed here");
+        err_hint(err, "restore it from a copy, or move it away: kpeer then goes on by itself, but leave no "
+                      "longer knows what to put back here");
     return code;
 }
 

@@ -154,11 +154,11 @@ static void test_every_truncation_is_told(void **state)
     size_t n = read_raw("cluster", raw, sizeof raw);
     for (size_t i = 0; i < n; i++) {
         write_raw("cluster", raw, i);
-        assert_int_equal(get_code(s, STORE_CLUSTER), KPEER_EINVAL);
+        assert_int_equal(get_code(s, STORE_CLUSTER), KPEER_EIO);
     }
     raw[n] = 0;
     write_raw("cluster", raw, n + 1);
-    assert_int_equal(get_code(s, STORE_CLUSTER), KPEER_EINVAL);
+    assert_int_equal(get_code(s, STORE_CLUSTER), KPEER_EIO);
 }
 
 static void test_every_flipped_bit_is_told(void **state)
@@ -171,7 +171,7 @@ static void test_every_flipped_bit_is_told(void **state)
         raw[i / 8] ^= (uint8_t)(1U << i % 8);
         write_raw("cluster", raw, n);
         int rc = get_code(s, STORE_CLUSTER);
-        assert_true(rc == KPEER_EINVAL || rc == KPEER_EVERSION);
+        assert_true(rc == KPEER_EIO || rc == KPEER_EVERSION);
         raw[i / 8] ^= (uint8_t)(1U << i % 8);
     }
 }
@@ -182,11 +182,11 @@ static void test_foreign_newer_and_misplaced(void **state)
     uint8_t raw[256];
     write_raw("members", (const uint8_t *)"somebody else's notes, long enough to be read as a file of ours",
               64);
-    assert_int_equal(get_code(s, STORE_MEMBERS), KPEER_EINVAL);
+    assert_int_equal(get_code(s, STORE_MEMBERS), KPEER_EIO);
     put(s, STORE_CLUSTER, "a record");
     size_t n = read_raw("cluster", raw, sizeof raw);
     write_raw("promises", raw, n); /* a good file under another's name */
-    assert_int_equal(get_code(s, STORE_PROMISES), KPEER_EINVAL);
+    assert_int_equal(get_code(s, STORE_PROMISES), KPEER_EIO);
     raw[8]++; /* the version */
     write_raw("cluster", raw, n);
     assert_int_equal(get_code(s, STORE_CLUSTER), KPEER_EVERSION);
@@ -337,7 +337,7 @@ static void test_a_torn_identity_is_told(void **state)
     (void)identity_on(s, &home, &renewed, stale);
     size_t n = read_raw("identity", raw, sizeof raw);
     write_raw("identity", raw, n - 1);
-    assert_int_equal(store_identity(s, &home, &id, &renewed, stale, NULL), KPEER_EINVAL);
+    assert_int_equal(store_identity(s, &home, &id, &renewed, stale, NULL), KPEER_EIO);
     assert_null(id);
 }
 

@@ -370,12 +370,12 @@ static const struct check checks[] = {
      {"FileContent--proc-sys-net-bridge-bridge-nf-call-iptables", NULL},
      false,
      look_bridge},
-    {"ports", "Kubernetes needs them itself", {"Port-10250", "Port-6443"}, false, look_ports},
     {"leftovers",
      "a new cluster does not work over an old one",
      {"DirAvailable--etc-kubernetes-manifests", "FileAvailable--etc-kubernetes-kubelet.conf"},
      false,
      look_leftovers},
+    {"ports", "Kubernetes needs them itself", {"Port-10250", "Port-6443"}, false, look_ports},
     {"programs", "kubeadm and kubelet call them", {NULL, NULL}, false, look_programs},
     {"cgroups", "kubelet needs them for its limits", {"SystemVerification", NULL}, false, look_cgroups},
 };
