@@ -169,27 +169,31 @@ void net_take(struct node *n, const uint8_t *wire, size_t bytes, bool stored)
         net_push(n, gossip_find(&n->gossip, &s.owner, s.kind, &s.subject), false);
 }
 
+/* Another cluster in our group: each side keeps its own, and says so for as long as the other is met. */
+static void second_cluster(struct node *n, const struct member *from, const uint8_t *blob, size_t bytes)
+{
+    const struct record *ours = n->committed ? &n->record : &n->formation.mine.record;
+    if (record_verify(blob, bytes, &n->other, NULL) != 0)
+        return;
+    n->conflict_ms = n->now_ms;
+    out_text(out_event(n, EVENT_CONFLICT, &from->id),
+             "two clusters in one group: %s founded by %s, and %s founded by %s; nothing is merged",
+             ours->cluster_id, ours->founder_name, n->other.cluster_id, n->other.founder_name);
+}
+
 static void take_record(struct node *n, const struct member *from, const uint8_t *blob, size_t bytes)
 {
     if (n->committed && bytes == n->cluster_bytes && memcmp(blob, n->cluster_blob, bytes) == 0)
         return;
+    if (n->committed && n->conflict_ms && n->now_ms < n->conflict_ms + CONFLICT_MS)
+        return; /* it was told just now; signatures cost time */
     int rc = node_adopt(n, blob, bytes);
-    if (rc == 1) {
+    if (rc == 1)
         net_push(n, NULL, true);
-    } else if (rc == KPEER_ESTATE) {
-        if (n->conflict_ms && n->now_ms < n->conflict_ms + CONFLICT_MS)
-            return;
-        struct record other;
-        n->conflict_ms = n->now_ms;
-        if (record_verify(blob, bytes, &other, NULL) == 0)
-            out_text(out_event(n, EVENT_CONFLICT, &from->id),
-                     "two clusters in one group: %s founded by %s, and %s founded by %s; nothing is merged",
-                     n->committed ? n->record.cluster_id : n->formation.mine.record.cluster_id,
-                     n->committed ? n->record.founder_name : n->formation.mine.record.founder_name,
-                     other.cluster_id, other.founder_name);
-    } else if (rc < 0) {
+    else if (rc == KPEER_ESTATE && !(n->conflict_ms && n->now_ms < n->conflict_ms + CONFLICT_MS))
+        second_cluster(n, from, blob, bytes);
+    else if (rc < 0 && rc != KPEER_ESTATE)
         net_drop(n, DROP_FORGED);
-    }
 }
 
 /* ---- messages that come in ---- */

@@ -5,7 +5,8 @@
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
-#define PUSH_BYTES (64 * 1024)
+#define RECORD_AGAIN_MS 10000 /* how often a host of another cluster is told of ours */
+#define PUSH_BYTES      (64 * 1024)
 
 static void begin(struct node *n, struct pack_writer *w, enum message type, size_t fields)
 {
@@ -285,12 +286,26 @@ void net_pull(struct node *n, struct member *m)
     post(n, &w, m);
 }
 
-bool net_give(struct node *n, const struct member *to, struct pack_reader *summary, bool has_record)
+/* Whoever has none gets our record; whoever is in another cluster does now and then, so that both sides know.
+ */
+static bool record_is_due(const struct node *n, struct member *to, bool has_record)
+{
+    if (!n->committed || !has_record)
+        return n->committed;
+    if (!to->has_profile || !to->profile.cluster_id[0] ||
+        strcmp(to->profile.cluster_id, n->record.cluster_id) == 0 ||
+        (to->record_given_ms && n->now_ms < to->record_given_ms + RECORD_AGAIN_MS))
+        return false;
+    to->record_given_ms = n->now_ms;
+    return true;
+}
+
+bool net_give(struct node *n, struct member *to, struct pack_reader *summary, bool has_record)
 {
     struct batch b = {.n = n, .to = to};
     bool ahead = false;
     gossip_compare(&n->gossip, summary, lacks, &b, &ahead);
     if (!pack_bad(summary))
-        flush(&b, n->committed && !has_record);
+        flush(&b, record_is_due(n, to, has_record));
     return ahead;
 }

@@ -75,6 +75,7 @@ struct member {
     bool linked;
     uint64_t digest;
     uint64_t pulled_ms;
+    uint64_t record_given_ms; /* our record, to one that has another; 0: never */
     int64_t clock_offset_ms;
     bool has_profile;
     struct profile profile;
@@ -175,6 +176,7 @@ struct node {
     uint64_t record_digest; /* its share of the digest; 0: none */
     bool committed;
     uint64_t conflict_ms; /* last told */
+    struct record other;  /* of a second cluster in the group, as its majority signed it */
 
     struct work work;
     struct running running[RUNNING_MAX];
@@ -304,7 +306,7 @@ bool net_reachable(const struct member *m);
 void net_push(struct node *n, const struct gossip_item *item, bool record);
 void net_pull(struct node *n, struct member *m);
 /* Sends what the summary lacks; true when it names something newer than ours. The reader tells of faults. */
-bool net_give(struct node *n, const struct member *to, struct pack_reader *summary, bool has_record);
+bool net_give(struct node *n, struct member *to, struct pack_reader *summary, bool has_record);
 
 /* node_alive.c */
 void alive_heard(struct node *n, struct member *m);

@@ -153,10 +153,39 @@ void node_member_view(const struct node *n, size_t i, uint64_t now_ms, struct me
     memcpy(out->note, m->profile.note, sizeof out->note);
 }
 
+static const struct member *member_of(const struct node *n, const struct peer_id *id)
+{
+    for (size_t i = 0; i < n->member_count; i++)
+        if (peer_id_equal(&n->member[i]->id, id))
+            return n->member[i];
+    return NULL;
+}
+
+static bool is_here(const struct member *m)
+{
+    return m && (m->self || m->state == STATE_ALIVE || m->state == STATE_SUSPECT);
+}
+
+/* A set that is decided upon without us, as far as we were told; NULL: none. */
+static const struct electorate *set_of_others(const struct node *n)
+{
+    for (size_t i = 0; i < n->member_count; i++) {
+        const struct member *m = n->member[i];
+        if (!m->self && is_here(m) && m->ballot && m->ballot->bound &&
+            m->ballot->floor < m->ballot->set.number && electorate_index(&m->ballot->set, &n->me->id) < 0)
+            return &m->ballot->set;
+    }
+    return NULL;
+}
+
 static void waiting_to_settle(const struct node *n, char *out, size_t bytes)
 {
     uint32_t alive = node_alive_count(n), expect = node_expected(n);
-    if (expect > alive)
+    const struct electorate *others = n->formation.mine.bound ? NULL : set_of_others(n);
+    if (others)
+        snprintf(out, bytes, "the %u host%s that decide%s already: this one came later and joins then",
+                 others->count, others->count == 1 ? "" : "s", others->count == 1 ? "s" : "");
+    else if (expect > alive)
         snprintf(out, bytes, "%u more host%s: %u of %u expected are here", expect - alive,
                  expect - alive == 1 ? "" : "s", alive, expect);
     else if (alive == 1 && !n->cfg.pinned && expect != 1)
@@ -171,30 +200,106 @@ static void waiting_to_settle(const struct node *n, char *out, size_t bytes)
                  (alive == 1 ? FORMATION_LONE_SETTLES : 1) * n->cfg.settle_ms / 1000);
 }
 
-static void waiting_for(const struct node *n, char *out, size_t bytes)
+/* Without a majority of the set nothing can be decided, and nobody but its hosts, or whoever gives them up,
+ * can change that. */
+static bool lost_majority(const struct node *n, char *out, size_t bytes)
+{
+    const struct electorate *set = &n->formation.mine.set;
+    uint32_t here = 0;
+    size_t used = 0;
+    char names[160] = "";
+    for (uint32_t i = 0; i < set->count; i++) {
+        const struct member *m = member_of(n, &set->member[i]);
+        here += is_here(m);
+        if (m && !is_here(m) && m->has_profile && used < sizeof names)
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "",
+                                     m->profile.name);
+    }
+    if (2 * here > set->count)
+        return false;
+    snprintf(out, bytes, "a majority of the %u hosts that decide: %u of them %s here%s%s", set->count, here,
+             here == 1 ? "is" : "are", names[0] ? "; not heard: " : "", names);
+    return true;
+}
+
+static void waiting_for_decision(const struct node *n, struct node_status *out)
+{
+    if (lost_majority(n, out->waiting, sizeof out->waiting))
+        snprintf(out->hint, sizeof out->hint,
+                 "start those that are missing; if they are gone for good: kpeer leave --force on each host "
+                 "of the set that "
+                 "is left, then kpeer up");
+    else
+        snprintf(out->waiting, sizeof out->waiting, "the master to found the cluster");
+}
+
+static void waiting_for_ticket(const struct node *n, struct node_status *out)
+{
+    char mine[STEP_ADDRESS_BYTES + 8];
+    const char *name = n->record.founder_name;
+    work_endpoint(n, mine);
+    if (strcmp(mine, n->record.endpoint) == 0) {
+        snprintf(out->waiting, sizeof out->waiting, "the master %s, which has this host's address", name);
+        snprintf(out->hint, sizeof out->hint,
+                 "if this host was the master and its state folder is another one now: put that back, or end "
+                 "the cluster: "
+                 "kpeer leave --force");
+    } else if (!is_here(member_of(n, &n->record.founder))) {
+        snprintf(out->waiting, sizeof out->waiting, "the master %s, which is not heard", name);
+        snprintf(out->hint, sizeof out->hint, "start it: on %s: sudo kpeer up", name);
+    } else {
+        snprintf(out->waiting, sizeof out->waiting, "a ticket from the master %s", name);
+    }
+}
+
+/* What this host waits for, and where somebody has to do something about it, what. */
+static void waiting_for(const struct node *n, struct node_status *out)
 {
     const struct work *w = &n->work;
     if (w->ready_told || w->leaving)
         return;
     if (w->blocked[0])
-        mem_clip_text(out, bytes, w->blocked);
+        mem_clip_text(out->waiting, sizeof out->waiting, w->blocked);
     else if (w->main_step)
-        snprintf(out, bytes, "%s on this host", step_word(w->main_kind));
+        snprintf(out->waiting, sizeof out->waiting, "%s on this host", step_word(w->main_kind));
     else if (!n->committed && !n->formation.constituted)
-        waiting_to_settle(n, out, bytes);
+        waiting_to_settle(n, out->waiting, sizeof out->waiting);
     else if (!n->committed)
-        snprintf(out, bytes, "the master to found the cluster");
+        waiting_for_decision(n, out);
     else if (w->ticket_nonce)
-        snprintf(out, bytes, "a ticket from the master %s", n->record.founder_name);
+        waiting_for_ticket(n, out);
     else if (w->proved)
-        snprintf(out, bytes, "the master to reach the probe pod %s on this host", w->pod_address);
+        snprintf(out->waiting, sizeof out->waiting, "the master to reach the probe pod %s on this host",
+                 w->pod_address);
 }
 
 static void name_of(const struct node *n, const struct peer_id *id, char out[static STEP_NAME_BYTES])
 {
-    for (size_t i = 0; i < n->member_count; i++)
-        if (peer_id_equal(&n->member[i]->id, id))
-            memcpy(out, n->member[i]->self ? n->cfg.name : n->member[i]->profile.name, STEP_NAME_BYTES);
+    const struct member *m = member_of(n, id);
+    if (m)
+        memcpy(out, m->self ? n->cfg.name : m->profile.name, STEP_NAME_BYTES);
+}
+
+/* A second cluster is an error for as long as a host of it is met. */
+static void show_conflict(const struct node *n, struct node_status *out)
+{
+    const struct record *ours = n->committed ? &n->record : &n->formation.mine.record;
+    if (!n->conflict_ms || out->error[0])
+        return;
+    for (size_t i = 0; i < n->member_count; i++) {
+        const struct member *m = n->member[i];
+        if (m->self || !is_here(m) || !m->has_profile ||
+            strcmp(m->profile.cluster_id, n->other.cluster_id) != 0)
+            continue;
+        snprintf(out->error, sizeof out->error,
+                 "conflict: two clusters in one group: %.8s founded by %s, and %.8s founded by %s; nothing "
+                 "is merged",
+                 ours->cluster_id, ours->founder_name, n->other.cluster_id, n->other.founder_name);
+        snprintf(out->hint, sizeof out->hint,
+                 "choose one; on the hosts of the other: kpeer leave (on its master, last: kpeer leave "
+                 "--force), then kpeer up");
+        return;
+    }
 }
 
 void node_status_view(const struct node *n, uint64_t now_ms, struct node_status *out)
@@ -207,12 +312,13 @@ void node_status_view(const struct node *n, uint64_t now_ms, struct node_status 
             out->role = role_of(n, n->member[i]);
     memcpy(out->address, n->address, sizeof out->address);
     memcpy(out->interface, n->interface, sizeof out->interface);
-    waiting_for(n, out->waiting, sizeof out->waiting);
+    waiting_for(n, out);
     memcpy(out->error, n->work.error, sizeof out->error);
-    memcpy(out->hint, n->work.blocked[0] && !n->work.error[0] ? n->work.blocked_hint : n->work.hint,
-           sizeof out->hint);
+    if (n->work.blocked[0] || n->work.error[0])
+        memcpy(out->hint, n->work.error[0] ? n->work.hint : n->work.blocked_hint, sizeof out->hint);
     if (n->work.blocked[0] && !out->error[0])
         memcpy(out->error, n->work.blocked, sizeof out->error);
+    show_conflict(n, out);
     out->healthy = n->work.phase == PHASE_READY && !out->error[0] && n->address[0];
     out->electorate = f->mine.bound ? f->mine.set.count : 0;
     out->constituted = f->constituted;

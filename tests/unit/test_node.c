@@ -718,6 +718,58 @@ static void hash_action(struct world *w, size_t who, const struct action *a)
     add(st, a->text, strlen(a->text));
 }
 
+static void count_conflicts(struct world *w, size_t who, const struct action *a)
+{
+    size_t *told = w->ctx;
+    if (a->kind == ACT_EVENT && a->event == EVENT_CONFLICT)
+        told[who]++;
+}
+
+/* Two pairs that formed apart meet: each keeps its cluster, and all of them name both, now and after a
+ * restart. */
+static void test_two_clusters_that_meet_are_told(void **state)
+{
+    struct world *w = world_new(4, 0);
+    struct node_status s;
+    size_t told[WORLD_PEERS] = {0};
+    char id[2][STEP_ID_BYTES];
+    (void)state;
+    for (size_t pair = 0; pair < 2; pair++) {
+        world_start(w, 2 * pair);
+        world_start(w, 2 * pair + 1);
+        assert_true(world_run_ready(w, 60000));
+        memcpy(id[pair], node_record(w->peer[2 * pair].node)->cluster_id, sizeof id[pair]);
+        if (pair == 0) {
+            world_stop(w, 0);
+            world_stop(w, 1);
+        }
+    }
+    assert_string_not_equal(id[0], id[1]);
+    w->ctx = told;
+    w->on_action = count_conflicts;
+    world_start(w, 0);
+    world_start(w, 1);
+    world_run(w, 30000);
+    for (size_t i = 0; i < 4; i++) {
+        node_status_view(w->peer[i].node, w->now_ms, &s);
+        assert_string_equal(node_record(w->peer[i].node)->cluster_id, id[i / 2]);
+        assert_int_equal(told[i], 1);
+        assert_false(s.healthy);
+        for (size_t k = 0; k < 2; k++) {
+            char shown[9] = "";
+            memcpy(shown, id[k], 8);
+            assert_non_null(strstr(s.error, shown));
+        }
+        assert_non_null(strstr(s.hint, "kpeer leave"));
+    }
+    world_stop(w, 2);
+    world_stop(w, 3);
+    world_run(w, 60000);
+    node_status_view(w->peer[0].node, w->now_ms, &s);
+    assert_string_equal(s.error, "");
+    world_free(w);
+}
+
 static void test_same_seed_same_bytes(void **state)
 {
     (void)state;
@@ -806,6 +858,7 @@ int main(void)
         cmocka_unit_test(test_every_statement_altered_by_its_owner),
         cmocka_unit_test(test_promises_are_stored_before_they_are_told),
         cmocka_unit_test(test_no_second_election_after_all_restart),
+        cmocka_unit_test(test_two_clusters_that_meet_are_told),
         cmocka_unit_test(test_same_seed_same_bytes),
         cmocka_unit_test(test_torn_and_newer_stores_are_errors),
     };
