@@ -4,7 +4,10 @@ import os
 import re
 
 from harness.agree import all_ready, master_of, nodes_of, one_cluster, record_of, worker_of
-from harness.lab import wait_until
+from harness.hold import unpack
+from harness.lab import STATE, wait_until
+
+JOURNAL_HEAD = len("kpeer-journal 1\n") + 32  # then comes the content
 
 # What is no trace of kpeer's: the stand-ins' own notes, and what the test itself puts there.
 NOT_KPEERS = re.compile(r"/(etc|var/lib|var/log|run|tmp)/standin.*|/var/log/standin.*|.*/__pycache__(/.*)?")
@@ -126,6 +129,36 @@ def test_power_cut_of_all_hosts(trial):
     check_no_election(lab.hosts, term)
     assert sum(host.ran("kubeadm init") for host in lab.hosts) == 1
     assert sum(host.ran("kubeadm join") for host in lab.hosts) == 2
+
+
+def steps_done(host):
+    """The steps in the executor's journal, which only a step that changes the host adds to."""
+    data = host.path(f"{STATE}/executor/journal").read_bytes()
+    return unpack(data[JOURNAL_HEAD:])[0][7]
+
+
+def test_ten_power_cuts_of_all_hosts(trial):
+    """Ten times off and on: no election, nothing is done again, and all are there."""
+    lab = trial.lab(3)
+    lab.form("--expect", "3")
+    record, journals = record_of(lab.hosts), {host.name: steps_done(host) for host in lab.hosts}
+    slowest = 0
+    for _ in range(10):
+        lab.power_off()
+        lab.power_on()
+        slowest = max(slowest, *(each.seconds for each in lab.form("--expect", "3")))
+        assert record_of(lab.hosts) == record, "another record"
+        check_no_election(lab.hosts, record["term"])
+        for host in lab.hosts:
+            assert {m["name"]: m["state"] for m in host.members()["members"]} == dict.fromkeys(journals, "alive"), host.name
+    assert one_cluster(lab.hosts)[0] == record
+    for host in lab.hosts:
+        assert steps_done(host) == journals[host.name], f"{host.name}: a step was run again: {steps_done(host)}"
+        log = host.get(f"{STATE}/agent.log")
+        assert log.count("agent-started") == 11 and log.count("election-started") + log.count("init-started") <= 2, log
+    assert sum(host.ran("kubeadm init") for host in lab.hosts) == 1
+    assert sum(host.ran("kubeadm join") for host in lab.hosts) == 2
+    trial.note(f"ten times; all ready at the latest {slowest:.1f} s after power came back")
 
 
 def test_agents_started_at_boot_bring_all_back(trial):

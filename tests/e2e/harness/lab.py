@@ -237,11 +237,19 @@ class Host:
         pids = self.agents()
         return next((pid for pid in pids if self.parent(pid) not in pids), 0)
 
+    def executor(self):
+        """The pid of the root side: the agent's child."""
+        agent = self.agent()
+        return next((pid for pid in self.agents() if self.parent(pid) == agent), 0)
+
     def signal_agent(self, number, everything=False):
         for pid in self.agents() if everything else [self.agent()]:
-            assert pid, f"{self.name}: no agent runs"
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+            self.signal(pid, number)
+
+    def signal(self, pid, number):
+        assert pid, f"{self.name}: no agent runs"
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
     # --- the stand-ins ----------------------------------------------------------------------------------------------
 
@@ -359,6 +367,12 @@ class Lab:
     def power_on(self):
         self.tool("start", *(host.name for host in self.hosts))
         self.refresh()
+
+    def cut(self, *hosts):
+        self.tool("cut", *(host.name for host in hosts))
+
+    def heal(self):
+        self.tool("heal")
 
     def end_jobs(self):
         for job in self.jobs:

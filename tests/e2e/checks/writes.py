@@ -1,0 +1,73 @@
+"""The founder dies at each of its persisted writes: of its promises, the record, its keys, the executor's journal."""
+
+import signal
+
+from harness.agree import all_ready, one_cluster
+from harness.hold import Hold
+
+FLAGS = ("--expect", "3", "--timeout", "100s")
+
+
+def kill_agent(host):
+    host.signal_agent(signal.SIGKILL)
+
+
+def kill_executor(host):
+    host.signal(host.executor(), signal.SIGKILL)
+
+
+def cut_power(host):
+    host.lab.tool("stop", host.name)
+    host.lab.tool("start", host.name)
+    host.lab.refresh()
+
+
+def dies_at(lab, number, fault):
+    """One formation in which node1 founds and meets its fault at its write `number`; what it was held at, or None
+    when it was ready before that."""
+    founder, others = lab.hosts[0], lab.hosts[1:]
+    with Hold(founder) as hold:
+        jobs = [hold.up("--role", "master", *FLAGS)] + [host.up(*FLAGS) for host in others]
+        at = hold.reach(lambda _: len(hold.seen) == number, but=lambda: not jobs[0].running())
+        if at:
+            fault(founder)
+        hold.release()
+    if at:
+        jobs[0].wait(30)
+        jobs[0] = founder.up("--role", "master", *FLAGS)
+    for job in jobs:
+        job.wait(110).expect(0)
+    all_ready(lab.hosts)
+    one_cluster(lab.hosts)
+    return at
+
+
+def dies_at_each(trial, first, fault):
+    """Every third write, before or after its rename by turns, so that the three faults together meet all writes;
+    with --thorough each fault meets each write, before and after."""
+    lab, met, turn = trial.lab(3), [], 0
+    while True:
+        number = turn + 1 if trial.options.thorough else 2 * (first + 3 * turn) + 1 + turn % 2
+        try:
+            at = dies_at(lab, number, fault)
+        except AssertionError as error:
+            raise AssertionError(f"write {number // 2 + 1}: {error}") from None
+        if not at:
+            break
+        met.append(at.name)
+        turn += 1
+        lab.fresh()
+    assert {"promises", "journal"} <= set(met), met
+    trial.note(f"{len(met)} writes: {' '.join(f'{name}:{met.count(name)}' for name in dict.fromkeys(met))}")
+
+
+def test_the_founders_agent_is_killed_at_its_writes(trial):
+    dies_at_each(trial, 0, kill_agent)
+
+
+def test_the_founders_executor_is_killed_at_its_writes(trial):
+    dies_at_each(trial, 1, kill_executor)
+
+
+def test_the_founder_loses_its_power_at_its_writes(trial):
+    dies_at_each(trial, 2, cut_power)
