@@ -8,6 +8,7 @@
 
 #include "peer/executor/host/host.h"
 #include "peer/executor/kube/kube.h"
+#include "peer/executor/turn.h"
 #include "protocol/field.h"
 #include "protocol/mem.h"
 #include "protocol/record.h"
@@ -219,10 +220,22 @@ static int run_noted(struct exec_ctx *ctx, const struct step *step, struct step_
     return code;
 }
 
+/* The turn stays this process's until it ends: nothing of the step may come after it. */
+static int await_turn(struct exec_ctx *ctx, struct err *err)
+{
+    int fd, code;
+
+    if (ctx->dry_run || !worker_changes_host(ctx->kind))
+        return 0;
+    code = turn_take(ctx, &fd, err);
+    return code ? code : journal_refresh(ctx->journal, err);
+}
+
 static int run(struct exec_ctx *ctx, struct step *step, struct step_result *result, struct err *err)
 {
     int code = open_journal(ctx, err);
 
+    code = code ? code : await_turn(ctx, err);
     if (code)
         return code;
     if (ctx->dry_run)

@@ -413,6 +413,52 @@ static void test_death_of_the_executor(void **state)
     b->fd = -1;
 }
 
+/* A kubeadm that notes when it is not alone, and takes its time to end. */
+static void write_slow_kubeadm(const struct bench *b)
+{
+    char script[1024];
+
+    snprintf(script, sizeof(script),
+             "#!/bin/sh\ncd %s\nmkdir busy 2>/dev/null || : >overlap\n"
+             "if [ -e hang ]; then\n"
+             "  trap 'sleep 1; rmdir busy; exit 1' TERM\n"
+             "  echo $$ >hung.new; mv hung.new hung\n"
+             "  while :; do sleep 0.05; done\n"
+             "fi\n"
+             "rmdir busy\ncase \"$*\" in *json*) echo '{\"clientVersion\":{\"gitVersion\":\"v1.20.2\"}}';; "
+             "*) echo "
+             "v1.20.2;; esac\n",
+             b->root);
+    write_file(b, "kubeadm", script, 0755);
+}
+
+/* An agent is killed, and the next one's executor does not begin before the last step has ended. */
+static void test_the_next_executor_waits(void **state)
+{
+    struct bench *b = *state;
+    struct step_result r;
+    pid_t hung, first;
+    char path[160];
+
+    write_slow_kubeadm(b);
+    write_file(b, "hang", "", 0644);
+    start(b);
+    ask(b, &(struct step){.id = 8, .kind = STEP_PREPARE});
+    hung = wait_hung(b);
+    snprintf(path, sizeof(path), "%s/hang", b->root);
+    assert_int_equal(unlink(path), 0);
+    close(b->fd);
+    first = b->pid;
+    start(b);
+    r = do_step(b, (struct step){.id = 2, .kind = STEP_PREPARE});
+    step_result_fini(&r);
+    snprintf(path, sizeof(path), "%s/overlap", b->root);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_non_null(strstr(b->progress, "waiting for the step of an earlier agent"));
+    assert_ends(hung);
+    assert_int_equal(waitpid(first, NULL, 0), first);
+}
+
 /* What it holds open: /dev/null, stderr, the socket pair and the signals; nothing that it inherited, no
  * network. */
 static void test_descriptors(void **state)
@@ -711,6 +757,7 @@ int main(void)
         WITH_BENCH(test_worker_that_crashes),
         WITH_BENCH(test_death_of_the_agent),
         WITH_BENCH(test_death_of_the_executor),
+        WITH_BENCH(test_the_next_executor_waits),
         WITH_BENCH(test_descriptors),
         WITH_BENCH(test_rehearsal),
         WITH_BENCH(test_join_is_on_a_signed_record),
