@@ -172,6 +172,20 @@ static void expire_pending(struct node *n)
     }
 }
 
+/* A summary names every member. While many digests differ in a large group, asking a few of them brings the
+ * same news as asking all. Who is not asked now is asked at a later step: at its next beacon at the latest.
+ */
+static bool may_pull(struct node *n)
+{
+    if (node_alive_count(n) <= PUSH_ALL_MAX)
+        return true;
+    if (n->now_ms >= n->pulls_ms + NET_PULL_AGAIN_MS) {
+        n->pulls_ms = n->now_ms;
+        n->pulls = 0;
+    }
+    return n->pulls++ < PULL_SOME;
+}
+
 void net_tick(struct node *n)
 {
     if (n->stopped)
@@ -182,10 +196,11 @@ void net_tick(struct node *n)
     for (size_t i = 0; i < n->member_count; i++) {
         struct member *m = n->member[i];
         if (net_reachable(m) && m->digest != mine && m->digest != 0 &&
-            (m->pulled_ms == 0 || n->now_ms >= m->pulled_ms + NET_PULL_AGAIN_MS)) {
+            (m->pulled_ms == 0 || n->now_ms >= m->pulled_ms + NET_PULL_AGAIN_MS) && may_pull(n)) {
             net_pull(n, m);
             m->digest = 0; /* until its next beacon */
         }
     }
+    net_news_tick(n);
     expire_pending(n);
 }
