@@ -4,7 +4,7 @@
 
 #include "protocol/pack.h"
 
-#define HELLO_FIELDS  11
+#define HELLO_FIELDS  14
 #define BEACON_FIELDS 4
 #define HEARD_FIELDS  3
 #define BEACON_DEPTH  3
@@ -42,6 +42,9 @@ static void put_hello(struct pack_writer *w, const struct hello *h)
     pack_put_bin(w, h->sign_pk, sizeof h->sign_pk);
     pack_put_bin(w, h->box_pk, sizeof h->box_pk);
     pack_put_uint(w, h->port);
+    pack_put_bin(w, h->outbid.b, sizeof h->outbid.b);
+    pack_put_uint(w, h->outbid_boot);
+    pack_put_uint(w, h->outbid_instance);
 }
 
 static void put_beacon(struct pack_writer *w, const struct beacon *b)
@@ -107,6 +110,9 @@ static void get_hello(struct pack_reader *r, struct hello *h)
     h->port = (uint16_t)pack_uint(r, UINT16_MAX);
     if (h->port == 0)
         pack_fail(r, KPEER_EINVAL, "port 0");
+    pack_bin_copy(r, h->outbid.b, sizeof h->outbid.b);
+    h->outbid_boot = pack_uint(r, UINT64_MAX);
+    h->outbid_instance = pack_uint(r, UINT64_MAX);
 }
 
 static void get_beacon(struct pack_reader *r, struct beacon *b)

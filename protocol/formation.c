@@ -241,6 +241,20 @@ static bool proposed(const struct formation *f)
     return f->mine.accepted && f->mine.accepted_term == f->mine.term;
 }
 
+/* A member, ourselves included, granted us this round. */
+static void count_grant(struct formation *f, size_t who, uint64_t round, uint64_t lease_ms)
+{
+    if (f->granted[who].round < round)
+        f->granted[who].round = round;
+    size_t n = 0;
+    for (size_t i = 0; i < f->mine.set.count; i++)
+        if (f->granted[i].round >= round)
+            n++;
+    uint64_t until = lease_end(f->round_sent_ms[round % FORMATION_ROUNDS], lease_ms);
+    if (n >= electorate_majority(&f->mine.set) - FAULT(HALF_RENEWS) && until > f->lease_until_ms)
+        f->lease_until_ms = until;
+}
+
 static uint32_t keep_lease(struct formation *f, const struct formation_input *in)
 {
     if (!f->leading)
@@ -256,7 +270,7 @@ static uint32_t keep_lease(struct formation *f, const struct formation_input *in
     f->round_sent_ms[f->round % FORMATION_ROUNDS] = in->now_ms;
     f->ask_ms = in->now_ms + in->lease_ms / 5;
     grant(f, self(in), in->now_ms + in->lease_ms);
-    formation_lease_granted(f, self(in), f->mine.term, f->round, in->lease_ms);
+    count_grant(f, (size_t)electorate_index(&f->mine.set, self(in)), f->round, in->lease_ms);
     return FORMATION_ASK_LEASE;
 }
 
@@ -295,36 +309,33 @@ uint64_t formation_wake(const struct formation *f, const struct formation_input 
     return at;
 }
 
+/* Terms and rounds begin anew with each set: without its set, neither an ask nor a grant means anything. */
+static bool is_our_set(const struct formation *f, const uint8_t set_id[static SET_ID_BYTES])
+{
+    uint8_t mine[SET_ID_BYTES];
+    electorate_id(&f->mine.set, mine);
+    return memcmp(mine, set_id, sizeof mine) == 0;
+}
+
 bool formation_lease_asked(struct formation *f, const struct peer_id *from,
                            const uint8_t set_id[static SET_ID_BYTES], uint64_t term, uint64_t now_ms,
                            uint64_t lease_ms)
 {
-    uint8_t mine[SET_ID_BYTES];
-    if (!active(f) || term != f->mine.term || !peer_id_equal(&f->mine.vote, from))
-        return false;
-    electorate_id(&f->mine.set, mine);
-    if (memcmp(mine, set_id, sizeof mine) != 0 || leased_to_other(f, from, now_ms))
+    if (!active(f) || term != f->mine.term || !peer_id_equal(&f->mine.vote, from) || !is_our_set(f, set_id) ||
+        leased_to_other(f, from, now_ms))
         return false;
     grant(f, from, now_ms + lease_ms);
     return true;
 }
 
-void formation_lease_granted(struct formation *f, const struct peer_id *from, uint64_t term, uint64_t round,
+void formation_lease_granted(struct formation *f, const struct peer_id *from,
+                             const uint8_t set_id[static SET_ID_BYTES], uint64_t term, uint64_t round,
                              uint64_t lease_ms)
 {
     int who = f->mine.bound ? electorate_index(&f->mine.set, from) : -1;
-    if (who < 0 || !f->leading || term != f->mine.term || round > f->round ||
-        round + FORMATION_ROUNDS <= f->round)
-        return;
-    if (f->granted[who].round < round)
-        f->granted[who].round = round;
-    size_t n = 0;
-    for (size_t i = 0; i < f->mine.set.count; i++)
-        if (f->granted[i].round >= round)
-            n++;
-    uint64_t until = lease_end(f->round_sent_ms[round % FORMATION_ROUNDS], lease_ms);
-    if (n >= electorate_majority(&f->mine.set) - FAULT(HALF_RENEWS) && until > f->lease_until_ms)
-        f->lease_until_ms = until;
+    if (who >= 0 && f->leading && term == f->mine.term && round <= f->round &&
+        round + FORMATION_ROUNDS > f->round && is_our_set(f, set_id))
+        count_grant(f, (size_t)who, round, lease_ms);
 }
 
 bool formation_may_found(const struct formation *f, uint64_t now_ms)

@@ -111,7 +111,8 @@ bool formation_lease_asked(struct formation *f, const struct peer_id *from,
                            const uint8_t set_id[static SET_ID_BYTES], uint64_t term, uint64_t now_ms,
                            uint64_t lease_ms);
 /* A member granted us `round`. */
-void formation_lease_granted(struct formation *f, const struct peer_id *from, uint64_t term, uint64_t round,
+void formation_lease_granted(struct formation *f, const struct peer_id *from,
+                             const uint8_t set_id[static SET_ID_BYTES], uint64_t term, uint64_t round,
                              uint64_t lease_ms);
 
 /* True while we lead and our lease runs: the only time in which founding may go on. */

@@ -37,7 +37,7 @@ static int node_init(struct node *n, const struct node_config *cfg, const struct
     if (!self)
         return err_set(err, KPEER_ENOMEM, "out of memory");
     self->self = self->keyed = self->heard = true;
-    node_set_state(n, self, STATE_ALIVE);
+    self->state = STATE_ALIVE;
     memcpy(self->sign_pk, identity->sign_pk, sizeof self->sign_pk);
     memcpy(self->box_pk, identity->box_pk, sizeof self->box_pk);
     if (stored[STORE_CLUSTER].bytes)
@@ -276,6 +276,8 @@ static void form(struct node *n)
         uint32_t done = formation_tick(&n->formation, &in);
         if (done & (FORMATION_BOUND | FORMATION_CONSTITUTED | FORMATION_RELEASED))
             n->group_checked = false;
+        if (done & FORMATION_RELEASED)
+            n->work.proposed = false; /* nobody can carry it forward any more */
         if (done & FORMATION_PROMISED) {
             if (FAULT(TOLD_BEFORE_STORED))
                 net_publish_ballot(n);
@@ -305,8 +307,6 @@ static uint64_t wake(struct node *n)
     uint64_t at = min64(n->beacon_ms, alive_wake(n));
     at = min64(at, work_wake(n));
     at = min64(at, serve_wake(n));
-    if (n->news_ms)
-        at = min64(at, n->news_ms);
     if (n->members_dirty_ms)
         at = min64(at, n->members_dirty_ms + NODE_SNAPSHOT_MS);
     if (!n->committed && !n->work.leaving) {

@@ -89,6 +89,11 @@ struct hello {
     uint8_t sign_pk[SIGN_PK_BYTES];
     uint8_t box_pk[BOX_PK_BYTES];
     uint16_t port; /* TCP */
+    /* Whom the sender no longer listens to, because it has heard a later start of the same peer: that start.
+     * Zero id: nobody. */
+    struct peer_id outbid;
+    uint64_t outbid_boot;
+    uint64_t outbid_instance;
 };
 
 enum node_event_kind {

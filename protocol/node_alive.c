@@ -26,7 +26,9 @@ void alive_heard(struct node *n, struct member *m)
     m->heard_ms = n->now_ms;
     if (m->has_profile && m->profile.phase == PHASE_LEFT)
         return; /* its goodbye stands until it says something newer */
-    node_set_state(n, m, STATE_ALIVE);
+    m->state = STATE_ALIVE;
+    if (was != STATE_ALIVE)
+        n->group_checked = false;
     if (was != STATE_ALIVE && m->has_profile && n->started)
         out_event(n, EVENT_MEMBER_ALIVE, &m->id);
 }
@@ -48,7 +50,8 @@ static void probe(struct node *n, struct member *m)
 
 static void suspect(struct node *n, struct member *m)
 {
-    node_set_state(n, m, STATE_SUSPECT);
+    m->state = STATE_SUSPECT;
+    n->group_checked = false;
     m->suspect_ms = n->now_ms;
     out_event(n, EVENT_MEMBER_SUSPECT, &m->id);
     probe(n, m);
@@ -64,7 +67,8 @@ static void unlink_member(struct node *n, struct member *m)
 
 static void fail(struct node *n, struct member *m)
 {
-    node_set_state(n, m, STATE_FAILED);
+    m->state = STATE_FAILED;
+    n->group_checked = false;
     m->heard = false; /* its next beacon is answered at once, like a newcomer's */
     out_event(n, EVENT_MEMBER_FAILED, &m->id);
     unlink_member(n, m);
@@ -80,15 +84,14 @@ void alive_left(struct node *n, struct member *m)
 {
     if (m->state == STATE_LEFT)
         return;
-    node_set_state(n, m, STATE_LEFT);
+    m->state = STATE_LEFT;
+    n->group_checked = false;
     if (n->started)
         out_event(n, EVENT_MEMBER_LEFT, &m->id);
 }
 
 void alive_tick(struct node *n)
 {
-    if (n->now_ms < n->alive_ms)
-        return; /* whatever was heard since only moved it further away */
     uint64_t patience = patience_ms(n);
     for (size_t i = 0; i < n->member_count; i++) {
         struct member *m = n->member[i];
@@ -103,8 +106,7 @@ void alive_tick(struct node *n)
     }
 }
 
-/* Also what the next step's alive_tick goes by. */
-uint64_t alive_wake(struct node *n)
+uint64_t alive_wake(const struct node *n)
 {
     uint64_t at = UINT64_MAX, patience = patience_ms(n);
     for (size_t i = 0; i < n->member_count; i++) {
@@ -119,6 +121,5 @@ uint64_t alive_wake(struct node *n)
         if (t < at)
             at = t;
     }
-    n->alive_ms = at;
     return at;
 }

@@ -5,6 +5,7 @@
 #include "protocol/node_state.h"
 
 #define CLOCK_MOVED_MS 250
+#define PULL_GAP_MS    4 /* and member: news are pushed, so most of what differs at a beacon is on its way */
 
 /* Whoever hears a new peer answers at once, spread a little, so that a newcomer knows everybody within
  * milliseconds. */
@@ -26,6 +27,18 @@ static void renew(struct node *n)
     n->stopped = true;
 }
 
+void net_outbid(struct node *n, uint64_t boot)
+{
+    if (boot < n->boot || boot >= UINT32_MAX)
+        return;
+    n->boot = boot + 1;
+    node_self(n)->boot = n->boot;
+    n->profile_told_bytes = 0; /* told anew, under the new number */
+    node_persist_promises(n);
+    net_publish_ballot(n);
+    answer_soon(n);
+}
+
 /* Our own identity, alive on another host: the later of the two renews itself. */
 static void meet_clone(struct node *n, const struct hello *h)
 {
@@ -42,15 +55,7 @@ static void meet_clone(struct node *n, const struct hello *h)
         renew(n);
         return;
     }
-    /* The copy may have told everybody a later start than ours: what we say must be newer than that. */
-    if (h->boot >= n->boot && h->boot < UINT32_MAX) {
-        n->boot = h->boot + 1;
-        node_self(n)->boot = n->boot;
-        n->profile_told_bytes = 0; /* told anew, under the new number */
-        node_persist_promises(n);
-        net_publish_ballot(n);
-        answer_soon(n);
-    }
+    net_outbid(n, h->boot);
 }
 
 static void link_to(struct node *n, struct member *m, const struct node_event *ev)
@@ -110,6 +115,9 @@ void net_hello(struct node *n, const struct node_event *ev)
     }
     bool first = !m->heard;
     if (!net_of_this_start(m, h->boot, h->instance)) {
+        n->hello.outbid = m->id; /* if it lives, it should know */
+        n->hello.outbid_boot = m->boot;
+        n->hello.outbid_instance = m->instance;
         net_drop(n, DROP_STALE);
         return;
     }
@@ -120,6 +128,8 @@ void net_hello(struct node *n, const struct node_event *ev)
     bool was_gone = m->state == STATE_FAILED || m->state == STATE_LEFT;
     m->hello_counter = h->counter;
     memcpy(m->sign_pk, h->sign_pk, sizeof m->sign_pk);
+    if (peer_id_equal(&h->outbid, &n->me->id) && h->outbid_instance != n->instance)
+        net_outbid(n, h->outbid_boot);
     take_clock(n, m, h->wall_ms - n->wall_ms);
     m->keyed = m->heard = true;
     m->digest = h->digest;
@@ -148,7 +158,10 @@ static void beacon(struct node *n)
                         .wall_ms = n->wall_ms,
                         .digest = digest(n),
                         .members = node_alive_count(n),
-                        .port = n->cfg.port};
+                        .port = n->cfg.port,
+                        .outbid = h->outbid,
+                        .outbid_boot = h->outbid_boot,
+                        .outbid_instance = h->outbid_instance};
     memcpy(h->sign_pk, n->me->sign_pk, sizeof h->sign_pk);
     memcpy(h->box_pk, n->me->box_pk, sizeof h->box_pk);
     out_action(n, ACT_BEACON)->hello = h;
@@ -172,18 +185,15 @@ static void expire_pending(struct node *n)
     }
 }
 
-/* A summary names every member. While many digests differ in a large group, asking a few of them brings the
- * same news as asking all. Who is not asked now is asked at a later step: at its next beacon at the latest.
- */
-static bool may_pull(struct node *n)
+static void pull_news(struct node *n, struct member *m, uint64_t mine)
 {
-    if (node_alive_count(n) <= PUSH_ALL_MAX)
-        return true;
-    if (n->now_ms >= n->pulls_ms + NET_PULL_AGAIN_MS) {
-        n->pulls_ms = n->now_ms;
-        n->pulls = 0;
-    }
-    return n->pulls++ < PULL_SOME;
+    if (!net_reachable(m) || m->digest == 0 || m->digest == mine)
+        return;
+    if (n->now_ms < n->pull_ms || (m->pulled_ms && n->now_ms < m->pulled_ms + NET_PULL_AGAIN_MS))
+        return;
+    net_pull(n, m);
+    n->pull_ms = n->now_ms + PULL_GAP_MS * node_alive_count(n);
+    m->digest = 0; /* until its next beacon */
 }
 
 void net_tick(struct node *n)
@@ -193,14 +203,7 @@ void net_tick(struct node *n)
     if (n->now_ms >= n->beacon_ms)
         beacon(n);
     uint64_t mine = digest(n);
-    for (size_t i = 0; i < n->member_count; i++) {
-        struct member *m = n->member[i];
-        if (net_reachable(m) && m->digest != mine && m->digest != 0 &&
-            (m->pulled_ms == 0 || n->now_ms >= m->pulled_ms + NET_PULL_AGAIN_MS) && may_pull(n)) {
-            net_pull(n, m);
-            m->digest = 0; /* until its next beacon */
-        }
-    }
-    net_news_tick(n);
+    for (size_t i = 0; i < n->member_count; i++)
+        pull_news(n, n->member[i], mine);
     expire_pending(n);
 }

@@ -1,13 +1,34 @@
+#include <string.h>
+
+#include "protocol/mem.h"
 #include "protocol/node_state.h"
 
 #define REMOVAL_MS 120000 /* for the control plane to drain and delete our Node */
 #define GOODBYE_MS 300    /* for the goodbye to leave this host */
+#define RETRY_MS   5000   /* between attempts at what failed */
+
+/* It is on its way already; by force it need not wait for the master, nor for what fails. */
+static void leave_harder(struct node *n, const struct node_event *ev)
+{
+    struct work *w = &n->work;
+    if (!ev->force || w->leave_force) {
+        out_reply(n, ev->request, KPEER_ESTATE, "this host is leaving already", "");
+        return;
+    }
+    if (w->leave_request)
+        out_reply(n, w->leave_request, KPEER_ECANCELED, "kpeer leave --force has taken over", "");
+    w->leave_request = ev->request;
+    w->leave_force = true;
+    w->reset_ms = 0;
+    if (w->leaving == LEAVE_REMOVAL)
+        w->leaving = LEAVE_RESET;
+}
 
 void work_leave(struct node *n, const struct node_event *ev)
 {
     struct work *w = &n->work;
     if (w->leaving != LEAVE_NONE) {
-        out_reply(n, ev->request, KPEER_ESTATE, "this host is leaving already", "");
+        leave_harder(n, ev);
         return;
     }
     if (node_is_founder(n) && !ev->force) {
@@ -21,6 +42,7 @@ void work_leave(struct node *n, const struct node_event *ev)
     w->leave_nonce = node_random(n) | 1;
     w->leave_until_ms = n->now_ms + REMOVAL_MS;
     w->ticket_nonce = 0;
+    w->reset_ms = 0;
     if (w->main_step)
         out_cancel(n, w->main_step);
     bool removal = w->joined[0] && !node_is_founder(n) && !ev->force;
@@ -40,6 +62,24 @@ void work_leave_tick(struct node *n)
         out_action(n, ACT_STOP);
         n->stopped = true;
     }
+}
+
+/* Half of it is gone, so there is no way back to being a member: it goes on until it is done. */
+bool work_leave_failed(struct node *n, const struct step_result *r)
+{
+    struct work *w = &n->work;
+    if (r->code == 0 || (w->leave_force && r->code != KPEER_ECANCELED))
+        return false;
+    if (r->code == KPEER_ECANCELED)
+        return true; /* it was under way for another reason, and begins anew */
+    if (w->leave_request)
+        out_reply(n, w->leave_request, r->code, r->text,
+                  r->hint[0] ? r->hint : "kpeer tries it again; kpeer leave --force goes on without it");
+    w->leave_request = 0;
+    w->reset_ms = n->now_ms + RETRY_MS;
+    mem_clip_text(w->error, sizeof w->error, r->text);
+    memcpy(w->hint, r->hint, sizeof w->hint);
+    return true;
 }
 
 void work_leave_done(struct node *n)

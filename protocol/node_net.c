@@ -52,7 +52,6 @@ static void take_profile(struct node *n, struct member *m, const struct profile 
         n->group_checked = false;
     m->profile = *p;
     m->has_profile = true;
-    node_profile_taken(n, m);
     memcpy(m->box_pk, p->box_pk, sizeof m->box_pk);
     if (!n->members_dirty_ms)
         n->members_dirty_ms = n->now_ms;
@@ -124,12 +123,14 @@ static void drop_statement(struct node *n, int rc)
 }
 
 /* What we said ourselves before a restart is no news, but kept as the others keep it: or our digests would
- * differ for good. */
+ * differ for good. What we never said, a copy of this host said, which may be gone or out of hearing. */
 static void take_back(struct node *n, const struct statement *s)
 {
     int rc = statement_verify(s, n->group_id, NULL);
     if (rc == 0 && s->version < n->boot << 32)
         rc = gossip_put(&n->gossip, s);
+    else if (rc == 0)
+        net_outbid(n, s->version >> 32);
     if (rc < 0)
         drop_statement(n, rc);
 }
@@ -167,7 +168,7 @@ void net_take(struct node *n, const uint8_t *wire, size_t bytes, bool stored)
         return;
     }
     if (!stored && node_alive_count(n) > PUSH_ALL_MAX)
-        net_pass_on(n, &s);
+        net_push(n, gossip_find(&n->gossip, &s.owner, s.kind, &s.subject), false);
 }
 
 /* Another cluster in our group: each side keeps its own, and says so for as long as the other is met. */
@@ -240,15 +241,17 @@ static void on_lease_ask(struct node *n, struct member *m, struct pack_reader *r
     if (pack_bad(r) ||
         !formation_lease_asked(&n->formation, &m->id, set_id, term, n->now_ms, n->cfg.lease_ms))
         return;
-    net_grant_lease(n, m, term, round);
+    net_grant_lease(n, m, set_id, term, round);
 }
 
 static void on_lease_grant(struct node *n, struct member *m, struct pack_reader *r)
 {
+    uint8_t set_id[SET_ID_BYTES];
+    pack_bin_copy(r, set_id, sizeof set_id);
     uint64_t term = pack_uint(r, UINT64_MAX);
     uint64_t round = pack_uint(r, UINT64_MAX);
     if (!pack_bad(r))
-        formation_lease_granted(&n->formation, &m->id, term, round, n->cfg.lease_ms);
+        formation_lease_granted(&n->formation, &m->id, set_id, term, round, n->cfg.lease_ms);
 }
 
 /* "Is `target` there?", asked by `origin`: by itself, or through a member that asks for it. A member never

@@ -27,6 +27,7 @@ void work_propose(struct node *n)
     struct formation_input in = node_formation_input(n);
     if (formation_propose(&n->formation, &in, &r) != 0)
         return;
+    w->proposed = true; /* stored in the same write as the acceptance */
     if (FAULT(TOLD_BEFORE_STORED))
         net_publish_ballot(n);
     if (!FAULT(ACCEPTANCE_NOT_STORED))
@@ -38,9 +39,15 @@ void work_propose(struct node *n)
 static void undo_founding(struct node *n)
 {
     struct work *w = &n->work;
-    w->inited = w->applied = w->proved = false;
+    w->inited = w->applied = w->proved = w->proposed = false;
     w->ca_hash[0] = '\0';
     w->need_reset = true;
+}
+
+static bool founds_now(const struct work *w)
+{
+    return w->main_step &&
+           (w->main_kind == STEP_CA || w->main_kind == STEP_INIT || w->main_kind == STEP_APPLY);
 }
 
 /* Before the proposal, losing the lease ends the founding; after it the record may be committed by the
@@ -48,10 +55,9 @@ static void undo_founding(struct node *n)
 void work_lease_lost(struct node *n)
 {
     struct work *w = &n->work;
-    bool founding =
-        w->main_step && (w->main_kind == STEP_CA || w->main_kind == STEP_INIT || w->main_kind == STEP_APPLY);
-    /* What we accepted in the same moment may be another founder's: then ours is over all the same. */
-    if (n->formation.mine.accepted && strcmp(n->formation.mine.record.cluster_id, w->founding) == 0)
+    bool founding = founds_now(w);
+    /* Whatever we accepted since: some have accepted ours, and a later leader may carry it forward. */
+    if (w->proposed)
         return;
     if (founding && !FAULT(INIT_NOT_STOPPED))
         out_cancel(n, w->main_step);
@@ -63,8 +69,9 @@ void work_lease_lost(struct node *n)
 void work_drop_other_founding(struct node *n)
 {
     struct work *w = &n->work;
-    if (!n->committed || w->founding[0] == '\0' || strcmp(w->founding, n->record.cluster_id) == 0 ||
-        w->need_reset || FAULT(OTHER_FOUNDING_KEPT))
+    bool begun = w->founding[0] || w->ca_hash[0] || founds_now(w);
+    bool decided = n->committed && strcmp(w->founding, n->record.cluster_id) == 0;
+    if (!n->committed || !begun || decided || w->need_reset || FAULT(OTHER_FOUNDING_KEPT))
         return;
     if (w->main_step && w->main_kind != STEP_RESET)
         out_cancel(n, w->main_step);
@@ -139,16 +146,10 @@ static void joined(struct node *n)
 static void reset_done(struct node *n, const struct step_result *r)
 {
     struct work *w = &n->work;
-    if (w->leaving == LEAVE_RESET) {
-        if (r->code && !w->leave_force) {
-            out_reply(n, w->leave_request, r->code, r->text, r->hint);
-            w->leaving = LEAVE_NONE;
-            return;
-        }
-        w->leaving = LEAVE_UNDO;
+    bool leaves = w->leaving == LEAVE_RESET;
+    if (leaves && work_leave_failed(n, r))
         return;
-    }
-    if (r->code) {
+    if (!leaves && r->code) {
         failed(n, r);
         w->reset_ms = n->now_ms + BACKOFF_MS;
         return;
@@ -156,17 +157,14 @@ static void reset_done(struct node *n, const struct step_result *r)
     w->need_reset = w->prepared = w->inited = w->applied = w->proved = false;
     w->ca_hash[0] = w->founding[0] = w->joined[0] = '\0';
     node_persist_promises(n);
+    if (leaves)
+        w->leaving = LEAVE_UNDO;
 }
 
 static void undo_done(struct node *n, const struct step_result *r)
 {
-    struct work *w = &n->work;
-    if (r->code && !w->leave_force) {
-        out_reply(n, w->leave_request, r->code, r->text, r->hint);
-        w->leaving = LEAVE_NONE;
-        return;
-    }
-    work_leave_done(n);
+    if (!work_leave_failed(n, r))
+        work_leave_done(n);
 }
 
 void work_result(struct node *n, const struct running *run, const struct step_result *r)

@@ -48,6 +48,11 @@ static void post(struct node *n, struct pack_writer *w, const struct member *to)
     pack_writer_fini(w);
 }
 
+bool net_reachable(const struct member *m)
+{
+    return !m->self && m->linked && (m->state == STATE_ALIVE || m->state == STATE_SUSPECT);
+}
+
 static void send_items(struct node *n, const struct member *to, const struct gossip_item *const *item,
                        size_t count, bool record)
 {
@@ -132,8 +137,6 @@ static bool refresh_profile(struct node *n, struct member *self)
     if (first || phase != p->phase)
         self->phase_since_ms = n->now_ms;
     self->has_profile = true;
-    if (changed)
-        node_profile_taken(n, self);
     return changed;
 }
 
@@ -187,10 +190,12 @@ void net_ask_lease(struct node *n)
     }
 }
 
-void net_grant_lease(struct node *n, const struct member *to, uint64_t term, uint64_t round)
+void net_grant_lease(struct node *n, const struct member *to, const uint8_t set_id[static SET_ID_BYTES],
+                     uint64_t term, uint64_t round)
 {
     struct pack_writer w;
-    begin(n, &w, MSG_LEASE_GRANT, 2);
+    begin(n, &w, MSG_LEASE_GRANT, 3);
+    pack_put_bin(&w, set_id, SET_ID_BYTES);
     pack_put_uint(&w, term);
     pack_put_uint(&w, round);
     post(n, &w, to);
@@ -235,7 +240,7 @@ void net_give_kubeconfig(struct node *n, const struct member *to, uint64_t reque
         return;
     }
     node_random_bytes(n, seed, sizeof seed);
-    if (seal_box(to->box_pk, seed, bytes, bytes_n, box) == 0) {
+    if (seal_box(to->profile.box_pk, seed, bytes, bytes_n, box) == 0) {
         begin(n, &w, MSG_CONFIG_GIVE, 3);
         pack_put_uint(&w, request);
         pack_put_int(&w, code);
@@ -271,38 +276,6 @@ static void lacks(void *ctx, const struct gossip_item *item)
         flush(b, false);
     b->item[b->count++] = item;
     b->bytes += item->wire_bytes;
-}
-
-void net_pass_on(struct node *n, const struct statement *s)
-{
-    gossip_mark_news(&n->gossip, s);
-    if (n->news_ms == 0)
-        n->news_ms = n->now_ms + NEWS_MS;
-}
-
-static void tell_news(struct node *n, const struct member *to)
-{
-    struct batch b;
-    b.n = n;
-    b.to = to;
-    b.count = b.bytes = 0;
-    for (size_t i = 0; i < n->gossip.count; i++)
-        if (n->gossip.item[i].news)
-            lacks(&b, &n->gossip.item[i]);
-    flush(&b, false);
-}
-
-void net_news_tick(struct node *n)
-{
-    if (n->news_ms == 0 || n->now_ms < n->news_ms)
-        return;
-    uint32_t alive = node_alive_count(n);
-    for (size_t i = 0; i < n->member_count; i++)
-        if (net_reachable(n->member[i]) && node_random(n) % alive < NEWS_SOME)
-            tell_news(n, n->member[i]);
-    for (size_t i = 0; i < n->gossip.count; i++)
-        n->gossip.item[i].news = false;
-    n->news_ms = 0;
 }
 
 void net_pull(struct node *n, struct member *m)

@@ -173,7 +173,7 @@ static void minted(struct node *n, struct member *m, const struct step_result *r
     if (FAULT(TICKET_SEED_FIXED))
         memset(seed, 0, sizeof seed);
     const struct member *to = FAULT(TICKET_TO_ANOTHER) ? n->member[0] : m;
-    if (t.nonce && ticket_seal(&t, to->box_pk, seed, j->grant.ticket, &j->grant.ticket_bytes) == 0) {
+    if (t.nonce && ticket_seal(&t, to->profile.box_pk, seed, j->grant.ticket, &j->grant.ticket_bytes) == 0) {
         j->served_nonce = j->grant.ticket_nonce = t.nonce;
         j->grant.refused[0] = '\0';
         j->stale_gone = false;

@@ -32,9 +32,6 @@
 #define PENDING_MAX  8  /* users' requests that wait for another host */
 #define PUSH_ALL_MAX 64 /* up to this many members everybody is told directly */
 #define PUSH_SOME    8
-#define NEWS_MS      50 /* in a group larger than that, what others say is collected this long and passed on */
-#define NEWS_SOME    4  /* to about this many */
-#define PULL_SOME    8  /* in a group larger than that, asked for news within NET_PULL_AGAIN_MS */
 
 /* What the control plane does for one member. Step ids are 0 while nothing runs. */
 struct job {
@@ -57,32 +54,10 @@ struct job {
     bool changed;
 };
 
-/* What formation needs of a profile: see node_profile_taken. */
-struct outline {
-    bool presentable; /* would be in a set proposed now, if alive */
-    bool able;
-    bool hopeful;
-    uint32_t rank;
-    uint32_t expect;
-};
-
 struct member {
-    /* What a step looks at in every member comes first and close together, so that many are looked at fast.
-     */
     struct peer_id id;
-    enum member_state state; /* changed by node_set_state alone */
     bool self;
     bool keyed; /* sign_pk known */
-    bool heard; /* in this run */
-    bool linked;
-    bool has_profile;
-    struct outline outline;
-    uint64_t heard_ms;
-    uint64_t suspect_ms;
-    uint64_t digest;
-    uint64_t pulled_ms;
-    struct ballot *ballot; /* NULL: not known */
-
     uint8_t sign_pk[SIGN_PK_BYTES];
     uint8_t box_pk[BOX_PK_BYTES];
     uint64_t boot;
@@ -90,13 +65,22 @@ struct member {
     uint64_t hello_counter;
     uint64_t message_counter; /* highest seen of this instance */
     uint64_t message_window;  /* bit i: message_counter - i was seen */
+    uint64_t heard_ms;
+    uint64_t suspect_ms;
     uint64_t discovered_ms;
+    enum member_state state;
+    bool heard; /* in this run */
     char address[STEP_ADDRESS_BYTES];
     uint16_t port;
+    bool linked;
+    uint64_t digest;
+    uint64_t pulled_ms;
     uint64_t record_given_ms; /* our record, to one that has another; 0: never */
     int64_t clock_offset_ms;
-    struct profile profile; /* whoever writes to it calls node_profile_taken */
+    bool has_profile;
+    struct profile profile;
     uint64_t phase_since_ms;
+    struct ballot *ballot; /* NULL: not known */
     struct job job;
 };
 
@@ -116,9 +100,10 @@ struct pending {
 enum preflight { PREFLIGHT_UNKNOWN = 0, PREFLIGHT_GREEN, PREFLIGHT_RED };
 enum leave_stage { LEAVE_NONE = 0, LEAVE_REMOVAL, LEAVE_RESET, LEAVE_UNDO, LEAVE_DONE };
 
-/* What this host has done and does. `founding` and `joined` are durable. */
+/* What this host has done and does. The first three are durable. */
 struct work {
     char founding[STEP_ID_BYTES]; /* cluster id of an init that was begun here; empty: none */
+    bool proposed;                /* its record was proposed: others may have accepted it */
     char joined[STEP_ID_BYTES];   /* cluster that this host is part of */
     bool have_facts;
     bool have_nets;
@@ -182,8 +167,6 @@ struct node {
 
     struct member *member[MEMBERS_MAX]; /* ascending by id; ourselves included */
     size_t member_count;
-    uint64_t alive_ms; /* when the next of them becomes suspect or failed, as of the end of the last step */
-    uint32_t alive_count; /* of them, those who are alive or suspect */
     struct gossip gossip;
     struct formation formation;
     bool group_checked; /* nothing that the group's check looks at has changed since it looked */
@@ -205,10 +188,8 @@ struct node {
     uint64_t message_counter;
     uint32_t statement_count;
     uint64_t beacon_ms; /* when the next is due */
+    uint64_t pull_ms;   /* ask nobody for news before */
     uint32_t beacons_sent;
-    uint64_t news_ms;  /* when to pass on what is new; 0: nothing is */
-    uint64_t pulls_ms; /* since when `pulls` counts */
-    uint32_t pulls;
     uint64_t members_dirty_ms; /* 0: the snapshot is up to date */
     struct hello hello;
     uint8_t profile_told[STATEMENT_PAYLOAD_MAX];
@@ -239,11 +220,6 @@ enum drop {
     DROP_LIMIT
 };
 
-static inline bool net_reachable(const struct member *m)
-{
-    return !m->self && m->linked && (m->state == STATE_ALIVE || m->state == STATE_SUSPECT);
-}
-
 /* node_members.c */
 uint64_t node_random(struct node *n);
 void node_random_bytes(struct node *n, uint8_t *out, size_t bytes);
@@ -255,9 +231,6 @@ const char *node_name_of(struct node *n, const struct peer_id *id);
 struct formation_input node_formation_input(struct node *n);
 /* The group's check of itself before it founds; a new fault is told. */
 void node_check_group(struct node *n);
-void node_set_state(struct node *n, struct member *m, enum member_state state);
-/* Draws from a new profile what formation needs of it. */
-void node_profile_taken(const struct node *n, struct member *m);
 bool node_is_founder(const struct node *n);
 uint32_t node_alive_count(const struct node *n);
 uint32_t node_expected(const struct node *n);
@@ -291,6 +264,9 @@ void out_cancel(struct node *n, uint32_t id);
 /* node_hello.c */
 void net_hello(struct node *n, const struct node_event *ev);
 void net_tick(struct node *n);
+/* Somebody with our identity has told the group a start numbered `boot`: what we say must be newer than that,
+ * or it would count no more. */
+void net_outbid(struct node *n, uint64_t boot);
 
 /* node_net.c */
 #define NET_MESSAGE_MAX   (256 * 1024)
@@ -302,7 +278,7 @@ enum message {
     MSG_PULL = 1,        /* have_record, summary: "this is what I have; give me what I lack" */
     MSG_PUSH = 2,        /* [statement...], record or nil */
     MSG_LEASE_ASK = 3,   /* set, term, round */
-    MSG_LEASE_GRANT = 4, /* term, round */
+    MSG_LEASE_GRANT = 4, /* set, term, round */
     MSG_PROBE = 5,       /* target, origin: "is target there?"; to another than the target: "ask it for me" */
     MSG_PROBE_ACK = 6,   /* target, origin: "target is there", for origin */
     MSG_CONFIG_ASK = 7,  /* request: the admin kubeconfig, please */
@@ -330,11 +306,10 @@ void net_give_kubeconfig(struct node *n, const struct member *to, uint64_t reque
                          const uint8_t *bytes, size_t bytes_n);
 void net_ack(struct node *n, const struct member *to, const struct peer_id *target,
              const struct peer_id *origin);
-void net_grant_lease(struct node *n, const struct member *to, uint64_t term, uint64_t round);
+void net_grant_lease(struct node *n, const struct member *to, const uint8_t set_id[static SET_ID_BYTES],
+                     uint64_t term, uint64_t round);
+bool net_reachable(const struct member *m);
 void net_push(struct node *n, const struct gossip_item *item, bool record);
-/* In a large group: passes a new statement on to some others soon, together with what comes until then. */
-void net_pass_on(struct node *n, const struct statement *s);
-void net_news_tick(struct node *n);
 void net_pull(struct node *n, struct member *m);
 /* Sends what the summary lacks; true when it names something newer than ours. The reader tells of faults. */
 bool net_give(struct node *n, struct member *to, struct pack_reader *summary, bool has_record);
@@ -344,7 +319,7 @@ void alive_heard(struct node *n, struct member *m);
 void alive_link_down(struct node *n, struct member *m);
 void alive_left(struct node *n, struct member *m);
 void alive_tick(struct node *n);
-uint64_t alive_wake(struct node *n);
+uint64_t alive_wake(const struct node *n);
 uint64_t alive_beat_ms(const struct node *n);
 
 /* node_work.c */
@@ -378,6 +353,8 @@ void work_use_ticket(struct node *n, struct step *s);
 void work_leave(struct node *n, const struct node_event *ev);
 void work_leave_tick(struct node *n);
 void work_leave_done(struct node *n);
+/* A step of leaving ended. True: it failed, the user was told, and it will be tried again. */
+bool work_leave_failed(struct node *n, const struct step_result *r);
 
 /* node_serve.c */
 void serve_tick(struct node *n);

@@ -4,7 +4,8 @@
 #include "protocol/fault.h"
 #include "protocol/node_state.h"
 
-#define PROMISES_VERSION 1
+#define PROMISES_VERSION 2
+#define PROMISES_FIELDS  7
 #define MEMBERS_VERSION  1
 #define SNAPSHOT_MAX     (1024 * 1024)
 
@@ -28,12 +29,13 @@ void node_persist_promises(struct node *n)
 {
     struct pack_writer w;
     pack_writer_init(&w, STATEMENT_WIRE_MAX + 4096);
-    pack_put_array(&w, 6);
+    pack_put_array(&w, PROMISES_FIELDS);
     pack_put_uint(&w, PROMISES_VERSION);
     pack_put_uint(&w, n->boot);
     pack_put_bool(&w, n->formation.constituted);
     ballot_pack(&w, &n->formation.mine);
     pack_put_str(&w, n->work.founding);
+    pack_put_bool(&w, n->work.proposed);
     pack_put_str(&w, n->work.joined);
     persist(n, STORE_PROMISES, &w);
     pack_writer_fini(&w);
@@ -47,13 +49,16 @@ int node_load_promises(struct node *n, const struct stored *s, struct err *err)
     int rc = pack_open(&r, s->bytes, s->n, 4, err);
     if (rc)
         return err_wrap(err, "stored promises");
-    pack_array(&r, 6, 6);
+    uint32_t fields = pack_array(&r, 1, 16);
     if (pack_uint(&r, UINT32_MAX) != PROMISES_VERSION)
         pack_fail(&r, KPEER_EVERSION, "version");
+    if (fields != PROMISES_FIELDS)
+        pack_fail(&r, KPEER_EINVAL, "fields");
     n->boot = pack_uint(&r, UINT32_MAX);
     n->formation.constituted = pack_bool(&r);
     ballot_unpack(&r, &n->formation.mine);
     pack_str(&r, n->work.founding, sizeof n->work.founding);
+    n->work.proposed = pack_bool(&r);
     pack_str(&r, n->work.joined, sizeof n->work.joined);
     rc = pack_close(&r, err);
     if (FAULT(PROMISES_FORGOTTEN))
@@ -125,9 +130,19 @@ static bool second_cluster(const struct node *n, const struct committed *c)
                             !electorate_equal(&mine->set, &c->set));
 }
 
+/* Nothing is decided under our own set by us any more, so those who still count on us there must know. */
+static void leave_other_set(struct node *n, const struct committed *c)
+{
+    if (!n->started || electorate_equal(&n->formation.mine.set, &c->set) || !formation_leave(&n->formation))
+        return;
+    node_persist_promises(n);
+    net_publish_ballot(n);
+}
+
 static int keep_record(struct node *n, const struct committed *c, const uint8_t *blob, size_t bytes)
 {
     uint8_t hash[32];
+    leave_other_set(n, c);
     n->cluster_blob = malloc(bytes);
     if (!n->cluster_blob) {
         n->no_memory = true;

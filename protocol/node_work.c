@@ -19,14 +19,12 @@ bool work_able(const struct node *n)
 void work_start(struct node *n)
 {
     struct work *w = &n->work;
-    const struct ballot *mine = &n->formation.mine;
     w->phase_since_ms = n->now_ms;
     if (w->founding[0] == '\0')
         return;
     /* An init was begun here. If its record was proposed, it may be the group's decision: it stays. */
-    bool proposed = mine->accepted && strcmp(mine->record.cluster_id, w->founding) == 0;
     bool decided = n->committed && strcmp(n->record.cluster_id, w->founding) == 0;
-    if (proposed || decided)
+    if (w->proposed || decided)
         w->inited = w->applied = w->prepared = true;
     else
         w->need_reset = !FAULT(HALF_KEPT);
@@ -278,9 +276,7 @@ static void founder_joins(struct node *n)
 static bool may_begin(const struct node *n, enum step_kind kind)
 {
     const struct work *w = &n->work;
-    if (w->leaving)
-        return true;
-    if (kind == STEP_RESET)
+    if (kind == STEP_RESET || w->leaving)
         return n->now_ms >= w->reset_ms;
     return n->now_ms >= w->retry_ms;
 }

@@ -188,9 +188,10 @@ static uint32_t sign_off(struct formation *f, uint32_t number)
 {
     if ((f->mine.accepted && !FAULT(ACCEPTED_SIGNS_OFF)) || number <= f->mine.floor)
         return 0;
+    uint32_t lost = f->leading ? FORMATION_LEASE_LOST : 0;
     f->mine.floor = number;
     f->standing = f->leading = false;
-    return FORMATION_PROMISED | FORMATION_SIGNED_OFF;
+    return FORMATION_PROMISED | FORMATION_SIGNED_OFF | lost;
 }
 
 static bool view_is(const struct formation_input *in, const struct electorate *set)

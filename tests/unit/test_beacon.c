@@ -43,6 +43,9 @@ static int set_up(void **state)
                                     .port = 7373};
     memcpy(f.beacon.hello.sign_pk, f.id->sign_pk, SIGN_PK_BYTES);
     memcpy(f.beacon.hello.box_pk, f.id->box_pk, BOX_PK_BYTES);
+    f.beacon.hello.outbid = (struct peer_id){{7}};
+    f.beacon.hello.outbid_boot = 8;
+    f.beacon.hello.outbid_instance = 9;
     address_of(&f.beacon.address, "192.168.56.11");
     f.beacon.interface = 3;
     f.beacon.heard_count = 2;
@@ -83,6 +86,9 @@ static void test_comes_out_as_it_went_in(void **state)
         fail_msg("%s", err.text);
     assert_true(peer_id_equal(&b.hello.id, &f->id->id));
     assert_int_equal(b.hello.boot, 3);
+    assert_true(peer_id_equal(&b.hello.outbid, &f->beacon.hello.outbid));
+    assert_int_equal(b.hello.outbid_boot, 8);
+    assert_int_equal(b.hello.outbid_instance, 9);
     assert_true(b.hello.instance == f->beacon.hello.instance && b.hello.digest == UINT64_MAX);
     assert_int_equal(b.hello.counter, 42);
     assert_int_equal(b.hello.age_ms, 1000);

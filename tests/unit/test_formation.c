@@ -114,7 +114,7 @@ static void ask_lease(struct group *g, size_t leader)
         if (i != leader && !g->dead[i] && !g->cut[leader][i] && !g->cut[i][leader] &&
             formation_lease_asked(&g->peer[i].f, &g->peer[leader].me->id, set_id, f->mine.term, g->now_ms,
                                   LEASE_MS))
-            formation_lease_granted(f, &g->peer[i].me->id, f->mine.term, f->round, LEASE_MS);
+            formation_lease_granted(f, &g->peer[i].me->id, set_id, f->mine.term, f->round, LEASE_MS);
 }
 
 static uint32_t tick(struct group *g, size_t who)
@@ -400,10 +400,20 @@ static void test_stale_grants_do_not_count(void **state)
     const struct peer_id *other = &g->peer[leader == 0 ? 1 : 0].me->id;
     struct peer_id stranger = {{7}};
     uint64_t until = f->lease_until_ms, term = f->mine.term;
-    formation_lease_granted(f, other, term - 1, f->round, LEASE_MS);
-    formation_lease_granted(f, other, term, f->round + 1, LEASE_MS);
-    formation_lease_granted(f, &stranger, term, f->round, LEASE_MS);
-    formation_lease_granted(f, other, term, UINT64_MAX, LEASE_MS);
+    uint8_t set_id[SET_ID_BYTES], other_set[SET_ID_BYTES];
+    electorate_id(&f->mine.set, set_id);
+    struct electorate *renumbered = malloc(sizeof *renumbered);
+    assert_non_null(renumbered);
+    *renumbered = f->mine.set;
+    renumbered->number++;
+    electorate_id(renumbered, other_set);
+    free(renumbered);
+    formation_lease_granted(f, other, set_id, term - 1, f->round, LEASE_MS);
+    formation_lease_granted(f, other, set_id, term, f->round + 1, LEASE_MS);
+    formation_lease_granted(f, &stranger, set_id, term, f->round, LEASE_MS);
+    formation_lease_granted(f, other, set_id, term, UINT64_MAX, LEASE_MS);
+    f->round_sent_ms[f->round % FORMATION_ROUNDS] += 100; /* a grant that counted would be seen */
+    formation_lease_granted(f, other, other_set, term, f->round, LEASE_MS);
     assert_int_equal(f->lease_until_ms, until);
     assert_true(until <= f->round_sent_ms[f->round % FORMATION_ROUNDS] + LEASE_MS);
     group_free(g);

@@ -70,7 +70,7 @@ static struct header header_of(const struct world *w, size_t from, size_t to, ui
 static size_t fields_of(uint64_t type)
 {
     static const size_t fields[] = {
-        [MSG_PULL] = 2,  [MSG_PUSH] = 2,      [MSG_LEASE_ASK] = 3,  [MSG_LEASE_GRANT] = 2,
+        [MSG_PULL] = 2,  [MSG_PUSH] = 2,      [MSG_LEASE_ASK] = 3,  [MSG_LEASE_GRANT] = 3,
         [MSG_PROBE] = 2, [MSG_PROBE_ACK] = 2, [MSG_CONFIG_ASK] = 1, [MSG_CONFIG_GIVE] = 3};
     return type < COUNT_OF(fields) ? fields[type] : 0;
 }
@@ -88,11 +88,8 @@ static void put_body(struct pack_writer *w, uint64_t type, const struct peer_id 
         pack_put_nil(w);
         break;
     case MSG_LEASE_ASK:
-        pack_put_bin(w, bytes, SET_ID_BYTES);
-        pack_put_uint(w, 1);
-        pack_put_uint(w, 1);
-        break;
     case MSG_LEASE_GRANT:
+        pack_put_bin(w, bytes, SET_ID_BYTES);
         pack_put_uint(w, 1);
         pack_put_uint(w, 1);
         break;
