@@ -1,6 +1,6 @@
 /*
- * sim: hundreds of formations on a virtual clock. `sim --runs N` hunts through seeds, `sim --seed S` tells
- * the story of one of them, the same each time.
+ * sim: formations by the thousand on a virtual clock. `sim --runs N` hunts through seeds; `sim --seed S`
+ * tells the story of one of them, the same each time; `sim --shrink S` makes a shorter one of it.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -8,17 +8,48 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "tests/sim/world.h"
+#include "tests/sim/fault.h"
+#include "tests/sim/run.h"
+#include "tests/sim/shrink.h"
+
+#define JOBS_MAX 64
+#define BAD_MAX  5   /* a worker that has found so many stops */
+#define TWICE    100 /* every so manyth seed is run twice */
+
+/* What one worker has to tell, in memory that it shares with the one who asked it. */
+struct tally {
+    uint64_t runs;
+    uint64_t bad;
+    uint64_t bad_seed[BAD_MAX];
+    uint64_t peer_ms;
+    uint64_t steps;
+    uint64_t messages;
+    uint64_t excused[EXCUSE_COUNT];
+};
+
+struct hunt {
+    uint64_t from;
+    uint64_t runs;
+    uint64_t jobs;
+    uint32_t hosts;
+};
 
 static void usage(FILE *to)
 {
     fputs("usage: sim [--runs N] [--from SEED] [--jobs J] [--hosts N]   hunt; exit 1 if a seed breaks an "
           "invariant\n"
-          "       sim --seed SEED [--hosts N]                           tell the story of one seed\n",
+          "       sim --seed SEED [--hosts N] [--cut CUT]               tell the story of one seed\n"
+          "       sim --shrink SEED [--hosts N]                         find a shorter run that breaks the "
+          "same\n"
+          "\n"
+          "CUT is what --shrink prints: parts of the scenario to leave out, as in hosts=3,loss,i0,i2.\n"
+          "sim-faulty takes --fault NAME besides, and --list-faults names them.\n",
           to);
 }
 
@@ -27,109 +58,248 @@ static bool number(const char *text, uint64_t *out)
     char *end = NULL;
     errno = 0;
     *out = strtoull(text, &end, 10);
-    return errno == 0 && end != text && *end == '\0' && text[0] != '-';
+    return errno == 0 && end != text && *end == '\0' && text[0] >= '0' && text[0] <= '9';
 }
 
-static int tell(uint64_t seed, uint32_t hosts)
+static double since(const struct timespec *began)
 {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - began->tv_sec) + (double)(now.tv_nsec - began->tv_nsec) / 1e9;
+}
+
+/* ---- one seed ---- */
+
+static void print_scenario(const struct scenario *s)
+{
+    static const char *const liar[] = {"", ", the last of the first group lies",
+                                       ", the last of the first group lies and breaks its promises"};
+    printf("seed %" PRIu64 ": %u hosts", s->seed, s->hosts);
+    if (s->group_of_second < s->hosts)
+        printf(", the last %u of another group", s->hosts - s->group_of_second);
+    printf(", expect %u, spread %u ms; of 1000: %u lost, %u doubled, %u slow, %u steps fail%s%s\n", s->expect,
+           s->spread_ms, s->loss, s->doubled, s->slow, s->step_faults, s->slow_init ? ", init is slow" : "",
+           liar[s->liar]);
+    for (uint32_t i = 0; i < s->incident_count; i++) {
+        const struct incident *in = &s->incident[i];
+        printf("  i%u: %s%s", i, incident_word(in->kind), in->cut ? " (left out)" : "");
+        if (in->trigger == NO_TRIGGER)
+            printf(" at %.3f s", (double)in->at_ms / 1000);
+        else
+            printf(" %" PRIu64 " ms after %s the %u. time", in->at_ms, event_word(in->trigger), in->nth);
+        if (in->host == HOST_OF_EVENT)
+            printf(", where that happened\n");
+        else
+            printf(", node%u\n", in->host + 1);
+    }
+}
+
+static void print_outcome(const struct outcome *o)
+{
+    if (!o->ok)
+        printf("BROKEN, invariant %d: %s\n", o->invariant, o->fault);
+    else if (o->excuse)
+        printf("no cluster for all, and none was owed: %s\n", excuse_word(o->excuse));
+    else
+        printf("all well\n");
+    printf("after %.3f s, %" PRIu64 " steps, %" PRIu64 " messages, %" PRIu64 " bytes, story %016" PRIx64 "\n",
+           (double)o->ended_ms / 1000, o->steps, o->messages, o->bytes, o->hash);
+}
+
+/* What it cost, of interest with many hosts. */
+static void print_cost(const struct scenario *s, const struct outcome *o, double took_s)
+{
+    struct rusage use;
+    double peer_s = (double)o->peer_ms / 1000;
+    getrusage(RUSAGE_SELF, &use);
+    printf("cost: %.1f s, %.0f MB in all; per peer %.2f ms, %.0f kB; per peer and virtual second %.1f steps, "
+           "%.1f messages and %.2f kB in\n",
+           took_s, (double)use.ru_maxrss / 1024, took_s * 1000 / s->hosts, (double)use.ru_maxrss / s->hosts,
+           (double)o->steps / peer_s, (double)o->messages / peer_s, (double)o->bytes / 1024 / peer_s);
+}
+
+static int tell_one(uint64_t seed, uint32_t hosts, const struct cut *cut, bool quiet)
+{
+    struct timespec began;
     struct scenario s;
     struct outcome o;
+    clock_gettime(CLOCK_MONOTONIC, &began);
     scenario_draw(&s, seed, hosts);
-    printf("seed %" PRIu64
-           ": %u hosts, expect %u, spread %u ms, loss %u, doubled %u, slow %u, step faults %u per 1000, "
-           "%u crashes, %u pauses, %u power cuts, %u partitions\n",
-           seed, s.hosts, s.expect, s.spread_ms, s.loss, s.doubled, s.slow, s.step_faults, s.crashes,
-           s.pauses, s.power_cuts, s.partitions);
-    world_run(&s, stdout, &o);
-    printf("%s after %" PRIu64 " ms, %" PRIu64 " steps, %" PRIu64 " messages, story %016" PRIx64 "\n",
-           o.ok ? "all well" : o.fault, o.ready_ms, o.steps, o.messages, o.hash);
+    scenario_cut(&s, cut);
+    print_scenario(&s);
+    world_run(&s, quiet ? NULL : stdout, &o);
+    print_outcome(&o);
+    if (hosts)
+        print_cost(&s, &o, since(&began));
     return o.ok ? 0 : 1;
 }
 
-/* One worker's share: every jobs-th seed. Every hundredth is run twice: the same seed must give the same
- * story. */
-static int hunt(uint64_t from, uint64_t runs, uint64_t job, uint64_t jobs, uint32_t hosts)
+static int shrink_one(uint64_t seed, uint32_t hosts)
 {
-    int bad = 0;
-    for (uint64_t i = job; i < runs; i += jobs) {
+    struct cut cut;
+    struct outcome o;
+    char text[CUT_TEXT_BYTES], with_hosts[32] = "";
+    unsigned tries = 0;
+    if (!shrink(seed, hosts, &cut, &o, &tries)) {
+        printf("seed %" PRIu64 " breaks nothing\n", seed);
+        return 0;
+    }
+    cut_text(&cut, text);
+    if (hosts)
+        snprintf(with_hosts, sizeof with_hosts, " --hosts %u", hosts);
+    printf("seed %" PRIu64 ", after %u runs: invariant %d after %.3f s: %s\n  sim --seed %" PRIu64
+           "%s --cut '%s'\n",
+           seed, tries, o.invariant, (double)o.ended_ms / 1000, o.fault, seed, with_hosts, text);
+    return 1;
+}
+
+/* ---- many ---- */
+
+static void note_bad(struct tally *t, uint64_t seed, const struct outcome *o)
+{
+    printf("seed %" PRIu64 ": invariant %d: %s\n", seed, o->invariant, o->fault);
+    fflush(stdout);
+    t->bad_seed[t->bad++] = seed;
+}
+
+/* One worker's share: every jobs-th seed. Some are run twice: the same seed must give the same story. */
+static void hunt_share(const struct hunt *h, uint64_t job, struct tally *t)
+{
+    for (uint64_t i = job; i < h->runs && t->bad < BAD_MAX; i += h->jobs) {
         struct scenario s;
         struct outcome o, again;
-        scenario_draw(&s, from + i, hosts);
+        scenario_draw(&s, h->from + i, h->hosts);
         world_run(&s, NULL, &o);
-        if (o.ok && i % 100 == 0) {
+        if (o.ok && i % TWICE == 0) {
             world_run(&s, NULL, &again);
             if (again.hash != o.hash) {
                 o.ok = false;
                 snprintf(o.fault, sizeof o.fault, "the same seed told two stories");
             }
         }
-        if (!o.ok) {
-            printf("seed %" PRIu64 ": %s\n", from + i, o.fault);
-            fflush(stdout);
-            if (++bad >= 5)
-                break;
-        }
+        t->runs++;
+        t->peer_ms += o.peer_ms;
+        t->steps += o.steps;
+        t->messages += o.messages;
+        t->excused[o.excuse]++;
+        if (!o.ok)
+            note_bad(t, h->from + i, &o);
     }
-    return bad ? 1 : 0;
 }
 
-static int hunt_all(uint64_t from, uint64_t runs, uint64_t jobs, uint32_t hosts)
+static void add_up(struct tally *sum, const struct tally *t)
 {
-    struct timespec a, b;
-    int bad = 0;
-    clock_gettime(CLOCK_MONOTONIC, &a);
-    for (uint64_t j = 0; j < jobs; j++) {
+    sum->runs += t->runs;
+    sum->bad += t->bad;
+    sum->peer_ms += t->peer_ms;
+    sum->steps += t->steps;
+    sum->messages += t->messages;
+    for (int i = 0; i < EXCUSE_COUNT; i++)
+        sum->excused[i] += t->excused[i];
+}
+
+static void print_sum(const struct hunt *h, const struct tally *sum, double took_s)
+{
+    double peer_hours = (double)sum->peer_ms / 3600000;
+    printf("%" PRIu64 " seeds from %" PRIu64 ": %s\n", sum->runs, h->from,
+           sum->bad ? "BROKEN" : "no invariant broken");
+    printf("%.0f s: %.0f seeds, %.1f peer-hours and %.0f steps a second; %.0f peer-hours in all\n", took_s,
+           (double)sum->runs / took_s, peer_hours / took_s, (double)sum->steps / took_s, peer_hours);
+    for (int i = 1; i < EXCUSE_COUNT; i++)
+        if (sum->excused[i])
+            printf("%" PRIu64 " without a cluster for all, by the rules: %s\n", sum->excused[i],
+                   excuse_word((enum excuse)i));
+}
+
+static int hunt_all(const struct hunt *h)
+{
+    struct timespec began;
+    struct tally sum = {0};
+    int dead = 0;
+    clock_gettime(CLOCK_MONOTONIC, &began);
+    struct tally *t =
+        mmap(NULL, JOBS_MAX * sizeof *t, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (t == MAP_FAILED) {
+        perror("sim: mmap");
+        return 1;
+    }
+    for (uint64_t j = 0; j < h->jobs; j++) {
         fflush(stdout);
         pid_t pid = fork();
         if (pid < 0) {
             perror("sim: fork");
             return 1;
         }
-        if (pid == 0)
-            _exit(hunt(from, runs, j, jobs, hosts));
+        if (pid == 0) {
+            hunt_share(h, j, &t[j]);
+            _exit(0);
+        }
     }
-    for (uint64_t j = 0; j < jobs; j++) {
+    for (uint64_t j = 0; j < h->jobs; j++) {
         int status = 0;
-        if (wait(&status) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
-            bad = 1;
+        dead += wait(&status) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0;
     }
-    clock_gettime(CLOCK_MONOTONIC, &b);
-    double took = (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9;
-    printf("%" PRIu64 " seeds from %" PRIu64 ": %s, %.0f seeds a second\n", runs, from,
-           bad ? "BROKEN" : "no invariant broken, all ready", (double)runs / took);
-    return bad;
+    for (uint64_t j = 0; j < h->jobs; j++)
+        add_up(&sum, &t[j]);
+    print_sum(h, &sum, since(&began));
+    if (dead)
+        printf("BROKEN: %d of the workers died\n", dead);
+    for (uint64_t j = 0; j < h->jobs; j++)
+        if (t[j].bad) {
+            shrink_one(t[j].bad_seed[0], h->hosts);
+            break;
+        }
+    munmap(t, JOBS_MAX * sizeof *t);
+    return sum.bad || dead ? 1 : 0;
 }
 
 int main(int argc, char **argv)
 {
+    enum { OPT_CUT = 256, OPT_FAULT, OPT_FAULTS, OPT_QUIET };
     static const struct option options[] = {{"runs", required_argument, NULL, 'r'},
                                             {"from", required_argument, NULL, 'f'},
                                             {"jobs", required_argument, NULL, 'j'},
                                             {"seed", required_argument, NULL, 's'},
+                                            {"shrink", required_argument, NULL, 'k'},
                                             {"hosts", required_argument, NULL, 'n'},
+                                            {"cut", required_argument, NULL, OPT_CUT},
+                                            {"fault", required_argument, NULL, OPT_FAULT},
+                                            {"list-faults", no_argument, NULL, OPT_FAULTS},
+                                            {"quiet", no_argument, NULL, OPT_QUIET},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
-    uint64_t runs = 1000, from = 1, seed = 0, hosts = 0, jobs = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
-    int c;
-    while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+    uint64_t runs = 1000, from = 1, seed = 0, small = 0, hosts = 0;
+    uint64_t jobs = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
+    struct cut cut = {0};
+    bool good = true, quiet = false;
+    for (int c; good && (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         uint64_t *to = c == 'r'   ? &runs
                        : c == 'f' ? &from
                        : c == 'j' ? &jobs
                        : c == 's' ? &seed
+                       : c == 'k' ? &small
                        : c == 'n' ? &hosts
                                   : NULL;
-        if (c == 'h') {
-            usage(stdout);
+        if (c == 'h' || c == OPT_FAULTS) {
+            c == 'h' ? usage(stdout) : fault_list(stdout);
             return 0;
         }
-        if (!to || !number(optarg, to)) {
-            usage(stderr);
-            return 2;
-        }
+        if (c == OPT_CUT)
+            good = cut_parse(optarg, &cut);
+        else if (c == OPT_FAULT)
+            good = fault_select(optarg);
+        else if (c == OPT_QUIET)
+            quiet = true;
+        else
+            good = to && number(optarg, to);
     }
-    if (optind < argc || jobs == 0 || jobs > 256 || hosts > 64 || sodium_init() < 0) {
+    if (!good || optind < argc || jobs == 0 || jobs > JOBS_MAX || hosts > HOSTS_MAX || sodium_init() < 0) {
         usage(stderr);
         return 2;
     }
-    return seed ? tell(seed, (uint32_t)hosts) : hunt_all(from, runs, jobs, (uint32_t)hosts);
+    if (small)
+        return shrink_one(small, (uint32_t)hosts);
+    if (seed)
+        return tell_one(seed, (uint32_t)hosts, &cut, quiet);
+    return hunt_all(&(struct hunt){.from = from, .runs = runs, .jobs = jobs, .hosts = (uint32_t)hosts});
 }

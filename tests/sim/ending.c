@@ -1,0 +1,125 @@
+/*
+ * How a run ends: everybody is ready in one cluster (invariant 8), or the rules say why nobody owes that.
+ */
+#include <string.h>
+
+#include "protocol/check.h"
+#include "protocol/node_state.h"
+#include "tests/sim/promises.h"
+
+const char *excuse_word(enum excuse excuse)
+{
+    static const char *const word[EXCUSE_COUNT] = {
+        [EXCUSE_NONE] = "",
+        [EXCUSE_LIAR] = "a member lies",
+        [EXCUSE_MASTER] = "the master is gone for good",
+        [EXCUSE_MAJORITY] = "a set lost its majority for good",
+        [EXCUSE_FEW] = "fewer hosts are left than were expected",
+        [EXCUSE_UNFIT] = "nobody who is left could be master",
+    };
+    return excuse < EXCUSE_COUNT ? word[excuse] : "?";
+}
+
+static size_t records_of(const struct world *w, uint32_t group)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < w->record_count; i++)
+        n += w->record_group[i] == group;
+    return n;
+}
+
+/* A host that is there but cannot go on, because those that it counts on are gone for good. */
+static bool bereft(const struct world *w, const struct host *h)
+{
+    const struct formation *f = &h->node->formation;
+    size_t here = 0;
+    if (h->node->committed)
+        return watch_holder(w, &h->node->record.founder) < 0;
+    if (!f->mine.bound || !f->constituted)
+        return false;
+    for (size_t i = 0; i < f->mine.set.count; i++)
+        here += watch_holder(w, &f->mine.set.member[i]) >= 0;
+    return here <= f->mine.set.count / 2u;
+}
+
+static bool nobody_fit(const struct world *w, uint32_t group)
+{
+    for (uint32_t i = 0; i < w->slots; i++) {
+        const struct host *h = &w->host[i];
+        if (h->exists && h->group == group && h->fate == FATE_COMES && h->slot % 3 != 2)
+            return false;
+    }
+    return true;
+}
+
+/* Nothing else excuses a host that is not ready. */
+static enum excuse excuse(const struct world *w)
+{
+    uint32_t here[GROUPS_MAX] = {0};
+    if (w->s->liar != LIAR_NONE)
+        return EXCUSE_LIAR;
+    for (uint32_t i = 0; i < w->slots; i++) {
+        const struct host *h = &w->host[i];
+        here[h->group] += h->exists && h->fate == FATE_COMES;
+        if (h->up && h->node && !h->ready && bereft(w, h))
+            return h->node->committed ? EXCUSE_MASTER : EXCUSE_MAJORITY;
+    }
+    for (uint32_t g = 0; g < GROUPS_MAX; g++) {
+        uint32_t expect = g == 0 ? w->s->expect : 0;
+        if (records_of(w, g) == 0 && here[g] > 0 && here[g] < (expect ? expect : 2))
+            return EXCUSE_FEW;
+        if (records_of(w, g) == 0 && here[g] > 0 && nobody_fit(w, g))
+            return EXCUSE_UNFIT;
+    }
+    return EXCUSE_NONE;
+}
+
+bool watch_hopeless(const struct world *w)
+{
+    return w->pending == 0 && excuse(w) != EXCUSE_NONE;
+}
+
+bool watch_done(const struct world *w)
+{
+    return w->ready == w->owed && w->pending == 0 && w->now_ms >= w->quiet_ms;
+}
+
+static void check_host(struct world *w, const struct host *h)
+{
+    const struct record *r = node_record(h->node);
+    const char *part_of = h->kube.built[0] ? h->kube.built : h->kube.joined;
+    if (!h->ready)
+        return;
+    if (!r || strcmp(part_of, r->cluster_id) != 0)
+        broken(w, 2, "%s is part of %s, not of %s", h->name, part_of, r ? r->cluster_id : "any");
+    if (h->kube.built[0] && (h->kube.joined[0] || !peer_id_equal(&r->founder, &h->identity->id)))
+        broken(w, 3, "%s still has a control plane that it should have undone", h->name);
+}
+
+static void tell_who_is_not(struct world *w)
+{
+    char who[160] = "";
+    for (uint32_t i = 0; i < w->slots && strlen(who) < 100; i++) {
+        const struct host *h = &w->host[i];
+        if (h->exists && h->fate == FATE_COMES && !h->ready)
+            snprintf(who + strlen(who), sizeof who - strlen(who), " %s (%s)", h->name,
+                     h->up ? phase_word(h->node->work.phase) : "off");
+    }
+    broken(w, 8, "not ready after %u s:%s", (unsigned)(w->now_ms / 1000), who);
+}
+
+void watch_end(struct world *w)
+{
+    bool done = watch_done(w);
+    for (uint32_t i = 0; i < w->slots && w->out->ok; i++)
+        if (w->host[i].up)
+            check_host(w, &w->host[i]);
+    if (!w->out->ok)
+        return;
+    w->out->excuse = done ? EXCUSE_NONE : excuse(w);
+    if (!done && !w->out->excuse)
+        tell_who_is_not(w);
+    for (uint32_t g = 0; g < GROUPS_MAX; g++)
+        if (records_of(w, g) > 1 && !scenario_may_split(w->s) && !scenario_loses_hosts(w->s))
+            broken(w, 8, "%zu records were committed in one group", records_of(w, g));
+}

@@ -1,0 +1,273 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "discovery/beacon.h"
+#include "protocol/mem.h"
+#include "tests/sim/world.h"
+
+bool chance(struct world *w, uint32_t per_mille)
+{
+    return per_mille && w->now_ms < w->s->faults_ms && draw_below(&w->net_rng, 1000) < per_mille;
+}
+
+/* ---- packets ---- */
+
+static struct packet *packet_new(struct world *w, const struct host *from, const uint8_t *bytes, size_t n)
+{
+    struct packet *p = calloc(1, sizeof *p);
+    uint8_t *copy = malloc(n ? n : 1);
+    if (!p || !copy)
+        abort();
+    memcpy(copy, bytes, n);
+    p->holders = 1;
+    p->from = from->slot;
+    p->group = from->group;
+    p->sender = from->identity->id;
+    memcpy(p->box_pk, from->identity->box_pk, sizeof p->box_pk);
+    memcpy(p->address, from->address, sizeof p->address);
+    p->bytes = copy;
+    p->n = n;
+    p->number = ++w->packets;
+    return p;
+}
+
+void packet_release(struct packet *p)
+{
+    if (--p->holders > 0)
+        return;
+    free(p->bytes);
+    free(p);
+}
+
+/* Somebody on the subnet records everything, and has room for so much. */
+static void remember(struct world *w, struct packet *p)
+{
+    struct packet **place = &w->memory[p->number % REMEMBER_MAX];
+    if (!scenario_has(w->s, INCIDENT_REPLAY))
+        return;
+    if (*place)
+        packet_release(*place);
+    *place = p;
+    p->holders++;
+}
+
+/* ---- on the way ---- */
+
+static bool on_other_side(uint64_t sides, uint32_t a, uint32_t b)
+{
+    return ((sides >> (a % 64) ^ sides >> (b % 64)) & 1) != 0;
+}
+
+bool wire_parted(const struct world *w, const struct host *from, const struct host *to)
+{
+    for (uint32_t i = 0; i < w->s->incident_count; i++) {
+        const struct parting *p = &w->parting[i];
+        if (w->now_ms < p->until_ms && on_other_side(p->sides, from->slot, to->slot) &&
+            (!p->one_way || (p->sides >> (from->slot % 64) & 1)))
+            return true;
+    }
+    return false;
+}
+
+static void deliver(struct world *w, const struct host *from, const struct host *to, struct packet *p)
+{
+    if (wire_parted(w, from, to) || chance(w, w->s->loss))
+        return;
+    for (unsigned copies = chance(w, w->s->doubled) ? 2 : 1; copies > 0; copies--) {
+        uint64_t late = chance(w, w->s->slow) ? draw_below(&w->net_rng, 300) : 0;
+        p->holders++;
+        queue_put(&w->queue, (struct item){.at_ms = w->now_ms + 1 + draw_below(&w->net_rng, 4) + late,
+                                           .kind = H_PACKET,
+                                           .host = to->slot,
+                                           .packet = p});
+        w->out->messages++;
+        w->out->bytes += p->n;
+    }
+}
+
+void wire_cast(struct world *w, struct host *h, const uint8_t *bytes, size_t n)
+{
+    struct packet *p = packet_new(w, h, bytes, n);
+    p->multicast = true;
+    remember(w, p);
+    for (uint32_t i = 0; i < w->slots; i++) {
+        const struct host *to = &w->host[i];
+        if (to != h && to->up && w->now_ms >= to->deaf_until_ms)
+            deliver(w, h, to, p);
+    }
+    packet_release(p);
+}
+
+void wire_pass(struct world *w, struct host *h, struct host *to, const uint8_t *bytes, size_t n)
+{
+    struct packet *p = packet_new(w, h, bytes, n);
+    p->to = to->slot;
+    remember(w, p);
+    deliver(w, h, to, p);
+    packet_release(p);
+}
+
+void wire_beacon(struct world *w, struct host *h, const struct hello *hello)
+{
+    struct beacon b = {.hello = *hello, .interface = 2};
+    uint8_t nonce[SEAL_NONCE_BYTES], bytes[BEACON_MAX_BYTES];
+    size_t n = 0;
+    struct err err;
+    for (size_t i = 0; i < sizeof nonce; i++)
+        nonce[i] = (uint8_t)draw(&w->net_rng);
+    if (address_parse(h->address, &b.address) != 0 ||
+        beacon_encode(w->seal[h->group], nonce, &b, bytes, &n, &err) != 0) {
+        broken(w, 0, "%s makes a beacon that cannot be written", h->name);
+        return;
+    }
+    wire_cast(w, h, bytes, n);
+    if (liar_is(w, h))
+        liar_beacon(w, h, hello);
+}
+
+/* ---- links ---- */
+
+/* The host that the link to `peer` leads to; NULL when there is none. */
+struct host *wire_partner(struct world *w, const struct host *h, const struct peer_id *peer)
+{
+    for (uint32_t i = 0; i < w->slots; i++)
+        if (h->link[i].up && peer_id_equal(&h->link[i].peer, peer))
+            return &w->host[i];
+    return NULL;
+}
+
+void wire_send(struct world *w, struct host *h, const struct peer_id *to, const uint8_t *bytes, size_t n)
+{
+    struct host *partner = wire_partner(w, h, to);
+    if (partner && partner->up)
+        wire_pass(w, h, partner, bytes, n);
+    if (liar_is(w, h))
+        liar_message(w, h, to);
+}
+
+static struct host *at_address(struct world *w, const char *address)
+{
+    for (uint32_t i = 0; i < w->slots; i++)
+        if (strcmp(w->host[i].address, address) == 0)
+            return &w->host[i];
+    return NULL;
+}
+
+void wire_link(struct world *w, struct host *h, const struct action *a)
+{
+    const struct host *to = at_address(w, a->address);
+    wire_unlink(h, w->slots, &a->peer);
+    if (!to)
+        return;
+    struct link *l = &h->link[to->slot];
+    l->up = true;
+    l->peer = a->peer;
+    memcpy(l->box_pk, a->box_pk, sizeof l->box_pk);
+}
+
+void wire_unlink(struct host *h, uint32_t slots, const struct peer_id *peer)
+{
+    for (uint32_t i = 0; i < slots; i++)
+        if (h->link[i].up && peer_id_equal(&h->link[i].peer, peer))
+            h->link[i].up = false;
+}
+
+void wire_break(struct world *w, struct host *h)
+{
+    memset(h->link, 0, w->slots * sizeof *h->link);
+    for (uint32_t i = 0; i < w->slots; i++)
+        if (w->host[i].up && w->host[i].link[h->slot].up && draw(&w->net_rng) % 2)
+            queue_put(&w->queue, (struct item){.at_ms = w->now_ms + 1 + draw_below(&w->net_rng, 5),
+                                               .kind = H_LINK_DOWN,
+                                               .host = i,
+                                               .number = h->slot});
+}
+
+/* ---- arriving ---- */
+
+/* A beacon of another group, altered, or not from anybody with the key ends here, as it does in discovery/.
+ */
+static bool open_beacon(struct world *w, const struct host *h, struct packet *p)
+{
+    struct beacon b;
+    if (p->opened && p->group == h->group)
+        return true;
+    if (beacon_decode(w->seal[h->group], p->bytes, p->n, &b, NULL) != 0)
+        return false;
+    if (p->group != h->group || p->altered)
+        broken(w, 7, "%s opened a beacon that was %s", h->name, p->altered ? "altered" : "of another group");
+    p->hello = b.hello;
+    p->opened = true;
+    return true;
+}
+
+static void beacon_arrives(struct world *w, struct host *h, struct packet *p)
+{
+    struct node_event ev = {.kind = EV_HELLO, .hello = &p->hello};
+    memcpy(ev.address, p->address, sizeof ev.address);
+    if (!open_beacon(w, h, p))
+        return;
+    bool own = peer_id_equal(&p->hello.id, &h->identity->id); /* reflected, or a clone's */
+    struct heard *last = &h->heard[p->from];
+    bool again = p->number <= last->number && peer_id_equal(&last->id, &p->hello.id);
+    if (again && !own && !liar_is(w, &w->host[p->from])) {
+        host_feed_again(w, h, &ev, "a beacon");
+        return;
+    }
+    *last = (struct heard){p->number, p->hello.id};
+    host_feed(w, h, &ev);
+}
+
+/* The other end's key is the one that we admit, and the other way round. */
+static bool admitted(struct world *w, const struct host *h, const struct packet *p)
+{
+    for (uint32_t i = 0; i < w->slots; i++)
+        if (h->link[i].up && peer_id_equal(&h->link[i].peer, &p->sender))
+            return memcmp(h->link[i].box_pk, p->box_pk, BOX_PK_BYTES) == 0;
+    return false;
+}
+
+static void message_arrives(struct world *w, struct host *h, struct packet *p)
+{
+    struct node_event ev = {.kind = EV_MESSAGE, .peer = p->sender, .bytes = p->bytes, .n = p->n};
+    if (p->group != h->group || !admitted(w, h, p))
+        return;
+    if (p->taken == h->generation) {
+        host_feed_again(w, h, &ev, "a message");
+        return;
+    }
+    p->taken = h->generation;
+    host_feed(w, h, &ev);
+}
+
+void wire_arrive(struct world *w, struct host *h, struct packet *p)
+{
+    if (p->multicast)
+        beacon_arrives(w, h, p);
+    else
+        message_arrives(w, h, p);
+}
+
+/* What was recorded is sent again, or altered by a bit. Links would not take it (CURVE); the core must not.
+ */
+void wire_replay(struct world *w, struct host *at)
+{
+    for (size_t i = 0; i < REMEMBER_MAX; i++) {
+        struct packet *p = w->memory[i];
+        if (!p || draw(&w->net_rng) % 3 == 0)
+            continue;
+        bool altered = p->multicast && p->n > 0 && draw(&w->net_rng) % 4 == 0;
+        struct packet *again = p;
+        if (altered) {
+            again = packet_new(w, &w->host[p->from], p->bytes, p->n);
+            again->multicast = again->altered = true;
+            again->bytes[draw_below(&w->net_rng, p->n)] ^= (uint8_t)(1 << draw(&w->net_rng) % 8);
+        } else {
+            p->holders++;
+        }
+        queue_put(&w->queue, (struct item){.at_ms = w->now_ms + 1 + draw_below(&w->net_rng, 50),
+                                           .kind = H_PACKET,
+                                           .host = p->multicast ? at->slot : p->to,
+                                           .packet = again});
+    }
+}
