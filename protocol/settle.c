@@ -285,9 +285,12 @@ static bool hopeless(struct formation *f, const struct formation_input *in)
 {
     bool over = outvoted(f, in), inside = false, outside = over;
     for (size_t i = 0; i < in->peer_count; i++) {
-        if (!in->peer[i].in_view || !in->peer[i].eligible)
+        const struct formation_peer *p = &in->peer[i];
+        const struct ballot *b = ballot_of(f, in, p);
+        if (!p->in_view || !p->eligible)
             continue;
-        if (electorate_index(&f->mine.set, &in->peer[i].id) >= 0)
+        bool off = b && b->floor >= f->mine.set.number; /* it never founds under this set */
+        if (!off && electorate_index(&f->mine.set, &p->id) >= 0)
             inside = true;
         else
             outside = true;

@@ -573,6 +573,24 @@ static void test_a_majority_that_cannot_decide_settles_anew(void **state)
     group_free(g);
 }
 
+/* The only one who could found signed the set off before it was constituted for itself: it is no reason to
+ * wait any more. */
+static void test_nobody_waits_for_who_signed_off(void **state)
+{
+    (void)state;
+    struct group *g = group_new(3, 3);
+    g->unfit[1] = g->unfit[2] = true;
+    g->unfit[0] = true; /* nobody leads yet */
+    run(g, 1000);
+    assert_int_equal(bound(g), 3);
+    g->peer[0].f.mine.floor = g->peer[0].f.mine.set.number;
+    tell(g, 0);
+    g->unfit[0] = false;
+    run(g, 60000);
+    assert_int_equal(leader_of(g), 0);
+    group_free(g);
+}
+
 static void test_a_forged_acceptance_is_not_counted(void **state)
 {
     (void)state;
@@ -616,6 +634,7 @@ int main(void)
         cmocka_unit_test(test_a_pair_is_left_by_the_other_too),
         cmocka_unit_test(test_who_leaves_signs_off),
         cmocka_unit_test(test_a_majority_that_cannot_decide_settles_anew),
+        cmocka_unit_test(test_nobody_waits_for_who_signed_off),
         cmocka_unit_test(test_a_forged_acceptance_is_not_counted),
     };
     if (sodium_init() < 0)
