@@ -22,7 +22,7 @@
       "a proposal of an older term than promised is accepted")                                               \
     X(VOTES_TWICE, "votes-twice", 1, "a second vote is given in the same term")                              \
     X(TERM_NOT_RAISED, "term-not-raised", 1, "a candidate stands in the term that it knows of")              \
-    X(HALF_ELECTS, "half-elects", 3, "one vote less than a majority elects")                                 \
+    X(HALF_ELECTS, "half-elects", 1, "one vote less than a majority elects")                                 \
     X(HALF_COMMITS, "half-commits", 1, "one acceptance less than a majority commits")
 
 #define FAULTS_OF_SETS(X)                                                                                    \
@@ -41,7 +41,7 @@
 
 #define FAULTS_OF_FOUNDING(X)                                                                                \
     X(INIT_NOT_STOPPED, "init-not-stopped", 3, "the lease is lost, and what founds is not stopped")          \
-    X(HALF_KEPT, "half-kept", 2, "a start keeps the half of a control plane that nobody decided")            \
+    X(HALF_KEPT, "half-kept", 3, "a start keeps the half of a control plane that nobody decided")            \
     X(FOUNDING_NOT_STORED, "founding-not-stored", 2, "that an init begins is not stored before it does")     \
     X(OTHER_FOUNDING_KEPT, "other-founding-kept", 2, "another's record is committed, ours is not undone")
 

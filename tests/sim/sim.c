@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "tests/sim/fault.h"
+#include "tests/sim/faults.h"
 #include "tests/sim/run.h"
 #include "tests/sim/shrink.h"
 
@@ -49,7 +50,9 @@ static void usage(FILE *to)
           "same\n"
           "\n"
           "CUT is what --shrink prints: parts of the scenario to leave out, as in hosts=3,loss,i0,i2.\n"
-          "sim-faulty takes --fault NAME besides, and --list-faults names them.\n",
+          "sim-faulty takes --fault NAME besides, and --list-faults names them. With --faults it hunts each "
+          "fault\n"
+          "(or the one of --fault) through at most --runs seeds, and fails if one is not found.\n",
           to);
 }
 
@@ -255,7 +258,7 @@ static int hunt_all(const struct hunt *h)
 
 int main(int argc, char **argv)
 {
-    enum { OPT_CUT = 256, OPT_FAULT, OPT_FAULTS, OPT_QUIET };
+    enum { OPT_CUT = 256, OPT_FAULT, OPT_LIST, OPT_FAULTS, OPT_QUIET };
     static const struct option options[] = {{"runs", required_argument, NULL, 'r'},
                                             {"from", required_argument, NULL, 'f'},
                                             {"jobs", required_argument, NULL, 'j'},
@@ -264,14 +267,16 @@ int main(int argc, char **argv)
                                             {"hosts", required_argument, NULL, 'n'},
                                             {"cut", required_argument, NULL, OPT_CUT},
                                             {"fault", required_argument, NULL, OPT_FAULT},
-                                            {"list-faults", no_argument, NULL, OPT_FAULTS},
+                                            {"list-faults", no_argument, NULL, OPT_LIST},
+                                            {"faults", no_argument, NULL, OPT_FAULTS},
                                             {"quiet", no_argument, NULL, OPT_QUIET},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     uint64_t runs = 1000, from = 1, seed = 0, small = 0, hosts = 0;
     uint64_t jobs = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
     struct cut cut = {0};
-    bool good = true, quiet = false;
+    const char *fault = NULL;
+    bool good = true, quiet = false, faults = false;
     for (int c; good && (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         uint64_t *to = c == 'r'   ? &runs
                        : c == 'f' ? &from
@@ -280,14 +285,16 @@ int main(int argc, char **argv)
                        : c == 'k' ? &small
                        : c == 'n' ? &hosts
                                   : NULL;
-        if (c == 'h' || c == OPT_FAULTS) {
+        if (c == 'h' || c == OPT_LIST) {
             c == 'h' ? usage(stdout) : fault_list(stdout);
             return 0;
         }
         if (c == OPT_CUT)
             good = cut_parse(optarg, &cut);
         else if (c == OPT_FAULT)
-            good = fault_select(optarg);
+            good = fault_select(fault = optarg);
+        else if (c == OPT_FAULTS)
+            faults = true;
         else if (c == OPT_QUIET)
             quiet = true;
         else
@@ -297,6 +304,8 @@ int main(int argc, char **argv)
         usage(stderr);
         return 2;
     }
+    if (faults)
+        return faults_hunt(fault, runs, jobs);
     if (small)
         return shrink_one(small, (uint32_t)hosts);
     if (seed)
