@@ -81,7 +81,7 @@ bool watch_hopeless(const struct world *w)
 
 bool watch_done(const struct world *w)
 {
-    return w->ready == w->owed && w->pending == 0 && w->now_ms >= w->quiet_ms;
+    return w->ready == w->owed && w->pending == 0 && w->now_ms >= w->quiet_ms && !ticket_outstanding(w);
 }
 
 static void check_host(struct world *w, const struct host *h)
@@ -114,6 +114,8 @@ void watch_end(struct world *w)
     for (uint32_t i = 0; i < w->slots && w->out->ok; i++)
         if (w->host[i].up)
             check_host(w, &w->host[i]);
+    if (done)
+        tickets_end(w);
     if (!w->out->ok)
         return;
     w->out->excuse = done ? EXCUSE_NONE : excuse(w);

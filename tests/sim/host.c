@@ -89,6 +89,7 @@ static void stop_agent(struct world *w, struct host *h, bool renew)
     forget(h);
     host_identity(w, h);
     h->kube.leftover = h->kube.built[0] || h->kube.joined[0];
+    h->kube.told = false;
     if (!renew && h->back_ms == FOREVER_MS)
         h->fate = FATE_LEFT;
     host_count_owed(w);
@@ -157,6 +158,7 @@ void host_start(struct world *w, struct host *h)
     mem_copy_text(cfg.name, sizeof cfg.name, h->name);
     mem_copy_text(cfg.version, sizeof cfg.version, "0.0.0");
     cfg.expect = h->group == 0 ? w->s->expect : 0;
+    cfg.ticket_ttl_ms = w->s->ticket_ttl_ms;
     if (node_new(&h->node, &cfg, h->identity, w->key[h->group], stored, draw(&w->host_rng), seed, &err) !=
         0) {
         broken(w, 0, "%s does not start: %s", h->name, err.text);

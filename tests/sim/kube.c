@@ -35,6 +35,14 @@ static struct task *find(struct host *h, uint32_t id)
     return NULL;
 }
 
+static struct token *find_token(struct world *w, const char *text)
+{
+    for (uint32_t i = 0; i < w->token_count; i++)
+        if (strncmp(w->token[i].text, text, 6) == 0)
+            return &w->token[i];
+    return NULL;
+}
+
 /* What a step leaves behind from its very beginning, also when it is cut off. */
 static void begin(struct host *h, struct task *t)
 {
@@ -56,6 +64,9 @@ void kube_run(struct world *w, struct host *h, const struct step *s)
     memcpy(t->cluster_id, s->cluster_id, sizeof t->cluster_id);
     memcpy(t->token, s->token, sizeof t->token);
     memcpy(t->node_name, s->node_name, sizeof t->node_name);
+    t->ttl_s = s->ttl_s;
+    if (s->kind == STEP_JOIN && find_token(w, s->token))
+        ticket_used(w, h, find_token(w, s->token));
     if (s->kind == STEP_JOIN && record_verify(s->record, s->record_bytes, &r, NULL) == 0)
         memcpy(t->cluster_id, r.cluster_id, sizeof t->cluster_id);
     begin(h, t);
@@ -93,20 +104,13 @@ static struct host *reachable_plane(struct world *w, const struct host *h, const
     return cp;
 }
 
-static struct token *find_token(struct world *w, const char *text)
-{
-    for (uint32_t i = 0; i < w->token_count; i++)
-        if (strncmp(w->token[i].text, text, 6) == 0)
-            return &w->token[i];
-    return NULL;
-}
-
 /* The bytes 0 to 5 number a token, so that one that turns up somewhere can be told from all others. */
 static void mint(struct world *w, const struct host *h, const struct task *t, struct step_result *r)
 {
     struct token *k = &w->token[w->token_count % TOKENS_MAX];
     uint32_t number = ++w->token_count;
-    *k = (struct token){.issuer = h->slot, .until_ms = w->now_ms + 600000};
+    *k = (struct token){
+        .issuer = h->slot, .generation = h->generation, .until_ms = w->now_ms + t->ttl_s * UINT64_C(1000)};
     snprintf(k->text, sizeof k->text, "%06u.0123456789abcdef", number % 1000000);
     memcpy(k->joiner, t->node_name, sizeof k->joiner);
     memcpy(r->token, k->text, sizeof r->token);
@@ -128,6 +132,7 @@ static bool use_token(struct world *w, struct host *h, const struct task *t)
     if (k->used)
         broken(w, 6, "%s uses a token a second time", h->name);
     k->used = true;
+    k->used_ms = w->now_ms;
     return !k->revoked && w->now_ms < k->until_ms;
 }
 
@@ -182,7 +187,7 @@ static int effect(struct world *w, struct host *h, const struct task *t)
         return reachable_plane(w, h, h->kube.built[0] ? h->kube.built : h->kube.joined) ? 0 : KPEER_ETIMEOUT;
     case STEP_RESET:
         h->kube.built[0] = h->kube.joined[0] = '\0';
-        h->kube.serves = h->kube.leftover = false;
+        h->kube.serves = h->kube.told = h->kube.leftover = false;
         return 0;
     default:
         return 0;
@@ -236,5 +241,8 @@ void kube_done(struct world *w, struct host *h, uint32_t id)
     else
         mem_copy_text(r.text, sizeof r.text,
                       r.code == KPEER_ECANCELED ? "stopped" : "it failed in the simulator");
+    uint64_t generation = h->generation;
     host_feed(w, h, &(struct node_event){.kind = EV_STEP_DONE, .result = &r});
+    if (task.kind == STEP_JOIN && r.code == 0 && h->generation == generation)
+        h->kube.told = true;
 }

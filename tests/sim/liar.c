@@ -216,15 +216,27 @@ static void forge_record(struct world *w, struct host *h, struct host *to)
     free(c);
 }
 
+/* Somebody who asks for a ticket. */
+static const struct member *asker(struct world *w, const struct host *h)
+{
+    size_t from = pick(w, h->node->member_count);
+    for (size_t i = 0; i < h->node->member_count; i++) {
+        const struct member *m = h->node->member[(from + i) % h->node->member_count];
+        if (!m->self && m->has_profile && m->profile.ticket_nonce)
+            return m;
+    }
+    return NULL;
+}
+
 /* A ticket to whoever asks for one, as if this were the control plane. */
 static void forge_grant(struct world *w, struct host *h, struct host *to)
 {
-    const struct member *m = somebody(w, h);
+    const struct member *m = asker(w, h);
+    if (!m || !h->node->committed || node_is_founder(h->node))
+        return; /* the control plane may give whatever ticket it likes */
     struct grant g = {.subject = m->id, .ticket_nonce = m->profile.ticket_nonce};
     struct ticket t = {.joiner = m->id, .nonce = m->profile.ticket_nonce, .ttl_ms = 600000};
     uint8_t seed[32], payload[STATEMENT_PAYLOAD_MAX];
-    if (m->self || !h->node->committed || t.nonce == 0 || node_is_founder(h->node))
-        return; /* the control plane may give whatever ticket it likes */
     t.issuer = h->node->record.founder;
     memcpy(t.cluster_id, h->node->record.cluster_id, sizeof t.cluster_id);
     memcpy(t.endpoint, h->node->record.endpoint, sizeof t.endpoint);

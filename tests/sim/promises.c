@@ -87,6 +87,10 @@ static void check_vote(struct world *w, const struct host *h, const struct ballo
     bool acts = is->bound && (is->term > 0 || !peer_id_is_zero(&is->vote) || is->accepted);
     if (acts && !constituted)
         broken(w, 1, "%s votes under a set that is not constituted", h->name);
+    bool revotes = is->bound && !peer_id_is_zero(&is->vote) &&
+                   (!same || is->term != was->term || !peer_id_equal(&is->vote, &was->vote));
+    if (revotes && w->now_ms < h->voter->leased_until_ms && !peer_id_equal(&is->vote, &h->voter->leased_to))
+        broken(w, 3, "%s votes for another while a lease runs that it granted", h->name);
     if (!same)
         return;
     bool changed = is->term != was->term || !peer_id_equal(&is->vote, &was->vote) ||
@@ -164,6 +168,16 @@ void promises_loaded(struct world *w, struct host *h)
         broken(w, 4, "%s has forgotten what it promised", h->name);
     if (h->node->committed != v->committed)
         broken(w, 5, "%s has forgotten that there is a cluster", h->name);
+}
+
+void promises_leased(struct world *w, struct host *h)
+{
+    const struct formation *f = &h->node->formation;
+    struct voter *v = h->voter;
+    if (f->grant_until_ms <= w->now_ms || peer_id_equal(&f->granted_to, &h->identity->id))
+        return;
+    v->leased_to = f->granted_to;
+    v->leased_until_ms = f->grant_until_ms;
 }
 
 /* ---- telling ---- */

@@ -21,6 +21,8 @@ bool promises_honest(const struct world *w, const struct electorate *set);
 void promises_stored(struct world *w, struct host *h, const uint8_t *bytes, size_t n);
 /* A core started from its disk: it knows what that disk says. */
 void promises_loaded(struct world *w, struct host *h);
+/* What it has granted by now: whoever votes for another before that is over breaks invariant 3. */
+void promises_leased(struct world *w, struct host *h);
 /* A message is about to leave (invariant 4). */
 void promises_told(struct world *w, struct host *h, const uint8_t *bytes, size_t n);
 

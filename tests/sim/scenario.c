@@ -131,6 +131,7 @@ void scenario_draw(struct scenario *s, uint64_t seed, uint32_t hosts)
     s->incident_count = draw(&rng) % 4 == 0 ? 0 : 1 + (uint32_t)draw_below(&rng, 6);
     for (uint32_t i = 0; i < s->incident_count; i++)
         draw_incident(&s->incident[i], s, &rng);
+    s->ticket_ttl_ms = draw(&rng) % 4 ? 600000 : 12000 + (uint32_t)draw_below(&rng, 20000);
 }
 
 void scenario_cut(struct scenario *s, const struct cut *cut)

@@ -63,8 +63,9 @@ struct scenario {
     uint32_t doubled;         /* per 1000 */
     uint32_t slow;            /* per 1000 messages that are delayed by up to 300 ms */
     uint32_t step_faults;     /* per 1000 steps that fail */
-    bool slow_init;           /* init takes up to five minutes */
-    enum liar liar;           /* the last host of the first group lies: see liar.h */
+    uint32_t ticket_ttl_ms;
+    bool slow_init; /* init takes up to five minutes */
+    enum liar liar; /* the last host of the first group lies: see liar.h */
     uint32_t incident_count;
     struct incident incident[INCIDENTS_MAX];
     uint64_t faults_ms; /* faults end then */

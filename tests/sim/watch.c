@@ -154,6 +154,8 @@ void watch_step(struct world *w, struct host *h, const struct step *s)
         broken(w, 3, "%s begins %s without a live lease", h->name, step_word(s->kind));
     if (s->kind == STEP_INIT && !h->kube.leftover && (h->kube.joined[0] || h->kube.built[0]))
         broken(w, 3, "%s begins init over what is left of another", h->name);
+    if (s->kind == STEP_JOIN && h->kube.told)
+        broken(w, 2, "%s begins join again, having joined %s", h->name, h->kube.joined);
     if ((founds || s->kind == STEP_JOIN) && h->joined[0])
         broken(w, 5, "%s runs %s again, being part of %s", h->name, step_word(s->kind), h->joined);
     if (s->kind == STEP_JOIN)
@@ -184,6 +186,10 @@ void watch_event(struct world *w, struct host *h, const struct action *a)
 {
     if (a->event == EVENT_ELECTION_STARTED && h->voter->committed && !h->voter->shared)
         broken(w, 5, "%s stands for election after the commit", h->name);
+    if (a->event == EVENT_RECORD_COMMITTED && !h->voter->committed)
+        broken(w, 5, "%s goes by a record that is not on its disk", h->name);
+    if (a->event == EVENT_TICKET_ISSUED)
+        ticket_issued(w, h, &a->peer);
     if (a->event == EVENT_ELECTED && peer_id_equal(&a->peer, &h->identity->id) && h->node->formation.leading)
         check_leader(w, h);
 }
@@ -211,6 +217,7 @@ static void check_leases(struct world *w, const struct host *h)
 void watch_after(struct world *w, struct host *h)
 {
     check_leases(w, h);
+    promises_leased(w, h);
     bool ready = h->node->work.phase == PHASE_READY;
     w->ready += ready;
     w->ready -= h->ready;

@@ -13,6 +13,7 @@
  *   liar.c      a member that lies
  *   watch.c     the invariants of docs/formation.md, checked against what was stored, told and run
  *   promises.c  … those of them that are about what a host has promised
+ *   tickets.c   … about tickets and their tokens
  *   ending.c    … and how a run must end
  *   story.c     the tale of it all
  *
@@ -108,6 +109,7 @@ struct task {
     char cluster_id[STEP_ID_BYTES];
     char token[STEP_TOKEN_BYTES];
     char node_name[STEP_NAME_BYTES];
+    uint32_t ttl_s;
 };
 
 struct token {
@@ -115,6 +117,8 @@ struct token {
     char joiner[STEP_NAME_BYTES];
     uint32_t issuer;
     uint64_t until_ms;
+    uint64_t used_ms;
+    uint64_t generation; /* of the issuer: one that started again knows nothing of it */
     bool used;
     bool revoked;
 };
@@ -125,6 +129,7 @@ struct kube {
     bool serves;               /* it is whole */
     char joined[STEP_ID_BYTES];
     bool leftover; /* `leave --force` went on although the reset had failed */
+    bool told; /* its core knows that it joined, and asked for no reset since */
 };
 
 /* ---- watch.c ---- */
@@ -138,7 +143,9 @@ struct voter {
     bool lies;
     bool shared; /* with a clone: nobody keeps the promises of both */
     uint32_t bound_count;
-    uint64_t bound[32]; /* hashes of the sets it was bound to */
+    uint64_t bound[32];       /* hashes of the sets it was bound to */
+    struct peer_id leased_to; /* another, to whom it granted a lease */
+    uint64_t leased_until_ms;
 };
 
 /* ---- host.c ---- */
@@ -254,6 +261,13 @@ void kube_cancel(struct world *w, struct host *h, uint32_t id);
 void kube_end(struct world *w, struct host *h, uint32_t id);
 void kube_done(struct world *w, struct host *h, uint32_t id);
 void kube_power_off(struct host *h);
+
+/* tickets.c */
+void ticket_issued(struct world *w, struct host *h, const struct peer_id *joiner);
+void ticket_used(struct world *w, struct host *h, const struct token *k);
+/* A token that was used is still good, and its issuer could have revoked it. */
+bool ticket_outstanding(const struct world *w);
+void tickets_end(struct world *w);
 
 /* trouble.c */
 void trouble_plan(struct world *w);
