@@ -65,8 +65,7 @@ void kube_run(struct world *w, struct host *h, const struct step *s)
     memcpy(t->token, s->token, sizeof t->token);
     memcpy(t->node_name, s->node_name, sizeof t->node_name);
     t->ttl_s = s->ttl_s;
-    if (s->kind == STEP_JOIN && find_token(w, s->token))
-        ticket_used(w, h, find_token(w, s->token));
+    t->welcome = s->kind == STEP_JOIN && ticket_used(w, h, find_token(w, s->token));
     if (s->kind == STEP_JOIN && record_verify(s->record, s->record_bytes, &r, NULL) == 0)
         memcpy(t->cluster_id, r.cluster_id, sizeof t->cluster_id);
     begin(h, t);
@@ -133,7 +132,7 @@ static bool use_token(struct world *w, struct host *h, const struct task *t)
         broken(w, 6, "%s uses a token a second time", h->name);
     k->used = true;
     k->used_ms = w->now_ms;
-    return !k->revoked && w->now_ms < k->until_ms;
+    return t->welcome;
 }
 
 static int join(struct world *w, struct host *h, const struct task *t)

@@ -76,9 +76,11 @@ static enum incident_kind draw_kind(uint64_t *rng)
 static void draw_moment(struct incident *in, uint64_t *rng, uint64_t faults_ms)
 {
     static const enum event_kind moments[] = {
-        EVENT_ELECTORATE_BOUND, EVENT_ELECTORATE_CONSTITUTED, EVENT_ELECTION_STARTED,
-        EVENT_ELECTED,          EVENT_INIT_STARTED,           EVENT_INIT_FINISHED,
-        EVENT_STEP_FINISHED,    EVENT_RECORD_COMMITTED,       EVENT_JOIN_STARTED,
+        EVENT_ELECTORATE_BOUND, EVENT_ELECTORATE_CONSTITUTED,
+        EVENT_ELECTION_STARTED, EVENT_ELECTED,
+        EVENT_INIT_STARTED,     EVENT_INIT_FINISHED,
+        EVENT_STEP_FINISHED,    EVENT_RECORD_COMMITTED,
+        EVENT_TICKET_ISSUED,    EVENT_JOIN_STARTED,
         EVENT_LEASE_LOST,       EVENT_ELECTORATE_RELEASED,
     };
     in->trigger = NO_TRIGGER;
@@ -131,7 +133,7 @@ void scenario_draw(struct scenario *s, uint64_t seed, uint32_t hosts)
     s->incident_count = draw(&rng) % 4 == 0 ? 0 : 1 + (uint32_t)draw_below(&rng, 6);
     for (uint32_t i = 0; i < s->incident_count; i++)
         draw_incident(&s->incident[i], s, &rng);
-    s->ticket_ttl_ms = draw(&rng) % 4 ? 600000 : 12000 + (uint32_t)draw_below(&rng, 20000);
+    s->ticket_ttl_ms = draw(&rng) % 4 ? 600000 : 3000 + (uint32_t)draw_below(&rng, 9000);
 }
 
 void scenario_cut(struct scenario *s, const struct cut *cut)

@@ -26,10 +26,11 @@ void ticket_issued(struct world *w, struct host *h, const struct peer_id *joiner
         broken(w, 6, "%s seals a ticket that %s cannot open", h->name, w->host[holder].name);
 }
 
-void ticket_used(struct world *w, struct host *h, const struct token *k)
+bool ticket_used(struct world *w, struct host *h, const struct token *k)
 {
-    if (w->now_ms >= k->until_ms)
+    if (k && w->now_ms >= k->until_ms)
         broken(w, 6, "%s begins join with a ticket whose time is over", h->name);
+    return k && !k->revoked && w->now_ms < k->until_ms;
 }
 
 static const struct host *joined_with(const struct world *w, const struct token *k)

@@ -238,6 +238,8 @@ static void message_arrives(struct world *w, struct host *h, struct packet *p)
     }
     p->taken = h->generation;
     host_feed(w, h, &ev);
+    if (h->up && liar_is(w, h))
+        liar_hears(w, h);
 }
 
 void wire_arrive(struct world *w, struct host *h, struct packet *p)

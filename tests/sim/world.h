@@ -110,6 +110,7 @@ struct task {
     char token[STEP_TOKEN_BYTES];
     char node_name[STEP_NAME_BYTES];
     uint32_t ttl_s;
+    bool welcome; /* its token was good when it began */
 };
 
 struct token {
@@ -264,7 +265,8 @@ void kube_power_off(struct host *h);
 
 /* tickets.c */
 void ticket_issued(struct world *w, struct host *h, const struct peer_id *joiner);
-void ticket_used(struct world *w, struct host *h, const struct token *k);
+/* A join begins. True if the cluster takes this token. */
+bool ticket_used(struct world *w, struct host *h, const struct token *k);
 /* A token that was used is still good, and its issuer could have revoked it. */
 bool ticket_outstanding(const struct world *w);
 void tickets_end(struct world *w);
@@ -276,6 +278,7 @@ void trouble_happen(struct world *w, uint32_t number, uint32_t host);
 
 /* liar.c */
 bool liar_is(const struct world *w, const struct host *h);
+void liar_hears(struct world *w, struct host *h);
 void liar_beacon(struct world *w, struct host *h, const struct hello *hello);
 void liar_message(struct world *w, struct host *h, const struct peer_id *to);
 
