@@ -23,7 +23,7 @@
     X(VOTES_TWICE, "votes-twice", 1, "a second vote is given in the same term")                              \
     X(TERM_NOT_RAISED, "term-not-raised", 1, "a candidate stands in the term that it knows of")              \
     X(HALF_ELECTS, "half-elects", 1, "one vote less than a majority elects")                                 \
-    X(HALF_COMMITS, "half-commits", 1, "one acceptance less than a majority commits")
+    X(HALF_COMMITS, "half-commits", 2, "one acceptance less than a majority commits")
 
 #define FAULTS_OF_SETS(X)                                                                                    \
     X(CONSTITUTED_UNHEARD, "constituted-unheard", 1, "a member whose ballot is not known counts as bound")   \

@@ -7,6 +7,8 @@
 #include "protocol/node_state.h"
 #include "tests/sim/promises.h"
 
+#define COPY_MS 60000
+
 const char *excuse_word(enum excuse excuse)
 {
     static const char *const word[EXCUSE_COUNT] = {
@@ -96,6 +98,18 @@ static void check_host(struct world *w, const struct host *h)
         broken(w, 3, "%s still has a control plane that it should have undone", h->name);
 }
 
+/* Invariant 7: a copy of a host has become another host, once they could hear each other for a while. */
+static void check_copies(struct world *w)
+{
+    for (uint32_t i = 0; i < w->slots; i++)
+        for (uint32_t k = i + 1; k < w->slots; k++) {
+            const struct host *a = &w->host[i], *b = &w->host[k];
+            if (a->up && b->up && w->now_ms > a->started_ms + COPY_MS &&
+                w->now_ms > b->started_ms + COPY_MS && peer_id_equal(&a->identity->id, &b->identity->id))
+                broken(w, 7, "%s and %s are still the same peer", a->name, b->name);
+        }
+}
+
 static void tell_who_is_not(struct world *w)
 {
     char who[160] = "";
@@ -116,6 +130,8 @@ void watch_end(struct world *w)
             check_host(w, &w->host[i]);
     if (done)
         tickets_end(w);
+    if (scenario_has(w->s, INCIDENT_CLONE))
+        check_copies(w);
     if (!w->out->ok)
         return;
     w->out->excuse = done ? EXCUSE_NONE : excuse(w);

@@ -169,6 +169,8 @@ void host_start(struct world *w, struct host *h)
     h->fate = FATE_COMES;
     h->generation++;
     h->wake_ms = 0;
+    h->started_ms = w->now_ms;
+    heard_forget(h);
     memset(h->heard, 0, w->slots * sizeof *h->heard);
     watch_start(w, h);
     first_events(w, h);
@@ -312,10 +314,9 @@ void host_feed_again(struct world *w, struct host *h, const struct node_event *e
     if (node_step(h->node, &ev, w->now_ms, &acts) != 0)
         broken(w, 0, "%s is out of memory", h->name);
     else if (acts.count > 0)
-        broken(w, 7, "%s acted on %s that it had heard before: %s", h->name, what,
-               action_word(&acts.list[0]));
+        broken(w, 7, "%s acted on %s: %s", h->name, what, action_word(&acts.list[0]));
     else if (dropped(h, w->now_ms) == before)
-        broken(w, 7, "%s did not count %s that it had heard before", h->name, what);
+        broken(w, 7, "%s did not count %s", h->name, what);
 }
 
 void host_free(struct host *h)
@@ -325,4 +326,5 @@ void host_free(struct host *h)
     forget(h);
     free(h->link);
     free(h->heard);
+    heard_forget(h);
 }

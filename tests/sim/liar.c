@@ -51,13 +51,15 @@ static void wild_fields(struct world *w, struct hello *hello)
 }
 
 /* In another's name: its keys are known to everybody who holds the group's. */
-static void in_the_name_of(const struct member *m, struct hello *hello)
+static void in_the_name_of(struct world *w, const struct member *m, struct hello *hello)
 {
     hello->id = m->id;
     memcpy(hello->sign_pk, m->sign_pk, sizeof hello->sign_pk);
     hello->boot = m->boot;
     hello->instance = m->instance;
     hello->counter = m->hello_counter + 1;
+    if (pick(w, 2))
+        hello->instance ^= 1;
 }
 
 void liar_beacon(struct world *w, struct host *h, const struct hello *hello)
@@ -71,7 +73,7 @@ void liar_beacon(struct world *w, struct host *h, const struct hello *hello)
     if (m->self)
         wild_fields(w, &b.hello);
     else
-        in_the_name_of(m, &b.hello);
+        in_the_name_of(w, m, &b.hello);
     for (size_t i = 0; i < sizeof nonce; i++)
         nonce[i] = (uint8_t)draw(&w->liar_rng);
     if (address_parse(h->address, &b.address) != 0 ||
@@ -83,19 +85,19 @@ void liar_beacon(struct world *w, struct host *h, const struct hello *hello)
 
 /* ---- messages ---- */
 
-static void begin(struct host *h, struct pack_writer *out, enum message type, size_t fields,
-                  const struct peer_id *sender)
+static void begin(struct world *w, struct host *h, struct pack_writer *out, enum message type, size_t fields,
+                  const struct member *m)
 {
     pack_writer_init(out, NET_MESSAGE_MAX);
     pack_put_array(out, 5 + fields);
     pack_put_uint(out, type);
-    pack_put_bin(out, sender->b, sizeof sender->b);
-    pack_put_uint(out, h->node->boot);
-    pack_put_uint(out, h->node->instance);
-    pack_put_uint(out, ++h->node->message_counter);
+    pack_put_bin(out, m->id.b, sizeof m->id.b);
+    pack_put_uint(out, m->boot);
+    pack_put_uint(out, m->instance);
+    pack_put_uint(out, m->self ? ++h->node->message_counter : m->message_counter + 1 + pick(w, 1000));
 }
 
-static void finish(struct world *w, struct host *h, struct host *to, struct pack_writer *out)
+static void finish(struct world *w, struct host *h, struct host *to, struct pack_writer *out, bool forged)
 {
     uint8_t nonce[SEAL_NONCE_BYTES];
     if (pack_writer_end(out, NULL) == 0) {
@@ -105,7 +107,7 @@ static void finish(struct world *w, struct host *h, struct host *to, struct pack
         for (size_t i = 0; i < sizeof nonce; i++)
             nonce[i] = (uint8_t)draw(&w->liar_rng);
         size_t n = seal_close(w->seal[h->group], SEAL_MESSAGE, nonce, out->bytes, out->used, sealed);
-        wire_pass(w, h, to, sealed, n);
+        (forged ? wire_forge : wire_pass)(w, h, to, sealed, n);
         free(sealed);
     }
     pack_writer_fini(out);
@@ -115,7 +117,7 @@ static void push(struct world *w, struct host *h, struct host *to, const uint8_t
                  const uint8_t *record, size_t record_n)
 {
     struct pack_writer out;
-    begin(h, &out, MSG_PUSH, 2, &h->identity->id);
+    begin(w, h, &out, MSG_PUSH, 2, node_self(h->node));
     pack_put_array(&out, wire ? 1 : 0);
     if (wire)
         pack_put_raw(&out, wire, n);
@@ -123,7 +125,7 @@ static void push(struct world *w, struct host *h, struct host *to, const uint8_t
         pack_put_bin(&out, record, record_n);
     else
         pack_put_nil(&out);
-    finish(w, h, to, &out);
+    finish(w, h, to, &out, false);
 }
 
 static void state(struct world *w, struct host *h, struct host *to, enum statement_kind kind,
@@ -261,11 +263,11 @@ static void forge_sender(struct world *w, struct host *h, struct host *to)
     tell(w, h, "lies: a lease in another's name");
     uint8_t set_id[SET_ID_BYTES];
     electorate_id(&h->node->formation.mine.set, set_id);
-    begin(h, &out, MSG_LEASE_GRANT, 3, &m->id);
+    begin(w, h, &out, MSG_LEASE_GRANT, 3, m);
     pack_put_bin(&out, set_id, sizeof set_id);
     pack_put_uint(&out, h->node->formation.mine.term);
     pack_put_uint(&out, 1 + pick(w, 20));
-    finish(w, h, to, &out);
+    finish(w, h, to, &out, true);
 }
 
 /* To each another ballot of its own: this is where trust in a member ends. */

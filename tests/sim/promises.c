@@ -109,6 +109,22 @@ static void check_vote(struct world *w, const struct host *h, const struct ballo
         broken(w, 5, "%s votes after the commit", h->name);
 }
 
+/* A set that nobody else is bound to is a proposal: as many as were expected, or all who are here after a
+ * look round. */
+static void check_bound(struct world *w, const struct host *h, const struct electorate *set)
+{
+    struct node_config cfg;
+    uint32_t expect = h->group == 0 ? w->s->expect : 0;
+    node_config_default(&cfg);
+    if (expect && set->count != expect)
+        broken(w, 1, "%s is bound to %u hosts where %u are expected", h->name, set->count, expect);
+    for (size_t i = 0; i < w->voter_count; i++)
+        if (was_bound(w->voter[i], set_hash(set)))
+            return;
+    if (!expect && w->now_ms < h->started_ms + cfg.settle_ms)
+        broken(w, 1, "%s proposes a set before it has settled", h->name);
+}
+
 static void check_constituted(struct world *w, const struct host *h, const struct ballot *is)
 {
     uint64_t set = set_hash(&is->set);
@@ -152,6 +168,8 @@ void promises_stored(struct world *w, struct host *h, const uint8_t *bytes, size
         if (now.constituted && !v->constituted && now.ballot.bound)
             check_constituted(w, h, &now.ballot);
     }
+    if (!v->shared && !v->lies && now.ballot.bound && !was_bound(v, set_hash(&now.ballot.set)))
+        check_bound(w, h, &now.ballot.set);
     if (now.ballot.bound && !was_bound(v, set_hash(&now.ballot.set)))
         v->bound[v->bound_count++ % COUNT_OF(v->bound)] = set_hash(&now.ballot.set);
     v->ballot = now.ballot;

@@ -73,7 +73,7 @@ static enum incident_kind draw_kind(uint64_t *rng)
 }
 
 /* Half of the incidents wait for a moment in which the group decides something. */
-static void draw_moment(struct incident *in, uint64_t *rng, uint64_t faults_ms)
+static void draw_moment(struct incident *in, uint64_t *rng, uint64_t faults_ms, bool founding)
 {
     static const enum event_kind moments[] = {
         EVENT_ELECTORATE_BOUND, EVENT_ELECTORATE_CONSTITUTED,
@@ -83,8 +83,16 @@ static void draw_moment(struct incident *in, uint64_t *rng, uint64_t faults_ms)
         EVENT_TICKET_ISSUED,    EVENT_JOIN_STARTED,
         EVENT_LEASE_LOST,       EVENT_ELECTORATE_RELEASED,
     };
+    static const enum event_kind crucial[] = {EVENT_ELECTORATE_CONSTITUTED, EVENT_ELECTED,
+                                              EVENT_INIT_FINISHED};
     in->trigger = NO_TRIGGER;
     in->at_ms = draw_below(rng, draw(rng) % 2 ? 8000 : faults_ms);
+    if (founding) {
+        in->trigger = crucial[draw_below(rng, COUNT_OF(crucial))];
+        in->nth = 1 + (uint32_t)draw_below(rng, 3);
+        in->at_ms = draw_below(rng, 2500);
+        return;
+    }
     if (draw(rng) % 2)
         return;
     in->trigger = moments[draw_below(rng, COUNT_OF(moments))];
@@ -92,13 +100,14 @@ static void draw_moment(struct incident *in, uint64_t *rng, uint64_t faults_ms)
     in->at_ms = draw(rng) % 2 ? draw_below(rng, 12) : draw_below(rng, 3000);
 }
 
-static void draw_incident(struct incident *in, const struct scenario *s, uint64_t *rng)
+static void draw_incident(struct incident *in, const struct scenario *s, uint64_t *rng, bool founding)
 {
     in->kind = draw_kind(rng);
-    draw_moment(in, rng, s->faults_ms);
+    draw_moment(in, rng, s->faults_ms, founding);
     in->host =
         in->trigger != NO_TRIGGER && draw(rng) % 2 ? HOST_OF_EVENT : (uint32_t)draw_below(rng, s->hosts);
     in->sides = draw(rng);
+    in->many = draw(rng) % 6 == 0;
     uint64_t shorter = 200 + draw_below(rng, 15000), longer = 500 + draw_below(rng, 20000);
     in->ms = in->kind == INCIDENT_CRASH ? shorter : longer;
     if (in->kind == INCIDENT_LEAVE && draw(rng) % 2)
@@ -131,8 +140,9 @@ void scenario_draw(struct scenario *s, uint64_t seed, uint32_t hosts)
     uint64_t lies = draw_below(&rng, 40);
     s->liar = lies == 0 ? LIAR_FORGER : lies == 1 ? LIAR_TRAITOR : LIAR_NONE;
     s->incident_count = draw(&rng) % 4 == 0 ? 0 : 1 + (uint32_t)draw_below(&rng, 6);
+    bool founding = draw(&rng) % 4 == 0; /* all of it happens while the group elects, founds and decides */
     for (uint32_t i = 0; i < s->incident_count; i++)
-        draw_incident(&s->incident[i], s, &rng);
+        draw_incident(&s->incident[i], s, &rng, founding);
     s->ticket_ttl_ms = draw(&rng) % 4 ? 600000 : 3000 + (uint32_t)draw_below(&rng, 9000);
 }
 

@@ -48,6 +48,7 @@ struct incident {
     uint64_t ms;
     int64_t jump_ms;
     uint64_t sides; /* who is on which side */
+    bool many;      /* happens to all of one side, not to one host */
     bool cut;       /* taken out */
 };
 

@@ -98,23 +98,8 @@ static void wipe(struct world *w, struct host *h, const struct incident *in)
     host_wipe(w, h);
 }
 
-void trouble_happen(struct world *w, uint32_t number, uint32_t host)
+static void strike(struct world *w, struct host *h, const struct incident *in)
 {
-    const struct incident *in = &w->s->incident[number];
-    struct host *h = &w->host[host];
-    w->pending--;
-    if (in->kind == INCIDENT_PARTITION || in->kind == INCIDENT_ONE_WAY) {
-        part(w, number, in);
-        return;
-    }
-    if (in->kind == INCIDENT_POWER_CUT) {
-        power_cut(w);
-        return;
-    }
-    if (in->kind == INCIDENT_CLOCK) {
-        jump(w, h, number, in);
-        return;
-    }
     if (!h->up || w->now_ms < h->paused_until_ms)
         return; /* nobody there that it could happen to */
     switch (in->kind) {
@@ -152,4 +137,27 @@ void trouble_happen(struct world *w, uint32_t number, uint32_t host)
     default:
         break;
     }
+}
+
+void trouble_happen(struct world *w, uint32_t number, uint32_t host)
+{
+    const struct incident *in = &w->s->incident[number];
+    w->pending--;
+    if (in->kind == INCIDENT_PARTITION || in->kind == INCIDENT_ONE_WAY) {
+        part(w, number, in);
+        return;
+    }
+    if (in->kind == INCIDENT_POWER_CUT) {
+        power_cut(w);
+        return;
+    }
+    if (in->kind == INCIDENT_CLOCK) {
+        jump(w, &w->host[host], number, in);
+        return;
+    }
+    for (uint32_t i = 0; in->many && i < w->s->hosts; i++)
+        if (i != host && (in->sides >> i % 64 & 1))
+            strike(w, &w->host[i], in);
+    if (!in->many || (in->sides >> host % 64 & 1))
+        strike(w, &w->host[host], in);
 }

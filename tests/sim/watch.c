@@ -5,6 +5,8 @@
 #include "protocol/node_state.h"
 #include "tests/sim/promises.h"
 
+#define CANDIDACY_MS 1500
+
 void watch_identity(struct world *w, struct host *h)
 {
     struct voter *v = calloc(1, sizeof *v);
@@ -168,7 +170,7 @@ void watch_step(struct world *w, struct host *h, const struct step *s)
 static void check_leader(struct world *w, const struct host *h)
 {
     const struct ballot *mine = &h->node->formation.mine;
-    size_t votes = 0;
+    size_t votes = 0, free_votes = 0;
     if (!promises_honest(w, &mine->set))
         return;
     for (size_t i = 0; i < mine->set.count; i++) {
@@ -177,9 +179,13 @@ static void check_leader(struct world *w, const struct host *h)
             continue;
         bool for_us = v->ballot.term == mine->term && peer_id_equal(&v->ballot.vote, &h->identity->id);
         votes += for_us || v->ballot.term > mine->term;
+        free_votes += !(for_us && v->ballot.accepted);
     }
     if (votes <= mine->set.count / 2u)
         broken(w, 1, "%s is elected by %zu of %u", h->name, votes, mine->set.count);
+    /* Whichever majority it was, somebody in it had accepted a record. */
+    if (!mine->accepted && free_votes <= mine->set.count / 2u)
+        broken(w, 1, "%s ignores a record that its voters have accepted", h->name);
 }
 
 void watch_event(struct world *w, struct host *h, const struct action *a)
@@ -214,10 +220,21 @@ static void check_leases(struct world *w, const struct host *h)
     }
 }
 
+/* Invariant 8: who stands makes room for others in time. */
+static void check_candidacy(struct world *w, const struct host *h)
+{
+    const struct formation *f = &h->node->formation;
+    if (f->standing && !f->leading && !h->node->committed && !h->node->work.leaving &&
+        w->now_ms > f->stand_ms + CANDIDACY_MS)
+        broken(w, 8, "%s stands for election for %" PRIu64 " ms", h->name, w->now_ms - f->stand_ms);
+}
+
 void watch_after(struct world *w, struct host *h)
 {
     check_leases(w, h);
+    check_candidacy(w, h);
     promises_leased(w, h);
+    heard_after(w, h);
     bool ready = h->node->work.phase == PHASE_READY;
     w->ready += ready;
     w->ready -= h->ready;

@@ -3,6 +3,7 @@
 
 #include "discovery/beacon.h"
 #include "protocol/mem.h"
+#include "protocol/node_state.h"
 #include "tests/sim/world.h"
 
 bool chance(struct world *w, uint32_t per_mille)
@@ -107,6 +108,15 @@ void wire_pass(struct world *w, struct host *h, struct host *to, const uint8_t *
     packet_release(p);
 }
 
+void wire_forge(struct world *w, struct host *h, struct host *to, const uint8_t *bytes, size_t n)
+{
+    struct packet *p = packet_new(w, h, bytes, n);
+    p->to = to->slot;
+    p->forged = true;
+    deliver(w, h, to, p);
+    packet_release(p);
+}
+
 void wire_beacon(struct world *w, struct host *h, const struct hello *hello)
 {
     struct beacon b = {.hello = *hello, .interface = 2};
@@ -201,6 +211,13 @@ static bool open_beacon(struct world *w, const struct host *h, struct packet *p)
     return true;
 }
 
+/* A start of this number is known, and it is not this one. */
+static bool of_another_instance(const struct host *h, const struct hello *hello)
+{
+    const struct member *m = node_member(h->node, &hello->id);
+    return m && !m->self && m->boot == hello->boot && m->instance != hello->instance;
+}
+
 static void beacon_arrives(struct world *w, struct host *h, struct packet *p)
 {
     struct node_event ev = {.kind = EV_HELLO, .hello = &p->hello};
@@ -211,11 +228,14 @@ static void beacon_arrives(struct world *w, struct host *h, struct packet *p)
     struct heard *last = &h->heard[p->from];
     bool again = p->number <= last->number && peer_id_equal(&last->id, &p->hello.id);
     if (again && !own && !liar_is(w, &w->host[p->from])) {
-        host_feed_again(w, h, &ev, "a beacon");
+        host_feed_again(w, h, &ev, "a beacon that it had heard before");
         return;
     }
     *last = (struct heard){p->number, p->hello.id};
-    host_feed(w, h, &ev);
+    if (of_another_instance(h, &p->hello))
+        host_feed_again(w, h, &ev, "a beacon of another instance");
+    else
+        host_feed(w, h, &ev);
 }
 
 /* The other end's key is the one that we admit, and the other way round. */
@@ -232,8 +252,9 @@ static void message_arrives(struct world *w, struct host *h, struct packet *p)
     struct node_event ev = {.kind = EV_MESSAGE, .peer = p->sender, .bytes = p->bytes, .n = p->n};
     if (p->group != h->group || !admitted(w, h, p))
         return;
-    if (p->taken == h->generation) {
-        host_feed_again(w, h, &ev, "a message");
+    if (p->taken == h->generation || p->forged) {
+        host_feed_again(w, h, &ev,
+                        p->forged ? "a message in another's name" : "a message that it had heard before");
         return;
     }
     p->taken = h->generation;

@@ -14,6 +14,7 @@
  *   watch.c     the invariants of docs/formation.md, checked against what was stored, told and run
  *   promises.c  … those of them that are about what a host has promised
  *   tickets.c   … about tickets and their tokens
+ *   heard.c     … about what a host keeps of the others' statements
  *   ending.c    … and how a run must end
  *   story.c     the tale of it all
  *
@@ -82,6 +83,7 @@ struct packet {
     size_t n;
     uint32_t group;
     bool altered;
+    bool forged;
     bool opened; /* the beacon inside, opened once for all receivers of its group */
     struct hello hello;
 };
@@ -130,7 +132,7 @@ struct kube {
     bool serves;               /* it is whole */
     char joined[STEP_ID_BYTES];
     bool leftover; /* `leave --force` went on although the reset had failed */
-    bool told; /* its core knows that it joined, and asked for no reset since */
+    bool told;     /* its core knows that it joined, and asked for no reset since */
 };
 
 /* ---- watch.c ---- */
@@ -163,6 +165,7 @@ struct host {
     enum fate fate;
     uint64_t generation;
     uint32_t starts;
+    uint64_t started_ms;
     uint64_t paused_until_ms;
     uint64_t stopped_until_ms;
     uint64_t deaf_until_ms;
@@ -183,6 +186,9 @@ struct host {
     struct kube kube;
     uint64_t back_ms;           /* after a leave; FOREVER_MS: never */
     char joined[STEP_ID_BYTES]; /* as its disk says */
+    struct kept *kept;          /* heard.c */
+    size_t kept_count;
+    uint64_t kept_digest;
 };
 
 struct parting {
@@ -247,6 +253,8 @@ void wire_send(struct world *w, struct host *h, const struct peer_id *to, const 
 /* Whatever bytes a host likes to send, to everybody and to one. */
 void wire_cast(struct world *w, struct host *h, const uint8_t *bytes, size_t n);
 void wire_pass(struct world *w, struct host *h, struct host *to, const uint8_t *bytes, size_t n);
+/* The same with a message that must change nothing. */
+void wire_forge(struct world *w, struct host *h, struct host *to, const uint8_t *bytes, size_t n);
 struct host *wire_partner(struct world *w, const struct host *h, const struct peer_id *peer);
 void wire_arrive(struct world *w, struct host *h, struct packet *p);
 void wire_link(struct world *w, struct host *h, const struct action *a);
@@ -262,6 +270,10 @@ void kube_cancel(struct world *w, struct host *h, uint32_t id);
 void kube_end(struct world *w, struct host *h, uint32_t id);
 void kube_done(struct world *w, struct host *h, uint32_t id);
 void kube_power_off(struct host *h);
+
+/* heard.c */
+void heard_after(struct world *w, struct host *h);
+void heard_forget(struct host *h);
 
 /* tickets.c */
 void ticket_issued(struct world *w, struct host *h, const struct peer_id *joiner);
