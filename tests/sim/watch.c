@@ -184,7 +184,8 @@ static void check_leader(struct world *w, const struct host *h)
     if (votes <= mine->set.count / 2u)
         broken(w, 1, "%s is elected by %zu of %u", h->name, votes, mine->set.count);
     /* Whichever majority it was, somebody in it had accepted a record. */
-    if (!mine->accepted && free_votes <= mine->set.count / 2u)
+    bool carries = mine->accepted && mine->accepted_term == mine->term;
+    if (!carries && free_votes <= mine->set.count / 2u)
         broken(w, 1, "%s ignores a record that its voters have accepted", h->name);
 }
 
