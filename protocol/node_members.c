@@ -158,8 +158,12 @@ void node_check_group(struct node *n)
     mem_copy_text(a->hint, sizeof a->hint, fault.hint);
 }
 
+/* Who is alive and not known yet may be in a cluster already: a moment is given to learn that. */
+#define UNKNOWN_MS 15000
+
 struct formation_input node_formation_input(struct node *n)
 {
+    uint64_t unknown_until_ms = 0;
     for (size_t i = 0; i < n->member_count; i++) {
         const struct member *m = n->member[i];
         bool alive = m->state == STATE_ALIVE || m->state == STATE_SUSPECT;
@@ -175,6 +179,8 @@ struct formation_input node_formation_input(struct node *n)
             .sign_pk = m->keyed ? m->sign_pk : NULL,
             .ballot = m->ballot,
         };
+        if (alive && !profile && m->discovered_ms + UNKNOWN_MS > unknown_until_ms)
+            unknown_until_ms = m->discovered_ms + UNKNOWN_MS;
     }
     return (struct formation_input){.now_ms = n->now_ms,
                                     .me = n->me,
@@ -184,6 +190,7 @@ struct formation_input node_formation_input(struct node *n)
                                     .expect = node_expected(n),
                                     .lone = n->cfg.pinned || n->cfg.expect == 1,
                                     .checks_green = n->work.blocked[0] == '\0',
+                                    .unknown_until_ms = unknown_until_ms,
                                     .settle_ms = n->cfg.settle_ms,
                                     .lease_ms = n->cfg.lease_ms};
 }

@@ -96,6 +96,8 @@ static bool settled(const struct formation *f, const struct formation_input *in,
 {
     if (in->expect || FAULT(SETTLE_IGNORED))
         return true;
+    if (in->now_ms < in->unknown_until_ms)
+        return false;
     uint64_t wait = set->count == 1 ? FORMATION_LONE_SETTLES * in->settle_ms : in->settle_ms;
     return in->now_ms >= f->view_since_ms + wait;
 }

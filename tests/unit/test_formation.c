@@ -30,6 +30,7 @@ struct group {
     uint64_t now_ms;
     uint32_t expect;
     bool lone;
+    uint64_t unknown_until_ms;
     bool cut[PEERS][PEERS]; /* from, to */
     bool dead[PEERS];
     bool left[PEERS]; /* dead, and said so */
@@ -91,6 +92,7 @@ static struct formation_input input(struct group *g, size_t who)
                                     .expect = g->expect,
                                     .lone = g->lone,
                                     .checks_green = true,
+                                    .unknown_until_ms = g->unknown_until_ms,
                                     .settle_ms = SETTLE_MS,
                                     .lease_ms = LEASE_MS};
 }
@@ -221,6 +223,19 @@ static void test_settling_starts_again_with_each_newcomer(void **state)
     assert_int_equal(bound(g), 0);
     run(g, 1500);
     assert_int_equal(bound(g), 3);
+    group_free(g);
+}
+
+/* Whoever is heard and not known yet may be in a cluster: settling waits for that, but not for ever. */
+static void test_settling_waits_for_one_of_whom_nothing_is_known(void **state)
+{
+    (void)state;
+    struct group *g = group_new(2, 0);
+    g->unknown_until_ms = g->now_ms + 3 * SETTLE_MS;
+    run(g, 3 * SETTLE_MS - 500);
+    assert_int_equal(bound(g), 0);
+    run(g, 1500);
+    assert_int_equal(bound(g), 2);
     group_free(g);
 }
 
@@ -617,6 +632,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_expect_starts_at_once_and_never_before),
         cmocka_unit_test(test_settling_starts_again_with_each_newcomer),
+        cmocka_unit_test(test_settling_waits_for_one_of_whom_nothing_is_known),
         cmocka_unit_test(test_a_lone_host_binds_only_when_told_that_it_may),
         cmocka_unit_test(test_nobody_acts_before_all_are_bound),
         cmocka_unit_test(test_an_unconstituted_set_is_signed_off_and_settled_anew),
