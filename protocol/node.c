@@ -126,6 +126,10 @@ static void take_address(struct node *n, const struct node_event *ev)
     memcpy(a->address, ev->address, sizeof a->address);
     out_text(a, "%s on %s", n->address[0] ? n->address : "no address is proven",
              n->interface[0] ? n->interface : "any interface");
+    /* Proving an address that is ours no more would not end. */
+    if (n->work.main_step && n->work.main_kind == STEP_PROVE && n->address[0] &&
+        strcmp(n->work.proven_address, n->address) != 0)
+        out_cancel(n, n->work.main_step);
 }
 
 static void take_host(struct node *n, const struct node_event *ev)
@@ -149,6 +153,8 @@ static void take_progress(struct node *n, const struct step_progress *p)
         mem_copy_text(a->name, sizeof a->name, step_word(n->running[i].kind));
         out_text(a, "%s%s%s", p->phase, p->phase[0] && p->line[0] ? ": " : "", p->line);
         a->took_ms = (uint32_t)(n->now_ms - n->running[i].started_ms);
+        if (p->id == n->work.main_step && n->work.main_kind == STEP_PROVE)
+            mem_clip_text(n->work.missing, sizeof n->work.missing, p->line);
     }
 }
 

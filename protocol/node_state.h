@@ -116,6 +116,8 @@ struct work {
     bool applied;
     bool need_reset;
     bool proved;
+    char proven_address[STEP_ADDRESS_BYTES]; /* of ours, that the last proof was asked for */
+    char missing[160];                       /* what the proof under way waits for */
     char pod_address[STEP_ADDRESS_BYTES];
     char reached[STEP_ADDRESS_BYTES];
     bool ready_told;

@@ -261,7 +261,8 @@ static void waiting_for(const struct node *n, struct node_status *out)
     if (w->blocked[0])
         mem_clip_text(out->waiting, sizeof out->waiting, w->blocked);
     else if (w->main_step)
-        snprintf(out->waiting, sizeof out->waiting, "%s on this host", step_word(w->main_kind));
+        snprintf(out->waiting, sizeof out->waiting, "%s on this host%s%s", step_word(w->main_kind),
+                 w->missing[0] ? ": " : "", w->missing);
     else if (!n->committed && !n->formation.constituted)
         waiting_to_settle(n, out->waiting, sizeof out->waiting);
     else if (!n->committed)
@@ -302,6 +303,34 @@ static void show_conflict(const struct node *n, struct node_status *out)
     }
 }
 
+/* A Node and a control plane stay at the address under which they began: a host that has another one now is
+ * cut off, however alive its agent is. */
+static void show_moved(const struct node *n, struct node_status *out)
+{
+    const struct member *master = n->committed ? member_of(n, &n->record.founder) : NULL;
+    char now[STEP_ADDRESS_BYTES + 8];
+    if (!master || !n->work.joined[0] || !n->address[0])
+        return;
+    work_endpoint(n, now);
+    size_t bytes = strlen(master->profile.address);
+    bool away = master->self ? strcmp(now, n->record.endpoint) != 0
+                             : is_here(master) && master->has_profile && bytes &&
+                                   (strncmp(n->record.endpoint, master->profile.address, bytes) != 0 ||
+                                    n->record.endpoint[bytes] != ':');
+    if (away)
+        snprintf(out->error, sizeof out->error,
+                 "the master %s is at %s now, but the cluster's endpoint is %s", n->record.founder_name,
+                 master->self ? n->address : master->profile.address, n->record.endpoint);
+    else if (!master->self && n->work.proved && strcmp(n->work.proven_address, n->address) != 0)
+        snprintf(out->error, sizeof out->error, "this host is at %s now, but its Node is at %s", n->address,
+                 n->work.proven_address);
+    else
+        return;
+    snprintf(out->hint, sizeof out->hint, "%s",
+             away ? "give the master its address again, and a fixed one; the endpoint cannot be moved"
+                  : "give it that address again; or: kpeer leave, then kpeer up");
+}
+
 void node_status_view(const struct node *n, uint64_t now_ms, struct node_status *out)
 {
     const struct formation *f = &n->formation;
@@ -319,6 +348,7 @@ void node_status_view(const struct node *n, uint64_t now_ms, struct node_status 
     if (n->work.blocked[0] && !out->error[0])
         memcpy(out->error, n->work.blocked, sizeof out->error);
     show_conflict(n, out);
+    show_moved(n, out);
     out->healthy = n->work.phase == PHASE_READY && !out->error[0] && n->address[0];
     out->electorate = f->mine.bound ? f->mine.set.count : 0;
     out->constituted = f->constituted;

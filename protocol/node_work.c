@@ -188,6 +188,9 @@ static void begin_step(struct node *n, enum step_kind kind)
         out_event(n, EVENT_INIT_STARTED, &n->me->id)->term = n->formation.mine.term;
     if (kind == STEP_JOIN)
         out_event(n, EVENT_JOIN_STARTED, &n->me->id);
+    if (kind == STEP_PROVE)
+        memcpy(w->proven_address, n->address, sizeof w->proven_address);
+    w->missing[0] = '\0';
     w->main_kind = kind;
     w->main_step = out_run(n, &s, NULL, 0);
     sodium_memzero(s.token, sizeof s.token);

@@ -74,10 +74,13 @@ static bool check_node(struct proof *p, const struct parse_node *node)
                        node->system_uuid,
                        p->self.product_uuid[0] ? p->self.product_uuid : p->self.machine_id);
     if (node->internal_ips != 1 || strcmp(node->internal_ip, p->step->address) != 0)
-        return missing(
-            p, "kubelet runs without --node-ip: look for KUBELET_EXTRA_ARGS in /etc/default/kubelet",
-            "the Node's InternalIP is %s (%zu of them), it must be %s alone",
-            node->internal_ip[0] ? node->internal_ip : "not set", node->internal_ips, p->step->address);
+        return missing(p,
+                       "if this host had that address before: give it back, or kpeer leave, then kpeer up; "
+                       "else kubelet runs without "
+                       "--node-ip: look for KUBELET_EXTRA_ARGS in /etc/default/kubelet",
+                       "the Node's InternalIP is %s (%zu of them), it must be %s alone",
+                       node->internal_ip[0] ? node->internal_ip : "not set", node->internal_ips,
+                       p->step->address);
     if (!node->ready)
         return missing(p, "look at the kubelet: journalctl -u kubelet -n 50", "the Node is not Ready: %.160s",
                        node->ready_reason[0] ? node->ready_reason : "kubelet has said nothing yet");
