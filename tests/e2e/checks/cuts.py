@@ -37,7 +37,16 @@ COMMITTED = record(True)
 
 def start(lab, hold):
     """`kpeer up` on all; node1, which founds, is held at its writes."""
-    return [hold.up("--role", "master", *FLAGS)] + [host.up(*FLAGS) for host in lab.hosts[1:]]
+    first = begin(lab.hosts[0], hold)
+    return [first] + [host.up(*FLAGS) for host in lab.hosts[1:]]
+
+
+def begin(founder, hold, count=0):
+    """Starts the founder and leads it until its checks are green, so that it is the best to stand when the others come;
+    or to its write `count`."""
+    job = hold.up("--role", "master", *FLAGS)
+    hold.reach(lambda _: len(hold.seen) == count, but=lambda: "step-finished preflight" in "\n".join(founder.log_tail(100)))
+    return job
 
 
 def inits(lab):

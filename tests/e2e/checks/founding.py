@@ -111,6 +111,7 @@ def back_again(lab, jobs, founder):
     founder.orders()
     founder.kpeer("up", "--expect", "3", "--timeout", "90s", seconds=100).expect(0, "worker")
     assert one_cluster(lab.hosts) == (record, master), "its return changed the cluster"
+    assert founder.ran("kubeadm reset"), "it did not undo its half"
 
 
 def test_founder_is_killed_in_the_middle_of_init(trial):
@@ -143,6 +144,7 @@ def test_founder_loses_its_power_in_the_middle_of_init(trial):
     lab.refresh()
     founder.kpeer("up", "--expect", "3", "--timeout", "90s", seconds=100).expect(0, "worker")
     assert one_cluster(lab.hosts) == (record, master), "its return changed the cluster"
+    assert founder.ran("kubeadm reset"), "it did not undo its half"
 
 
 def stopped_founder(trial, take, everything):
@@ -162,6 +164,7 @@ def stopped_founder(trial, take, everything):
     founder.orders()
     all_ready(lab.hosts)
     assert one_cluster(lab.hosts) == (record, master), "its return changed the cluster"
+    assert founder.ran("kubeadm reset"), "it did not undo its half"
     assert "lease-lost" in kinds(founder), "it was not told that the lease was lost"
     jobs[founder.name].wait(60)
 
@@ -192,3 +195,4 @@ def test_founder_is_cut_off_in_the_middle_of_init(trial):
     lab.tool("heal")
     all_ready(lab.hosts)
     assert one_cluster(lab.hosts) == (record, master), "its return changed the cluster"
+    assert founder.ran("kubeadm reset"), "it did not undo its half"

@@ -26,14 +26,46 @@ def test_a_workers_address_changes_while_the_group_stands(trial):
     lab = trial.lab(3)
     lab.form("--expect", "3")
     record, worker, master = record_of(lab.hosts), worker_of(lab.hosts), master_of(lab.hosts)
+    old = worker.address
     move(worker, "192.168.56.77")
 
     def seen():
         return next(m for m in master.members()["members"] if m["name"] == worker.name)
 
     wait_until("the others know its new address", lambda: (seen()["address"], seen()["state"]) == (worker.address, "alive"), 60)
-    trial.note(f"its status: {worker.kpeer('status').out.splitlines()[1:3]}")
-    assert record_of(lab.hosts) == record and inits(lab) == 1
+    told = [f"at {worker.address} now, but its Node is at {old}", "try .*kpeer leave, then kpeer up"]
+    worker.kpeer("status").expect(1, *told)
+    worker.signal_agent(signal.SIGTERM)
+    wait_until("its agent has ended", lambda: not worker.agents(), 20)
+    worker.kpeer("up", "--timeout", "5s", seconds=20).expect(4, f"InternalIP is {old}.*it must be {worker.address}")
+    worker.kpeer("status").expect(1, f"InternalIP is {old}.*it must be {worker.address}")
+    worker.kpeer("leave", seconds=100).expect(0)
+    worker.kpeer("up", "--timeout", "90s", seconds=100).expect(0)
+    assert one_cluster(lab.hosts)[0] == record and inits(lab) == 1
+
+
+def test_the_masters_address_changes_while_the_group_stands(trial):
+    """The endpoint cannot be moved: all say so until the master has its address again."""
+    lab = trial.lab(3)
+    lab.form("--expect", "3")
+    decided, master = one_cluster(lab.hosts)
+    old, new = master.address, "192.168.56.76"
+
+    def all_say(*patterns):
+        return all(each.status == 1 and all(re.search(pattern, each.text) for pattern in patterns)
+                   for each in [host.kpeer("status") for host in lab.hosts])
+
+    move(master, new)
+    told = (f"error +the master {master.name} is at {new} now, but the cluster's endpoint is {old}:6443", "try +give .*its address")
+    wait_until("all say so", lambda: all_say(*told), 60)
+    master.signal_agent(signal.SIGTERM)
+    wait_until("its agent has ended", lambda: not master.agents(), 20)
+    master.kpeer("up", "--timeout", "3s", seconds=20).expect(4)
+    wait_until("all say so after a restart too", lambda: all_say(*told), 60)
+    move(master, old)
+    all_ready(lab.hosts)
+    wait_until("nobody complains", lambda: all(host.kpeer("status").status == 0 for host in lab.hosts), 60)
+    assert one_cluster(lab.hosts) == (decided, master)
 
 
 def test_addresses_change_while_the_group_forms(trial):

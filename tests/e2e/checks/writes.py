@@ -1,11 +1,13 @@
-"""The founder dies at each of its persisted writes: of its promises, the record, its keys, the executor's journal."""
+"""The founder dies at each of its persisted writes (of its promises, the record, its keys, the executor's journal), and in
+each phase of kubeadm init."""
 
 import signal
 
 from harness.agree import all_ready, one_cluster
 from harness.hold import Hold
 
-FLAGS = ("--expect", "3", "--timeout", "100s")
+from .cuts import FLAGS, begin
+from .founding import founder_at
 
 
 def kill_agent(host):
@@ -27,8 +29,9 @@ def dies_at(lab, number, fault):
     when it was ready before that."""
     founder, others = lab.hosts[0], lab.hosts[1:]
     with Hold(founder) as hold:
-        jobs = [hold.up("--role", "master", *FLAGS)] + [host.up(*FLAGS) for host in others]
-        at = hold.reach(lambda _: len(hold.seen) == number, but=lambda: not jobs[0].running())
+        jobs = [begin(founder, hold, number)] + [host.up(*FLAGS) for host in others]
+        at = hold.seen[-1] if len(hold.seen) == number else hold.reach(
+            lambda _: len(hold.seen) == number, but=lambda: not jobs[0].running())
         if at:
             fault(founder)
         hold.release()
@@ -71,3 +74,41 @@ def test_the_founders_executor_is_killed_at_its_writes(trial):
 
 def test_the_founder_loses_its_power_at_its_writes(trial):
     dies_at_each(trial, 2, cut_power)
+
+
+def dies_in_phases(trial, fault, *phases):
+    """The others found anew; the one that died undoes what it had begun, and joins."""
+    lab = trial.lab(3)
+    for number, (command, phase) in enumerate(phases):
+        if number:
+            lab.fresh()
+        for host in lab.hosts:
+            host.orders(f"{command} {phase} hang once")
+        jobs = {host.name: host.up(*FLAGS) for host in lab.hosts}
+        founder = founder_at(lab, "hang")
+        fault(founder)
+        jobs[founder.name].wait(60)
+        founder.orders()
+        jobs[founder.name] = founder.up(*FLAGS)
+        try:
+            for job in jobs.values():
+                job.wait(110).expect(0)
+            all_ready(lab.hosts)
+            one_cluster(lab.hosts)
+            assert founder.ran("kubeadm reset"), "the half was not undone"
+        except AssertionError as error:
+            raise AssertionError(f"{founder.name} in {command} {phase}: {error}") from None
+
+
+def test_the_founders_agent_is_killed_in_phases_of_init(trial):
+    dies_in_phases(trial, kill_agent, ("kubeadm-init", "preflight"), ("kubeadm-init", "etcd"), ("kubeadm-init", "addon"))
+
+
+def test_the_founders_executor_is_killed_in_phases_of_init(trial):
+    dies_in_phases(trial, kill_executor, ("kubeadm-init", "certs"), ("kubeadm-init", "upload-config"),
+                   ("kubectl-apply", "start"))  # fmt: skip
+
+
+def test_the_founder_loses_its_power_in_phases_of_init(trial):
+    dies_in_phases(trial, cut_power, ("kubeadm-init", "kubelet-start"), ("kubeadm-init", "control-plane"),
+                   ("kubeadm-init", "bootstrap-token"))  # fmt: skip

@@ -148,13 +148,14 @@ def unpack(data, at=0):
 
 
 def promises(host, name="promises"):
-    """What a host has promised: bound, constituted, term, voted, accepted, founding, joined."""
+    """What a host has promised, as node_persist_promises (protocol/node_store.c) writes it."""
     try:
         data = host.path(f"{STATE}/agent/{name}").read_bytes()
     except FileNotFoundError:
         data = b""
     if not data:
         return {}
-    (_, boot, constituted, ballot, founding, joined), _ = unpack(data[PROMISES_HEAD:-SUM])
+    (_, boot, constituted, ballot, founding, proposed, joined), _ = unpack(data[PROMISES_HEAD:-SUM])
     return {"boot": boot, "constituted": constituted, "bound": ballot[0] is not None, "floor": ballot[1],
-            "term": ballot[2], "voted": any(ballot[3]), "accepted": ballot[4], "founding": founding, "joined": joined}
+            "term": ballot[2], "voted": any(ballot[3]), "accepted": ballot[4], "founding": founding, "proposed": proposed,
+            "joined": joined}
