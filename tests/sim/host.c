@@ -28,15 +28,6 @@ void host_identity(struct world *w, struct host *h)
     watch_identity(w, h);
 }
 
-static void forget(struct host *h)
-{
-    for (int i = 0; i < STORE_KEY_COUNT; i++) {
-        free(h->disk[i]);
-        h->disk[i] = NULL;
-        h->disk_bytes[i] = 0;
-    }
-}
-
 void host_count_owed(struct world *w)
 {
     w->owed = 0;
@@ -77,7 +68,7 @@ void host_crash(struct world *w, struct host *h, uint64_t back_ms)
 /* The disk is empty, and Kubernetes with it; the host is installed anew under its old name. */
 void host_wipe(struct world *w, struct host *h)
 {
-    forget(h);
+    disk_wipe(&h->disk);
     memset(&h->kube, 0, sizeof h->kube);
     host_identity(w, h);
 }
@@ -86,7 +77,7 @@ void host_wipe(struct world *w, struct host *h)
 static void stop_agent(struct world *w, struct host *h, bool renew)
 {
     power_off(w, h);
-    forget(h);
+    disk_wipe(&h->disk);
     host_identity(w, h);
     h->kube.leftover = h->kube.built[0] || h->kube.joined[0];
     h->kube.told = false;
@@ -118,12 +109,7 @@ void host_clone(struct world *w, const struct host *of, struct host *h)
     h->voter = of->voter;
     h->voter->shared = true;
     host_count_owed(w);
-    for (int i = 0; i < STORE_KEY_COUNT; i++) {
-        h->disk[i] = of->disk_bytes[i] ? malloc(of->disk_bytes[i]) : NULL;
-        if (h->disk[i])
-            memcpy(h->disk[i], of->disk[i], of->disk_bytes[i]);
-        h->disk_bytes[i] = of->disk_bytes[i];
-    }
+    disk_copy(&h->disk, &of->disk);
     tell(w, h, "is a copy of %s, disk and identity", of->name);
     host_start(w, h);
 }
@@ -151,8 +137,7 @@ void host_start(struct world *w, struct host *h)
     uint8_t seed[32];
     if (h->up || h->fate == FATE_GONE)
         return;
-    for (int i = 0; i < STORE_KEY_COUNT; i++)
-        stored[i] = (struct stored){h->disk[i], h->disk_bytes[i]};
+    disk_read(&h->disk, stored);
     hash_seed(w, h, "start", h->starts++, seed);
     node_config_default(&cfg);
     mem_copy_text(cfg.name, sizeof cfg.name, h->name);
@@ -176,18 +161,17 @@ void host_start(struct world *w, struct host *h)
     first_events(w, h);
 }
 
-/* Written to a new file, synced, renamed, the folder synced: whoever loses its power in the middle finds the
- * old or the new bytes, and never torn ones, which are in a file that nobody reads. */
 static void store(struct world *w, struct host *h, const struct action *a)
 {
-    uint8_t *copy = malloc(a->n);
-    if (!copy)
-        abort();
-    memcpy(copy, a->bytes, a->n);
-    free(h->disk[a->store]);
-    h->disk[a->store] = copy;
-    h->disk_bytes[a->store] = a->n;
+    disk_store(&h->disk, a->store, a->bytes, a->n);
     watch_store(w, h, a->store, a->bytes, a->n);
+}
+
+/* The action in the middle of which the power fails. */
+static void cut_off(struct world *w, struct host *h, const struct action *a)
+{
+    if (a->kind == ACT_PERSIST && disk_store_cut(&h->disk, a->store, a->bytes, a->n, &w->host_rng))
+        watch_store(w, h, a->store, a->bytes, a->n);
 }
 
 static void carry_out(struct world *w, struct host *h, const struct action *a)
@@ -238,12 +222,16 @@ static const struct action *last_word(const struct actions *acts)
     return NULL;
 }
 
-/* With bad luck the host dies between two of its actions, or while it stores. */
-static size_t how_far(struct world *w, size_t count, bool *dies)
+/* With bad luck the host dies between two of its actions; more often so while it stores a promise. */
+static size_t how_far(struct world *w, const struct actions *acts, bool *dies)
 {
-    *dies = scenario_has(w->s, INCIDENT_CRASH) && count > 1 && w->now_ms < w->s->faults_ms &&
-            draw_below(&w->host_rng, 8000) == 0;
-    return *dies ? draw_below(&w->host_rng, count) : count;
+    uint64_t luck = 8000;
+    for (size_t i = 0; i < acts->count; i++)
+        if (acts->list[i].kind == ACT_PERSIST && acts->list[i].store != STORE_MEMBERS)
+            luck = 250;
+    *dies = scenario_has(w->s, INCIDENT_CRASH) && acts->count > 0 && w->now_ms < w->s->faults_ms &&
+            draw_below(&w->host_rng, luck) == 0;
+    return *dies ? draw_below(&w->host_rng, acts->count) : acts->count;
 }
 
 void host_feed(struct world *w, struct host *h, const struct node_event *event)
@@ -257,10 +245,11 @@ void host_feed(struct world *w, struct host *h, const struct node_event *event)
         return;
     }
     w->out->steps++;
-    size_t last = how_far(w, acts.count, &dies);
+    size_t last = how_far(w, &acts, &dies);
     for (size_t i = 0; i < last && w->out->ok; i++)
         carry_out(w, h, &acts.list[i]);
     if (dies) {
+        cut_off(w, h, &acts.list[last]);
         host_crash(w, h, 200 + draw_below(&w->host_rng, 15000));
         return;
     }
@@ -323,7 +312,7 @@ void host_free(struct host *h)
 {
     node_free(h->node);
     identity_free(h->identity);
-    forget(h);
+    disk_wipe(&h->disk);
     free(h->link);
     free(h->heard);
     heard_forget(h);

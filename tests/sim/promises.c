@@ -180,7 +180,7 @@ void promises_loaded(struct world *w, struct host *h)
 {
     const struct formation *f = &h->node->formation;
     struct voter *v = h->voter;
-    if (v->shared || !h->disk[STORE_PROMISES])
+    if (v->shared || !h->disk.file[STORE_PROMISES].bytes)
         return;
     if (!ballot_same(&f->mine, &v->ballot) || f->constituted != v->constituted)
         broken(w, 4, "%s has forgotten what it promised", h->name);

@@ -6,7 +6,8 @@
  *
  *   scenario.c  what will go wrong, drawn from the seed
  *   queue.c     what happens when
- *   host.c      a machine: power, disk, clock, identity, and its core
+ *   host.c      a machine: power, clock, identity, and its core
+ *   disk.c      what a host stores, and what is left of it without power
  *   wire.c      beacons and links, and all that a network does to them
  *   kube.c      the executor and the clusters: steps that take time and fail, tokens, who is part of what
  *   trouble.c   the incidents
@@ -32,6 +33,7 @@
 #include "protocol/node.h"
 #include "protocol/seal.h"
 #include "protocol/statement.h"
+#include "tests/sim/disk.h"
 #include "tests/sim/run.h"
 #include "tests/sim/scenario.h"
 
@@ -176,8 +178,7 @@ struct host {
     struct identity *identity;
     struct voter *voter;
     struct node *node;
-    uint8_t *disk[STORE_KEY_COUNT];
-    size_t disk_bytes[STORE_KEY_COUNT];
+    struct disk disk;
     char name[STEP_NAME_BYTES];
     char address[STEP_ADDRESS_BYTES];
     uint32_t addresses;
