@@ -17,6 +17,7 @@ const char *excuse_word(enum excuse excuse)
         [EXCUSE_MASTER] = "the master is gone for good",
         [EXCUSE_MAJORITY] = "a set lost its majority for good",
         [EXCUSE_FEW] = "fewer hosts are left than were expected",
+        [EXCUSE_COPY] = "the master's identity was in use on two hosts at once",
         [EXCUSE_UNFIT] = "nobody who is left could be master",
     };
     return excuse < EXCUSE_COUNT ? word[excuse] : "?";
@@ -65,6 +66,11 @@ static enum excuse excuse(const struct world *w)
         here[h->group] += h->exists && h->fate == FATE_COMES;
         if (h->up && h->node && !h->ready && bereft(w, h))
             return h->node->committed ? EXCUSE_MASTER : EXCUSE_MAJORITY;
+    }
+    for (size_t i = 0; i < w->record_count; i++) {
+        const struct voter *v = promises_voter(w, &w->record[i]->record.founder);
+        if (v && v->shared)
+            return EXCUSE_COPY;
     }
     for (uint32_t g = 0; g < GROUPS_MAX; g++) {
         uint32_t expect = g == 0 ? w->s->expect : 0;

@@ -17,6 +17,7 @@ enum excuse {
     EXCUSE_MASTER,   /* the master is gone for good */
     EXCUSE_MAJORITY, /* a set lost its majority for good */
     EXCUSE_FEW,      /* fewer hosts are left than were expected */
+    EXCUSE_COPY,     /* the master's identity was in use on two hosts at once */
     EXCUSE_UNFIT,    /* nobody who is left could be master */
     EXCUSE_COUNT
 };
