@@ -31,14 +31,15 @@ static size_t records_of(const struct world *w, uint32_t group)
     return n;
 }
 
-/* A host that is there but cannot go on, because those that it counts on are gone for good. */
+/* A host that is there but cannot go on, because those that it counts on are gone for good. Its set may have
+ * been constituted for them although it is not for this host. */
 static bool bereft(const struct world *w, const struct host *h)
 {
     const struct formation *f = &h->node->formation;
     size_t here = 0;
     if (h->node->committed)
         return watch_holder(w, &h->node->record.founder) < 0;
-    if (!f->mine.bound || !f->constituted)
+    if (!f->mine.bound)
         return false;
     for (size_t i = 0; i < f->mine.set.count; i++)
         here += watch_holder(w, &f->mine.set.member[i]) >= 0;
