@@ -37,7 +37,7 @@ static int node_init(struct node *n, const struct node_config *cfg, const struct
     if (!self)
         return err_set(err, KPEER_ENOMEM, "out of memory");
     self->self = self->keyed = self->heard = true;
-    self->state = STATE_ALIVE;
+    node_set_state(n, self, STATE_ALIVE);
     memcpy(self->sign_pk, identity->sign_pk, sizeof self->sign_pk);
     memcpy(self->box_pk, identity->box_pk, sizeof self->box_pk);
     if (stored[STORE_CLUSTER].bytes)

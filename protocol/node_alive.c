@@ -26,9 +26,7 @@ void alive_heard(struct node *n, struct member *m)
     m->heard_ms = n->now_ms;
     if (m->has_profile && m->profile.phase == PHASE_LEFT)
         return; /* its goodbye stands until it says something newer */
-    m->state = STATE_ALIVE;
-    if (was != STATE_ALIVE)
-        n->group_checked = false;
+    node_set_state(n, m, STATE_ALIVE);
     if (was != STATE_ALIVE && m->has_profile && n->started)
         out_event(n, EVENT_MEMBER_ALIVE, &m->id);
 }
@@ -50,8 +48,7 @@ static void probe(struct node *n, struct member *m)
 
 static void suspect(struct node *n, struct member *m)
 {
-    m->state = STATE_SUSPECT;
-    n->group_checked = false;
+    node_set_state(n, m, STATE_SUSPECT);
     m->suspect_ms = n->now_ms;
     out_event(n, EVENT_MEMBER_SUSPECT, &m->id);
     probe(n, m);
@@ -67,8 +64,7 @@ static void unlink_member(struct node *n, struct member *m)
 
 static void fail(struct node *n, struct member *m)
 {
-    m->state = STATE_FAILED;
-    n->group_checked = false;
+    node_set_state(n, m, STATE_FAILED);
     m->heard = false; /* its next beacon is answered at once, like a newcomer's */
     out_event(n, EVENT_MEMBER_FAILED, &m->id);
     unlink_member(n, m);
@@ -84,8 +80,7 @@ void alive_left(struct node *n, struct member *m)
 {
     if (m->state == STATE_LEFT)
         return;
-    m->state = STATE_LEFT;
-    n->group_checked = false;
+    node_set_state(n, m, STATE_LEFT);
     if (n->started)
         out_event(n, EVENT_MEMBER_LEFT, &m->id);
 }

@@ -79,12 +79,24 @@ const char *node_name_of(struct node *n, const struct peer_id *id)
     return m && m->has_profile ? m->profile.name : "";
 }
 
+static bool is_alive(enum member_state state)
+{
+    return state == STATE_ALIVE || state == STATE_SUSPECT;
+}
+
+void node_set_state(struct node *n, struct member *m, enum member_state state)
+{
+    if (m->state == state)
+        return;
+    n->alive_count -= is_alive(m->state);
+    n->alive_count += is_alive(state);
+    m->state = state;
+    n->group_checked = false;
+}
+
 uint32_t node_alive_count(const struct node *n)
 {
-    uint32_t count = 0;
-    for (size_t i = 0; i < n->member_count; i++)
-        count += n->member[i]->state == STATE_ALIVE || n->member[i]->state == STATE_SUSPECT;
-    return count;
+    return n->alive_count;
 }
 
 bool node_is_founder(const struct node *n)
@@ -117,14 +129,24 @@ static bool presentable(const struct node *n, const struct profile *p)
            p->phase != PHASE_LEAVING && p->phase != PHASE_LEFT;
 }
 
+void node_profile_taken(const struct node *n, struct member *m)
+{
+    const struct profile *p = &m->profile;
+    m->outline = (struct outline){.presentable = presentable(n, p),
+                                  .able = p->able,
+                                  .hopeful = check_fit_for_master(p) && p->phase != PHASE_FAILED,
+                                  .rank = rank_of(p),
+                                  .expect = p->expect};
+}
+
 /* The largest number that anybody alive was told to wait for. */
 uint32_t node_expected(const struct node *n)
 {
     uint32_t expect = n->cfg.expect;
     for (size_t i = 0; i < n->member_count; i++) {
         const struct member *m = n->member[i];
-        if (m->state == STATE_ALIVE && m->has_profile && m->profile.expect > expect)
-            expect = m->profile.expect;
+        if (m->state == STATE_ALIVE && m->has_profile && m->outline.expect > expect)
+            expect = m->outline.expect;
     }
     return expect;
 }
@@ -140,7 +162,7 @@ void node_check_group(struct node *n)
     n->group_checked = true;
     for (size_t i = 0; i < n->member_count && count < ELECTORATE_MAX; i++) {
         const struct member *m = n->member[i];
-        if (m->state != STATE_ALIVE || !m->has_profile || !presentable(n, &m->profile))
+        if (m->state != STATE_ALIVE || !m->has_profile || !m->outline.presentable)
             continue;
         if (n->formation.mine.bound && electorate_index(&n->formation.mine.set, &m->id) < 0)
             continue;
@@ -166,16 +188,16 @@ struct formation_input node_formation_input(struct node *n)
     uint64_t unknown_until_ms = 0;
     for (size_t i = 0; i < n->member_count; i++) {
         const struct member *m = n->member[i];
-        bool alive = m->state == STATE_ALIVE || m->state == STATE_SUSPECT;
+        const struct outline *o = &m->outline;
         bool profile = m->has_profile;
         n->peers[i] = (struct formation_peer){
             .id = m->id,
-            .alive = alive,
+            .alive = is_alive(m->state),
             .left = m->state == STATE_LEFT,
-            .in_view = m->state == STATE_ALIVE && profile && presentable(n, &m->profile),
-            .eligible = profile && (m->self ? work_able(n) : m->profile.able),
-            .hopeful = profile && check_fit_for_master(&m->profile) && m->profile.phase != PHASE_FAILED,
-            .rank = profile ? rank_of(&m->profile) : UINT32_MAX,
+            .in_view = m->state == STATE_ALIVE && profile && o->presentable,
+            .eligible = profile && (m->self ? work_able(n) : o->able),
+            .hopeful = profile && o->hopeful,
+            .rank = profile ? o->rank : UINT32_MAX,
             .sign_pk = m->keyed ? m->sign_pk : NULL,
             .ballot = m->ballot,
         };

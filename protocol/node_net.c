@@ -52,6 +52,7 @@ static void take_profile(struct node *n, struct member *m, const struct profile 
         n->group_checked = false;
     m->profile = *p;
     m->has_profile = true;
+    node_profile_taken(n, m);
     memcpy(m->box_pk, p->box_pk, sizeof m->box_pk);
     if (!n->members_dirty_ms)
         n->members_dirty_ms = n->now_ms;

@@ -48,11 +48,6 @@ static void post(struct node *n, struct pack_writer *w, const struct member *to)
     pack_writer_fini(w);
 }
 
-bool net_reachable(const struct member *m)
-{
-    return !m->self && m->linked && (m->state == STATE_ALIVE || m->state == STATE_SUSPECT);
-}
-
 static void send_items(struct node *n, const struct member *to, const struct gossip_item *const *item,
                        size_t count, bool record)
 {
@@ -137,6 +132,8 @@ static bool refresh_profile(struct node *n, struct member *self)
     if (first || phase != p->phase)
         self->phase_since_ms = n->now_ms;
     self->has_profile = true;
+    if (changed)
+        node_profile_taken(n, self);
     return changed;
 }
 

@@ -54,10 +54,32 @@ struct job {
     bool changed;
 };
 
+/* What formation needs of a profile: see node_profile_taken. */
+struct outline {
+    bool presentable; /* would be in a set proposed now, if alive */
+    bool able;
+    bool hopeful;
+    uint32_t rank;
+    uint32_t expect;
+};
+
 struct member {
+    /* What a step looks at in every member comes first and close together, so that many are looked at fast.
+     */
     struct peer_id id;
+    enum member_state state; /* changed by node_set_state alone */
     bool self;
     bool keyed; /* sign_pk known */
+    bool heard; /* in this run */
+    bool linked;
+    bool has_profile;
+    struct outline outline;
+    uint64_t heard_ms;
+    uint64_t suspect_ms;
+    uint64_t digest;
+    uint64_t pulled_ms;
+    struct ballot *ballot; /* NULL: not known */
+
     uint8_t sign_pk[SIGN_PK_BYTES];
     uint8_t box_pk[BOX_PK_BYTES];
     uint64_t boot;
@@ -65,22 +87,13 @@ struct member {
     uint64_t hello_counter;
     uint64_t message_counter; /* highest seen of this instance */
     uint64_t message_window;  /* bit i: message_counter - i was seen */
-    uint64_t heard_ms;
-    uint64_t suspect_ms;
     uint64_t discovered_ms;
-    enum member_state state;
-    bool heard; /* in this run */
     char address[STEP_ADDRESS_BYTES];
     uint16_t port;
-    bool linked;
-    uint64_t digest;
-    uint64_t pulled_ms;
     uint64_t record_given_ms; /* our record, to one that has another; 0: never */
     int64_t clock_offset_ms;
-    bool has_profile;
-    struct profile profile;
+    struct profile profile; /* whoever writes to it calls node_profile_taken */
     uint64_t phase_since_ms;
-    struct ballot *ballot; /* NULL: not known */
     struct job job;
 };
 
@@ -169,6 +182,7 @@ struct node {
 
     struct member *member[MEMBERS_MAX]; /* ascending by id; ourselves included */
     size_t member_count;
+    uint32_t alive_count; /* of them, those who are alive or suspect */
     struct gossip gossip;
     struct formation formation;
     bool group_checked; /* nothing that the group's check looks at has changed since it looked */
@@ -222,6 +236,11 @@ enum drop {
     DROP_LIMIT
 };
 
+static inline bool net_reachable(const struct member *m)
+{
+    return !m->self && m->linked && (m->state == STATE_ALIVE || m->state == STATE_SUSPECT);
+}
+
 /* node_members.c */
 uint64_t node_random(struct node *n);
 void node_random_bytes(struct node *n, uint8_t *out, size_t bytes);
@@ -233,6 +252,9 @@ const char *node_name_of(struct node *n, const struct peer_id *id);
 struct formation_input node_formation_input(struct node *n);
 /* The group's check of itself before it founds; a new fault is told. */
 void node_check_group(struct node *n);
+void node_set_state(struct node *n, struct member *m, enum member_state state);
+/* Draws from a new profile what formation needs of it. */
+void node_profile_taken(const struct node *n, struct member *m);
 bool node_is_founder(const struct node *n);
 uint32_t node_alive_count(const struct node *n);
 uint32_t node_expected(const struct node *n);
@@ -310,7 +332,6 @@ void net_ack(struct node *n, const struct member *to, const struct peer_id *targ
              const struct peer_id *origin);
 void net_grant_lease(struct node *n, const struct member *to, const uint8_t set_id[static SET_ID_BYTES],
                      uint64_t term, uint64_t round);
-bool net_reachable(const struct member *m);
 void net_push(struct node *n, const struct gossip_item *item, bool record);
 void net_pull(struct node *n, struct member *m);
 /* Sends what the summary lacks; true when it names something newer than ours. The reader tells of faults. */
