@@ -18,6 +18,7 @@ struct gossip_item {
     uint64_t hash; /* its share of the digest */
     uint8_t *wire; /* owned */
     size_t wire_bytes;
+    bool news; /* to be passed on */
 };
 
 struct gossip {
@@ -36,6 +37,8 @@ int gossip_put(struct gossip *g, const struct statement *s);
 bool gossip_knows(const struct gossip *g, const struct statement *s);
 const struct gossip_item *gossip_find(const struct gossip *g, const struct peer_id *owner,
                                       enum statement_kind kind, const struct peer_id *subject);
+/* Marks what is kept of this statement as news, to be passed on. */
+void gossip_mark_news(struct gossip *g, const struct statement *s);
 /* Forgets everything that this owner said. */
 void gossip_forget(struct gossip *g, const struct peer_id *owner);
 

@@ -313,6 +313,8 @@ static uint64_t wake(struct node *n)
     uint64_t at = min64(n->beacon_ms, alive_wake(n));
     at = min64(at, work_wake(n));
     at = min64(at, serve_wake(n));
+    if (n->news_ms)
+        at = min64(at, n->news_ms);
     if (n->members_dirty_ms)
         at = min64(at, n->members_dirty_ms + NODE_SNAPSHOT_MS);
     if (!n->committed && !n->work.leaving) {

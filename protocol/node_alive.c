@@ -87,6 +87,8 @@ void alive_left(struct node *n, struct member *m)
 
 void alive_tick(struct node *n)
 {
+    if (n->now_ms < n->alive_ms)
+        return; /* whatever was heard since only moved it further away */
     uint64_t patience = patience_ms(n);
     for (size_t i = 0; i < n->member_count; i++) {
         struct member *m = n->member[i];
@@ -101,7 +103,8 @@ void alive_tick(struct node *n)
     }
 }
 
-uint64_t alive_wake(const struct node *n)
+/* Also what the next step's alive_tick goes by. */
+uint64_t alive_wake(struct node *n)
 {
     uint64_t at = UINT64_MAX, patience = patience_ms(n);
     for (size_t i = 0; i < n->member_count; i++) {
@@ -116,5 +119,6 @@ uint64_t alive_wake(const struct node *n)
         if (t < at)
             at = t;
     }
+    n->alive_ms = at;
     return at;
 }

@@ -189,7 +189,7 @@ static void pull_news(struct node *n, struct member *m, uint64_t mine)
 {
     if (!net_reachable(m) || m->digest == 0 || m->digest == mine)
         return;
-    if (n->now_ms < n->pull_ms || (m->pulled_ms && n->now_ms < m->pulled_ms + NET_PULL_AGAIN_MS))
+    if (m->pulled_ms && n->now_ms < m->pulled_ms + NET_PULL_AGAIN_MS)
         return;
     net_pull(n, m);
     n->pull_ms = n->now_ms + PULL_GAP_MS * node_alive_count(n);
@@ -203,7 +203,8 @@ void net_tick(struct node *n)
     if (n->now_ms >= n->beacon_ms)
         beacon(n);
     uint64_t mine = digest(n);
-    for (size_t i = 0; i < n->member_count; i++)
+    for (size_t i = 0; i < n->member_count && n->now_ms >= n->pull_ms; i++)
         pull_news(n, n->member[i], mine);
+    net_news_tick(n);
     expire_pending(n);
 }

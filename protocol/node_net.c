@@ -169,7 +169,7 @@ void net_take(struct node *n, const uint8_t *wire, size_t bytes, bool stored)
         return;
     }
     if (!stored && node_alive_count(n) > PUSH_ALL_MAX)
-        net_push(n, gossip_find(&n->gossip, &s.owner, s.kind, &s.subject), false);
+        net_pass_on(n, &s);
 }
 
 /* Another cluster in our group: each side keeps its own, and says so for as long as the other is met. */

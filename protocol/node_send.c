@@ -275,6 +275,38 @@ static void lacks(void *ctx, const struct gossip_item *item)
     b->bytes += item->wire_bytes;
 }
 
+void net_pass_on(struct node *n, const struct statement *s)
+{
+    gossip_mark_news(&n->gossip, s);
+    if (n->news_ms == 0)
+        n->news_ms = n->now_ms + NEWS_MS;
+}
+
+static void tell_news(struct node *n, const struct member *to)
+{
+    struct batch b;
+    b.n = n;
+    b.to = to;
+    b.count = b.bytes = 0;
+    for (size_t i = 0; i < n->gossip.count; i++)
+        if (n->gossip.item[i].news)
+            lacks(&b, &n->gossip.item[i]);
+    flush(&b, false);
+}
+
+void net_news_tick(struct node *n)
+{
+    if (n->news_ms == 0 || n->now_ms < n->news_ms)
+        return;
+    uint32_t alive = node_alive_count(n);
+    for (size_t i = 0; i < n->member_count; i++)
+        if (net_reachable(n->member[i]) && node_random(n) % alive < NEWS_SOME)
+            tell_news(n, n->member[i]);
+    for (size_t i = 0; i < n->gossip.count; i++)
+        n->gossip.item[i].news = false;
+    n->news_ms = 0;
+}
+
 void net_pull(struct node *n, struct member *m)
 {
     struct pack_writer w;

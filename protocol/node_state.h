@@ -32,6 +32,8 @@
 #define PENDING_MAX  8  /* users' requests that wait for another host */
 #define PUSH_ALL_MAX 64 /* up to this many members everybody is told directly */
 #define PUSH_SOME    8
+#define NEWS_MS      50 /* in a group larger than that, what others say is collected this long and passed on */
+#define NEWS_SOME    4  /* to about this many */
 
 /* What the control plane does for one member. Step ids are 0 while nothing runs. */
 struct job {
@@ -182,6 +184,7 @@ struct node {
 
     struct member *member[MEMBERS_MAX]; /* ascending by id; ourselves included */
     size_t member_count;
+    uint64_t alive_ms; /* when the next of them becomes suspect or failed, as of the end of the last step */
     uint32_t alive_count; /* of them, those who are alive or suspect */
     struct gossip gossip;
     struct formation formation;
@@ -206,6 +209,7 @@ struct node {
     uint64_t beacon_ms; /* when the next is due */
     uint64_t pull_ms;   /* ask nobody for news before */
     uint32_t beacons_sent;
+    uint64_t news_ms;  /* when to pass on what is new; 0: nothing is */
     uint64_t members_dirty_ms; /* 0: the snapshot is up to date */
     struct hello hello;
     uint8_t profile_told[STATEMENT_PAYLOAD_MAX];
@@ -333,6 +337,9 @@ void net_ack(struct node *n, const struct member *to, const struct peer_id *targ
 void net_grant_lease(struct node *n, const struct member *to, const uint8_t set_id[static SET_ID_BYTES],
                      uint64_t term, uint64_t round);
 void net_push(struct node *n, const struct gossip_item *item, bool record);
+/* In a large group: passes a new statement on to some others soon, together with what comes until then. */
+void net_pass_on(struct node *n, const struct statement *s);
+void net_news_tick(struct node *n);
 void net_pull(struct node *n, struct member *m);
 /* Sends what the summary lacks; true when it names something newer than ours. The reader tells of faults. */
 bool net_give(struct node *n, struct member *to, struct pack_reader *summary, bool has_record);
@@ -342,7 +349,7 @@ void alive_heard(struct node *n, struct member *m);
 void alive_link_down(struct node *n, struct member *m);
 void alive_left(struct node *n, struct member *m);
 void alive_tick(struct node *n);
-uint64_t alive_wake(const struct node *n);
+uint64_t alive_wake(struct node *n);
 uint64_t alive_beat_ms(const struct node *n);
 
 /* node_work.c */
