@@ -209,7 +209,7 @@ struct node {
     uint64_t beacon_ms; /* when the next is due */
     uint64_t pull_ms;   /* ask nobody for news before */
     uint32_t beacons_sent;
-    uint64_t news_ms;  /* when to pass on what is new; 0: nothing is */
+    uint64_t news_ms;          /* when to pass on what is new; 0: nothing is */
     uint64_t members_dirty_ms; /* 0: the snapshot is up to date */
     struct hello hello;
     uint8_t profile_told[STATEMENT_PAYLOAD_MAX];
