@@ -201,7 +201,7 @@ struct formation_input node_formation_input(struct node *n)
             .sign_pk = m->keyed ? m->sign_pk : NULL,
             .ballot = m->ballot,
         };
-        if (alive && !profile && m->discovered_ms + UNKNOWN_MS > unknown_until_ms)
+        if (is_alive(m->state) && !profile && m->discovered_ms + UNKNOWN_MS > unknown_until_ms)
             unknown_until_ms = m->discovered_ms + UNKNOWN_MS;
     }
     return (struct formation_input){.now_ms = n->now_ms,
