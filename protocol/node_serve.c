@@ -66,6 +66,12 @@ static void refuse(struct member *m, const char *text)
     j->changed = true;
 }
 
+/* A token lives for whole seconds, and its ticket no longer. */
+static uint64_t ttl_ms(const struct node *n)
+{
+    return n->cfg.ticket_ttl_ms / 1000 * 1000;
+}
+
 static void serve_ticket(struct node *n, struct member *m)
 {
     struct job *j = &m->job;
@@ -84,7 +90,7 @@ static void serve_ticket(struct node *n, struct member *m)
         return;
     }
     s.kind = STEP_TOKEN_MINT;
-    s.ttl_s = n->cfg.ticket_ttl_ms / 1000;
+    s.ttl_s = (uint32_t)(ttl_ms(n) / 1000);
     memcpy(s.node_name, m->profile.name, sizeof s.node_name);
     j->mint_step = side(n, &s, m);
 }
@@ -159,16 +165,14 @@ static void minted(struct node *n, struct member *m, const struct step_result *r
 {
     struct job *j = &m->job;
     uint8_t seed[32];
-    struct ticket t = {.joiner = m->id,
-                       .issuer = n->me->id,
-                       .nonce = m->profile.ticket_nonce,
-                       .ttl_ms = n->cfg.ticket_ttl_ms};
+    struct ticket t = {
+        .joiner = m->id, .issuer = n->me->id, .nonce = m->profile.ticket_nonce, .ttl_ms = ttl_ms(n)};
     memcpy(t.cluster_id, n->record.cluster_id, sizeof t.cluster_id);
     memcpy(t.endpoint, n->record.endpoint, sizeof t.endpoint);
     memcpy(t.ca_hash, n->record.ca_hash, sizeof t.ca_hash);
     memcpy(t.token, r->token, sizeof t.token);
     memcpy(j->token, r->token, sizeof j->token);
-    j->token_until_ms = n->now_ms + n->cfg.ticket_ttl_ms;
+    j->token_until_ms = n->now_ms + ttl_ms(n);
     node_random_bytes(n, seed, sizeof seed);
     if (FAULT(TICKET_SEED_FIXED))
         memset(seed, 0, sizeof seed);
