@@ -60,6 +60,8 @@ static bool nobody_fit(const struct world *w, uint32_t group)
 static enum excuse excuse(const struct world *w)
 {
     uint32_t here[GROUPS_MAX] = {0};
+    if (w->owed == 0)
+        return EXCUSE_FEW;
     if (w->s->liar != LIAR_NONE)
         return EXCUSE_LIAR;
     for (uint32_t i = 0; i < w->slots; i++) {

@@ -110,6 +110,8 @@ void host_clone(struct world *w, const struct host *of, struct host *h)
     h->voter->shared = true;
     host_count_owed(w);
     disk_copy(&h->disk, &of->disk);
+    h->kube = of->kube;
+    memset(h->kube.task, 0, sizeof h->kube.task);
     tell(w, h, "is a copy of %s, disk and identity", of->name);
     host_start(w, h);
 }
