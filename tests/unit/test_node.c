@@ -377,6 +377,30 @@ static void test_a_renewed_host_stops_its_steps(void **state)
     world_free(w);
 }
 
+/* A copy of peer 0 speaks to peer 1 alone, and is gone again: peer 0 must learn why nobody hears it any more.
+ */
+static void test_a_host_outbid_by_a_copy_is_heard_again(void **state)
+{
+    (void)state;
+    struct world *w = formed(2);
+    const struct node *outbid = w->peer[0].node, *other = w->peer[1].node;
+    struct hello copy = outbid->hello;
+    copy.boot++;
+    copy.instance++;
+    copy.counter = 1;
+    world_feed(w, 1, &(struct node_event){.kind = EV_HELLO, .hello = &copy, .address = "192.168.56.99"});
+    uint64_t stale = other->dropped[DROP_STALE];
+    world_run(w, 10000);
+    assert_true(other->dropped[DROP_STALE] > stale);
+    assert_true(outbid->boot > copy.boot);
+    stale = other->dropped[DROP_STALE];
+    world_run(w, 10000);
+    assert_int_equal(other->dropped[DROP_STALE], stale);
+    for (size_t i = 0; i < other->member_count; i++)
+        assert_int_equal(other->member[i]->state, STATE_ALIVE);
+    world_free(w);
+}
+
 /* ---- what is kept ---- */
 
 static void test_all_know_the_same_after_the_master_restarts(void **state)
@@ -849,6 +873,7 @@ int main(void)
         cmocka_unit_test(test_beacons_replayed_stale_and_forged),
         cmocka_unit_test(test_own_earlier_beacons_renew_nothing),
         cmocka_unit_test(test_a_renewed_host_stops_its_steps),
+        cmocka_unit_test(test_a_host_outbid_by_a_copy_is_heard_again),
         cmocka_unit_test(test_all_know_the_same_after_the_master_restarts),
         cmocka_unit_test(test_nobody_but_the_master_grants),
         cmocka_unit_test(test_every_message_altered_by_its_sender),
