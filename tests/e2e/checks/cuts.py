@@ -37,16 +37,15 @@ COMMITTED = record(True)
 
 def start(lab, hold):
     """`kpeer up` on all; node1, which founds, is held at its writes."""
-    first = begin(lab.hosts[0], hold)
+    first, _ = begin(lab.hosts[0], hold)
     return [first] + [host.up(*FLAGS) for host in lab.hosts[1:]]
 
 
-def begin(founder, hold, count=0):
+def begin(founder, hold, wanted=lambda at: False):
     """Starts the founder and leads it until its checks are green, so that it is the best to stand when the others come;
-    or to its write `count`."""
+    or until `wanted(at)`. Returns the job, and where it is held, if so."""
     job = hold.up("--role", "master", *FLAGS)
-    hold.reach(lambda _: len(hold.seen) == count, but=lambda: "step-finished preflight" in "\n".join(founder.log_tail(100)))
-    return job
+    return job, hold.reach(wanted, but=lambda: "step-finished preflight" in "\n".join(founder.log_tail(100)))
 
 
 def inits(lab):

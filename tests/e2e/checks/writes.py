@@ -24,42 +24,49 @@ def cut_power(host):
     host.lab.refresh()
 
 
-def dies_at(lab, number, fault):
-    """One formation in which node1 founds and meets its fault at its write `number`; what it was held at, or None
-    when it was ready before that."""
+def dies_at(lab, root, number, fault):
+    """One formation in which node1 founds and meets its fault at the `number`th hold of its agent, or of its root side.
+    Returns where that was, or None when it was ready before, and all holds."""
     founder, others = lab.hosts[0], lab.hosts[1:]
     with Hold(founder) as hold:
-        jobs = [begin(founder, hold, number)] + [host.up(*FLAGS) for host in others]
-        at = hold.seen[-1] if len(hold.seen) == number else hold.reach(
-            lambda _: len(hold.seen) == number, but=lambda: not jobs[0].running())
+        def wanted(at):
+            return at.root is root and sum(each.root is root for each in hold.seen) == number
+
+        job, at = begin(founder, hold, wanted)
+        jobs = [job] + [host.up(*FLAGS) for host in others]
+        at = at or hold.reach(wanted, but=lambda: not job.running())
         if at:
             fault(founder)
         hold.release()
     if at:
-        jobs[0].wait(30)
+        jobs[0].wait(60)
         jobs[0] = founder.up("--role", "master", *FLAGS)
     for job in jobs:
         job.wait(110).expect(0)
     all_ready(lab.hosts)
     one_cluster(lab.hosts)
-    return at
+    return at, hold.seen
 
 
 def dies_at_each(trial, first, fault):
-    """Every third write, before or after its rename by turns, so that the three faults together meet all writes;
-    with --thorough each fault meets each write, before and after."""
-    lab, met, turn = trial.lab(3), [], 0
-    while True:
-        number = turn + 1 if trial.options.thorough else 2 * (first + 3 * turn) + 1 + turn % 2
-        try:
-            at = dies_at(lab, number, fault)
-        except AssertionError as error:
-            raise AssertionError(f"write {number // 2 + 1}: {error}") from None
-        if not at:
-            break
-        met.append(at.name)
-        turn += 1
-        lab.fresh()
+    """Every third write of the agent, and every third of the root side, before or after its rename by turns, so that the
+    three faults together meet all writes; with --thorough each fault meets each write, before and after."""
+    lab, met, most = trial.lab(3), [], 1000
+    for root in (False, True):
+        for turn in range(most):
+            number = turn + 1 if trial.options.thorough else 2 * (first + 3 * turn) + 1 + turn % 2
+            if number > most:
+                break
+            if met:
+                lab.fresh()
+            try:
+                at, seen = dies_at(lab, root, number, fault)
+            except AssertionError as error:
+                raise AssertionError(f"{'root side' if root else 'agent'}, hold {number}: {error}") from None
+            if not at:
+                most = sum(each.root for each in seen)  # a whole formation went by: so many more there are
+                break
+            met.append(at.name)
     assert {"promises", "journal"} <= set(met), met
     trial.note(f"{len(met)} writes: {' '.join(f'{name}:{met.count(name)}' for name in dict.fromkeys(met))}")
 

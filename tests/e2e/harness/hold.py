@@ -44,6 +44,7 @@ class At:
     def __init__(self, host, path, after):
         self.host, self.path, self.after = host, path, after
         self.name = path.rpartition("/")[2]
+        self.root = "/" in path  # the agent writes within its own folder alone
 
     def promises(self):
         """What this write promises, or None if it writes something else."""
