@@ -24,17 +24,23 @@ def cut_power(host):
     host.lab.refresh()
 
 
-def dies_at(lab, root, number, fault):
-    """One formation in which node1 founds and meets its fault at the `number`th hold of its agent, or of its root side.
-    Returns where that was, or None when it was ready before, and all holds."""
+def kind(at):
+    """The agent's promises and record, which come in one order; the root side's journal and keys; and the list of members,
+    which is written some seconds after a change of it."""
+    return "root" if at.root else "members" if at.name == "members" else "agent"
+
+
+def dies_at(lab, wanted_kind, number, fault):
+    """One formation in which node1 founds and meets its fault at the `number`th hold of that kind. Returns where that was,
+    or None when it was ready before, and all holds."""
     founder, others = lab.hosts[0], lab.hosts[1:]
     with Hold(founder) as hold:
         def wanted(at):
-            return at.root is root and sum(each.root is root for each in hold.seen) == number
+            return kind(at) == wanted_kind and sum(kind(each) == wanted_kind for each in hold.seen) == number
 
         job, at = begin(founder, hold, wanted)
         jobs = [job] + [host.up(*FLAGS) for host in others]
-        at = at or hold.reach(wanted, but=lambda: not job.running())
+        at = at or hold.reach(wanted, but=lambda: wanted_kind != "members" and not job.running())
         if at:
             fault(founder)
         hold.release()
@@ -51,22 +57,24 @@ def dies_at(lab, root, number, fault):
 def dies_at_each(trial, first, fault):
     """Every third write of the agent, and every third of the root side, before or after its rename by turns, so that the
     three faults together meet all writes; with --thorough each fault meets each write, before and after."""
-    lab, met, most = trial.lab(3), [], 1000
-    for root in (False, True):
-        for turn in range(most):
+    lab, met, holds = trial.lab(3), [], {"agent": 1000, "members": 2, "root": 1000}
+    for each_kind in holds:
+        turn = 0
+        while True:
             number = turn + 1 if trial.options.thorough else 2 * (first + 3 * turn) + 1 + turn % 2
-            if number > most:
+            if number > holds[each_kind]:
                 break
             if met:
                 lab.fresh()
             try:
-                at, seen = dies_at(lab, root, number, fault)
+                at, seen = dies_at(lab, each_kind, number, fault)
             except AssertionError as error:
-                raise AssertionError(f"{'root side' if root else 'agent'}, hold {number}: {error}") from None
-            if not at:
-                most = sum(each.root for each in seen)  # a whole formation went by: so many more there are
+                raise AssertionError(f"{each_kind}, hold {number}: {error}") from None
+            if not at:  # a whole formation went by: so many there are
+                holds["root"] = min(holds["root"], sum(kind(each) == "root" for each in seen))
                 break
             met.append(at.name)
+            turn += 1
     assert {"promises", "journal"} <= set(met), met
     trial.note(f"{len(met)} writes: {' '.join(f'{name}:{met.count(name)}' for name in dict.fromkeys(met))}")
 
