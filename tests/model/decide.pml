@@ -238,7 +238,7 @@ inline resign(x)
 #else
 #define NOTHING_ACCEPTED(x) (mine[x].accepted_term == 0)
 #endif
-/* next_founder: the steps cluster-ca, kubeadm-init, apply-network. What a former founding here left is reset first. */
+/* next_founder: the steps cluster-ca, kubeadm-init, apply-network. What a former founding left is reset first. */
 #define FOUND(x)                                                                                             \
     :: d_step { MAY_FOUND(x) && NOTHING_ACCEPTED(x) && founding[x] == 0 ->                                   \
         MUST(LEASE_LIVE(x), 3);                                                                              \

@@ -8,8 +8,8 @@ byte granted_to[PEERS];
 byte grant_left[PEERS]; /* ticks; 0: no grant runs */
 byte lease_left[PEERS]; /* of a leader, as it believes */
 byte stand_age[PEERS];  /* ticks since it stood */
-/* One answer to a leader's question for its lease that is under way: how much lease it is worth (0: there is none), to
- * whom, and in which set and term it was granted. */
+/* One answer to a leader's question for its lease that is under way: how much lease it is worth (0: there is none),
+ * to whom, and in which set and term it was granted. */
 byte answer_left[PEERS];
 byte answer_to[PEERS];
 byte answer_term[PEERS];
@@ -115,12 +115,16 @@ inline lease_quiet(x)
 #define ASKED_BY_LEADER(y)                                                                                   \
     (leading[mine[y].vote] && mine[mine[y].vote].set == mine[y].set && mine[mine[y].vote].term == mine[y].term)
 
-/* formation_lease_asked and formation_lease_granted, at y: a question of its leader that was `late` ticks under way is
- * answered; the answer is lost; an answer arrives. With three peers one other member makes a majority. */
+/* formation_lease_asked and formation_lease_granted, at y: a question of its leader that was `late` ticks under way
+ * is answered; the answer is lost; an answer arrives. With three peers one other member makes a majority. */
 #define LEASES(y)                                                                                            \
     LEASE_ASKED(y, 0) LEASE_ASKED(y, 1)                                                                      \
-    :: d_step { MAY_GRANT(y) -> grant(y, mine[y].vote) }                                                     \
+    :: d_step { MAY_GRANT(y) ->                                                                              \
+        printf("%d grants %d more of its lease; the answer is lost\n", y, mine[y].vote);                     \
+        grant(y, mine[y].vote)                                                                               \
+    }                                                                                                        \
     :: d_step { answer_left[y] > 0 && ANSWER_FITS(y) ->                                                      \
+        printf("the answer of %d comes to %d\n", y, answer_to[y]);                                           \
         if                                                                                                   \
         :: WORTH(y) > lease_left[answer_to[y]] ->                                                            \
             lease_left[answer_to[y]] = WORTH(y)                                                              \
@@ -130,6 +134,7 @@ inline lease_quiet(x)
     }
 #define LEASE_ASKED(y, late)                                                                                 \
     :: d_step { MAY_GRANT(y) && SHORT > late && ASKED_BY_LEADER(y) && (late > 0 || LEASE_LIVE(mine[y].vote)) -> \
+        printf("%d grants %d more of its lease, asked %d ticks ago\n", y, mine[y].vote, late);               \
         grant(y, mine[y].vote);                                                                              \
         answer_left[y] = SHORT - late;                                                                       \
         answer_to[y] = mine[y].vote;                                                                         \
