@@ -145,7 +145,6 @@ def test_a_majority_is_lost_for_good_before_the_decision(trial):
     for job in (*jobs, left.up(*FLAGS)):
         job.wait(110).expect(0)
     one_cluster(lab.hosts)
-    assert inits(lab) == 1
 
 
 # --- network ------------------------------------------------------------------------------------------------------------
