@@ -43,17 +43,22 @@ static bool parse_cidr(const char *text, struct range *r)
     return r->bits <= (r->family == AF_INET ? 32u : 128u);
 }
 
-bool check_cidr_overlap(const char *a, const char *b)
+static bool overlap(const struct range *x, const struct range *y)
 {
-    struct range x, y;
-    if (!parse_cidr(a, &x) || !parse_cidr(b, &y) || x.family != y.family)
+    if (x->family != y->family)
         return false;
-    unsigned bits = x.bits < y.bits ? x.bits : y.bits;
-    if (memcmp(x.b, y.b, bits / 8) != 0)
+    unsigned bits = x->bits < y->bits ? x->bits : y->bits;
+    if (memcmp(x->b, y->b, bits / 8) != 0)
         return false;
     unsigned rest = bits % 8;
     unsigned char mask = (unsigned char)(0xff00u >> rest);
-    return rest == 0 || ((x.b[bits / 8] ^ y.b[bits / 8]) & mask) == 0;
+    return rest == 0 || ((x->b[bits / 8] ^ y->b[bits / 8]) & mask) == 0;
+}
+
+bool check_cidr_overlap(const char *a, const char *b)
+{
+    struct range x, y;
+    return parse_cidr(a, &x) && parse_cidr(b, &y) && overlap(&x, &y);
 }
 
 bool check_fit_for_master(const struct profile *p)
@@ -68,29 +73,29 @@ static bool is_zero(const uint8_t id[static FACTS_ID_BYTES])
     return memcmp(id, zero, sizeof zero) == 0;
 }
 
-static bool share_mac(const struct host_nets *a, const struct host_nets *b)
+static bool has_mac(const struct host_nets *nets, size_t count, const uint8_t mac[static 6])
 {
-    for (size_t i = 0; i < a->mac_count; i++)
-        for (size_t k = 0; k < b->mac_count; k++)
-            if (memcmp(a->mac[i], b->mac[k], sizeof a->mac[i]) == 0)
-                return true;
+    for (size_t i = 0; i < count; i++)
+        if (memcmp(nets->mac[i], mac, sizeof nets->mac[i]) == 0)
+            return true;
     return false;
+}
+
+static bool holds_macs(const struct host_nets *nets, const struct host_nets *of)
+{
+    for (size_t i = 0; i < of->mac_count; i++)
+        if (!has_mac(nets, nets->mac_count, of->mac[i]))
+            return false;
+    return true;
 }
 
 /* What no two hosts of a cluster may share. A NAT interface has the same hardware address on every cloned VM
  * and does no harm there, so hosts are only at fault when they share all of them: then they were cloned. */
 static bool same_all_macs(const struct host_nets *a, const struct host_nets *b)
 {
-    if (a->mac_count == 0 || a->mac_count != b->mac_count || !share_mac(a, b))
+    if (a->mac_count == 0 || a->mac_count != b->mac_count)
         return false;
-    for (size_t i = 0; i < a->mac_count; i++) {
-        bool found = false;
-        for (size_t k = 0; k < b->mac_count; k++)
-            found |= memcmp(a->mac[i], b->mac[k], sizeof a->mac[i]) == 0;
-        if (!found)
-            return false;
-    }
-    return true;
+    return holds_macs(a, b) && holds_macs(b, a);
 }
 
 static bool check_pair(const struct profile *a, const struct profile *b, struct check_fault *f)
@@ -209,16 +214,100 @@ static bool check_somebody_fit(const struct check_host *host, size_t count, stru
         CHECK_MASTER_MEMORY_MB, best->name, best->facts.cpus, best->facts.memory_mb);
 }
 
-bool check_group(const struct check_host *host, size_t count, bool complete, struct check_fault *fault)
+/* ---- the whole group ---- */
+
+#define NUMBERS 4096 /* twice as many as the largest group has things of its own */
+
+/* Numbers for what hosts must not share: equal things have equal numbers, and others hardly ever. */
+struct numbers {
+    uint64_t slot[NUMBERS]; /* 0: free */
+};
+
+enum own { OWN_NAME = 1, OWN_MACHINE_ID, OWN_PRODUCT_UUID, OWN_MACS, OWN_COUNT };
+
+static uint64_t number_of(enum own own, const void *p, size_t n)
 {
-    memset(fault, 0, sizeof *fault);
-    if (count == 0)
+    uint64_t v = 0xcbf29ce484222325u ^ own; /* FNV-1a */
+    for (size_t i = 0; i < n; i++)
+        v = (v ^ ((const uint8_t *)p)[i]) * 0x100000001b3u;
+    return v;
+}
+
+/* Hosts with the same addresses have the same number, in whatever order they name them. */
+static uint64_t number_of_macs(const struct host_nets *nets)
+{
+    uint64_t v = nets->mac_count;
+    for (size_t i = 0; i < nets->mac_count; i++)
+        if (!has_mac(nets, i, nets->mac[i]))
+            v += number_of(OWN_MACS, nets->mac[i], sizeof nets->mac[i]);
+    return v;
+}
+
+/* True if it was there before. */
+static bool put_number(struct numbers *s, uint64_t v)
+{
+    size_t at = (size_t)(v ^ v >> 32) % NUMBERS;
+    v |= 1;
+    while (s->slot[at] && s->slot[at] != v)
+        at = (at + 1) % NUMBERS;
+    bool there = s->slot[at] == v;
+    s->slot[at] = v;
+    return there;
+}
+
+static bool may_share(const struct check_host *host, size_t count)
+{
+    struct numbers s = {0};
+    bool found = false;
+    if (count > NUMBERS / 2 / (OWN_COUNT - 1))
         return true;
+    for (size_t i = 0; i < count && !found; i++) {
+        const struct profile *p = host[i].profile;
+        const struct facts *f = &p->facts;
+        found |= put_number(&s, number_of(OWN_NAME, p->name, strlen(p->name)));
+        if (!is_zero(f->machine_id))
+            found |= put_number(&s, number_of(OWN_MACHINE_ID, f->machine_id, FACTS_ID_BYTES));
+        if (!is_zero(f->product_uuid))
+            found |= put_number(&s, number_of(OWN_PRODUCT_UUID, f->product_uuid, FACTS_ID_BYTES));
+        if (p->nets.mac_count > 0)
+            found |= put_number(&s, number_of_macs(&p->nets));
+    }
+    return found;
+}
+
+/* Being alike passes on from one to the next among those that have kubeadm, so one of them stands for all. */
+static bool all_alike(const struct check_host *host, size_t count)
+{
+    struct check_fault unused;
+    const struct profile *one = host[0].profile;
+    for (size_t i = 0; i < count; i++) {
+        const struct profile *p = host[i].profile;
+        if (!check_alike(one, p, &unused))
+            return false;
+        if (one->facts.kubernetes_version[0] == '\0')
+            one = p;
+    }
+    return true;
+}
+
+/* Every host against every other: what tells whose fault it is, and costs most. */
+static bool check_pairs(const struct check_host *host, size_t count, struct check_fault *fault)
+{
     for (size_t i = 0; i < count; i++)
         for (size_t k = i + 1; k < count; k++)
             if (!check_pair(host[i].profile, host[k].profile, fault) ||
                 !check_alike(host[i].profile, host[k].profile, fault))
                 return false;
+    return true;
+}
+
+bool check_group(const struct check_host *host, size_t count, bool complete, struct check_fault *fault)
+{
+    memset(fault, 0, sizeof *fault);
+    if (count == 0)
+        return true;
+    if ((may_share(host, count) || !all_alike(host, count)) && !check_pairs(host, count, fault))
+        return false;
     for (size_t i = 0; i < count; i++)
         if (!check_ranges(host[i].profile, host[i].profile->pod_cidr, host[i].profile->service_cidr, fault))
             return false;

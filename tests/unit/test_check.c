@@ -59,6 +59,55 @@ static void test_a_good_group(void **state)
     assert_true(check_group(host, 0, true, &fault));
 }
 
+#define MANY 512
+
+static struct profile many[MANY];
+static struct check_host many_host[MANY];
+
+static void make_many(void)
+{
+    for (size_t i = 0; i < MANY; i++) {
+        many[i] = profile[0];
+        snprintf(many[i].name, sizeof many[i].name, "node%zu", i + 1);
+        snprintf(many[i].address, sizeof many[i].address, "192.168.56.%zu", i);
+        memcpy(many[i].facts.machine_id, &i, sizeof i);
+        many[i].facts.machine_id[15] = 1;
+        memset(many[i].facts.product_uuid, 0, FACTS_ID_BYTES); /* a host may have none */
+        memcpy(many[i].nets.mac[1], &i, 6);
+        many[i].nets.mac[1][5] = 2;
+        many_host[i] = (struct check_host){&many[i], 0, true};
+    }
+    many[0].facts.kubernetes_version[0] = '\0'; /* nor kubeadm */
+}
+
+static void assert_found_in_many(const char *part, const char *who)
+{
+    assert_false(check_group(many_host, MANY, true, &fault));
+    assert_non_null(strstr(fault.text, part));
+    assert_non_null(strstr(fault.text, who));
+    make_many();
+}
+
+static void test_the_largest_group(void **state)
+{
+    (void)state;
+    make_many();
+    assert_true(check_group(many_host, MANY, true, &fault));
+    strcpy(many[500].name, "node8");
+    assert_found_in_many("called node8", "192.168.56.500");
+    memcpy(many[500].facts.machine_id, many[3].facts.machine_id, FACTS_ID_BYTES);
+    assert_found_in_many("machine-id", "node501");
+    many[9].facts.product_uuid[3] = many[MANY - 1].facts.product_uuid[3] = 4;
+    assert_found_in_many("product UUID", "node512");
+    memcpy(many[500].nets.mac[0], many[3].nets.mac[1], 6); /* in another order */
+    memcpy(many[500].nets.mac[1], many[3].nets.mac[0], 6);
+    assert_found_in_many("hardware addresses", "node4");
+    strcpy(many[500].facts.kubernetes_version, "v1.21.0");
+    assert_found_in_many("v1.21.0", "node2");
+    strcpy(many[MANY - 1].pod_cidr, "10.9.0.0/16");
+    assert_found_in_many("10.9.0.0/16", "node512");
+}
+
 static void test_what_no_two_may_share(void **state)
 {
     strcpy(profile[2].name, "node1");
@@ -158,6 +207,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_a_good_group, set_up),
+        cmocka_unit_test_setup(test_the_largest_group, set_up),
         cmocka_unit_test_setup(test_what_no_two_may_share, set_up),
         cmocka_unit_test_setup(test_clocks, set_up),
         cmocka_unit_test_setup(test_versions_and_ranges, set_up),
