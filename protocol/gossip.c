@@ -45,13 +45,6 @@ const struct gossip_item *gossip_find(const struct gossip *g, const struct peer_
     return i < g->count && compare(&g->item[i], owner, kind, subject) == 0 ? &g->item[i] : NULL;
 }
 
-void gossip_mark_news(struct gossip *g, const struct statement *s)
-{
-    size_t i = lower_bound(g, &s->owner, s->kind, &s->subject);
-    if (i < g->count && compare(&g->item[i], &s->owner, s->kind, &s->subject) == 0)
-        g->item[i].news = true;
-}
-
 bool gossip_knows(const struct gossip *g, const struct statement *s)
 {
     const struct gossip_item *it = gossip_find(g, &s->owner, s->kind, &s->subject);

@@ -8,7 +8,14 @@
 
 #include "protocol/statement.h"
 
-#define GOSSIP_ITEMS_MAX 8192
+#define GOSSIP_ITEMS_MAX 4096 /* so many are told in one summary, which fits into a message */
+
+/* What a statement is kept under. */
+struct gossip_key {
+    struct peer_id owner;
+    enum statement_kind kind;
+    struct peer_id subject;
+};
 
 struct gossip_item {
     struct peer_id owner;
@@ -18,7 +25,6 @@ struct gossip_item {
     uint64_t hash; /* its share of the digest */
     uint8_t *wire; /* owned */
     size_t wire_bytes;
-    bool news; /* to be passed on */
 };
 
 struct gossip {
@@ -37,8 +43,6 @@ int gossip_put(struct gossip *g, const struct statement *s);
 bool gossip_knows(const struct gossip *g, const struct statement *s);
 const struct gossip_item *gossip_find(const struct gossip *g, const struct peer_id *owner,
                                       enum statement_kind kind, const struct peer_id *subject);
-/* Marks what is kept of this statement as news, to be passed on. */
-void gossip_mark_news(struct gossip *g, const struct statement *s);
 /* Forgets everything that this owner said. */
 void gossip_forget(struct gossip *g, const struct peer_id *owner);
 

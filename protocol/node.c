@@ -36,6 +36,7 @@ static int node_init(struct node *n, const struct node_config *cfg, const struct
     struct member *self = node_member_add(n, &identity->id);
     if (!self)
         return err_set(err, KPEER_ENOMEM, "out of memory");
+    n->self = self;
     self->self = self->keyed = self->heard = true;
     node_set_state(n, self, STATE_ALIVE);
     memcpy(self->sign_pk, identity->sign_pk, sizeof self->sign_pk);
@@ -271,12 +272,23 @@ static void commit_if_decided(struct node *n, const struct formation_input *in)
     free(c);
 }
 
+/* Formation depends on what changed since it ran, and on time only as far as it said so. */
+static bool formation_due(struct node *n)
+{
+    node_check_group(n);
+    return n->formation_stale || n->now_ms >= n->formation_ms || work_able(n) != n->was_able;
+}
+
 /* Formation runs until nothing changes: a vote may elect at once in a group of one. */
 static void form(struct node *n)
 {
     if ((n->committed && !FAULT(ELECTS_AFTER_COMMIT)) || n->work.leaving)
         return;
-    node_check_group(n);
+    if (!formation_due(n))
+        return;
+    n->formation_stale = false;
+    n->formation_ms = 0;
+    n->was_able = work_able(n);
     for (int i = 0; i < 4; i++) {
         struct formation_input in = node_formation_input(n);
         uint32_t done = formation_tick(&n->formation, &in);
@@ -318,8 +330,11 @@ static uint64_t wake(struct node *n)
     if (n->members_dirty_ms)
         at = min64(at, n->members_dirty_ms + NODE_SNAPSHOT_MS);
     if (!n->committed && !n->work.leaving) {
-        struct formation_input in = node_formation_input(n);
-        at = min64(at, formation_wake(&n->formation, &in));
+        if (n->formation_ms <= n->now_ms || n->formation_stale) {
+            struct formation_input in = node_formation_input(n);
+            n->formation_ms = formation_wake(&n->formation, &in);
+        }
+        at = min64(at, n->formation_ms);
     }
     return at > n->now_ms ? at : n->now_ms + 1;
 }
@@ -332,6 +347,7 @@ int node_step(struct node *n, const struct node_event *event, uint64_t now_ms, s
         n->wall_ms = event->wall_ms;
     if (!n->stopped && (n->started || event->kind == EV_START)) {
         bool was_committed = n->committed;
+        n->formation_stale |= event->kind != EV_TICK && event->kind != EV_HELLO && event->kind != EV_MESSAGE;
         dispatch(n, event);
         net_publish_profile(n);
         alive_tick(n);

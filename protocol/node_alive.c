@@ -27,6 +27,8 @@ void alive_heard(struct node *n, struct member *m)
     if (m->has_profile && m->profile.phase == PHASE_LEFT)
         return; /* its goodbye stands until it says something newer */
     node_set_state(n, m, STATE_ALIVE);
+    if (was != STATE_ALIVE && n->now_ms + patience_ms(n) < n->alive_ms)
+        n->alive_ms = n->now_ms + patience_ms(n);
     if (was != STATE_ALIVE && m->has_profile && n->started)
         out_event(n, EVENT_MEMBER_ALIVE, &m->id);
 }
@@ -88,7 +90,7 @@ void alive_left(struct node *n, struct member *m)
 void alive_tick(struct node *n)
 {
     if (n->now_ms < n->alive_ms)
-        return; /* whatever was heard since only moved it further away */
+        return;
     uint64_t patience = patience_ms(n);
     for (size_t i = 0; i < n->member_count; i++) {
         struct member *m = n->member[i];
@@ -103,9 +105,11 @@ void alive_tick(struct node *n)
     }
 }
 
-/* Also what the next step's alive_tick goes by. */
+/* Whatever was heard since only moved it further away, so it is looked for anew when it has come. */
 uint64_t alive_wake(struct node *n)
 {
+    if (n->now_ms < n->alive_ms)
+        return n->alive_ms;
     uint64_t at = UINT64_MAX, patience = patience_ms(n);
     for (size_t i = 0; i < n->member_count; i++) {
         const struct member *m = n->member[i];

@@ -69,6 +69,7 @@ static void link_to(struct node *n, struct member *m, const struct node_event *e
     m->port = h->port;
     memcpy(m->address, ev->address, sizeof m->address);
     m->linked = true;
+    n->alive_ms = 0;
     struct action *a = out_action(n, ACT_LINK);
     a->peer = m->id;
     a->port = m->port;
@@ -131,8 +132,11 @@ void net_hello(struct node *n, const struct node_event *ev)
     if (peer_id_equal(&h->outbid, &n->me->id) && h->outbid_instance != n->instance)
         net_outbid(n, h->outbid_boot);
     take_clock(n, m, h->wall_ms - n->wall_ms);
+    n->formation_stale |= !m->keyed;
     m->keyed = m->heard = true;
     m->digest = h->digest;
+    if (m->digest != n->agreed)
+        n->agreed = 0;
     if (first || was_gone)
         answer_soon(n);
     if (first && m->has_profile)
@@ -185,15 +189,30 @@ static void expire_pending(struct node *n)
     }
 }
 
-static void pull_news(struct node *n, struct member *m, uint64_t mine)
+/* False if it has nothing that we lack, as far as we know. */
+static bool pull_news(struct node *n, struct member *m, uint64_t mine)
 {
-    if (!net_reachable(m) || m->digest == 0 || m->digest == mine)
-        return;
-    if (m->pulled_ms && n->now_ms < m->pulled_ms + NET_PULL_AGAIN_MS)
-        return;
+    if (m->self || m->digest == 0 || m->digest == mine)
+        return false;
+    if (!net_reachable(m))
+        return true;
+    if (n->now_ms < n->pull_ms || (m->pulled_ms && n->now_ms < m->pulled_ms + NET_PULL_AGAIN_MS))
+        return true;
     net_pull(n, m);
     n->pull_ms = n->now_ms + PULL_GAP_MS * node_alive_count(n);
     m->digest = 0; /* until its next beacon */
+    return true;
+}
+
+static void pull_all(struct node *n)
+{
+    uint64_t mine = digest(n);
+    bool differ = false;
+    if (n->now_ms < n->pull_ms || mine == n->agreed)
+        return;
+    for (size_t i = 0; i < n->member_count && n->now_ms >= n->pull_ms; i++)
+        differ |= pull_news(n, n->member[i], mine);
+    n->agreed = differ ? 0 : mine;
 }
 
 void net_tick(struct node *n)
@@ -202,9 +221,7 @@ void net_tick(struct node *n)
         return;
     if (n->now_ms >= n->beacon_ms)
         beacon(n);
-    uint64_t mine = digest(n);
-    for (size_t i = 0; i < n->member_count && n->now_ms >= n->pull_ms; i++)
-        pull_news(n, n->member[i], mine);
+    pull_all(n);
     net_news_tick(n);
     expire_pending(n);
 }

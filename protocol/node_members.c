@@ -47,7 +47,7 @@ struct member *node_member(struct node *n, const struct peer_id *id)
 
 struct member *node_self(struct node *n)
 {
-    return node_member(n, &n->me->id);
+    return n->self;
 }
 
 struct member *node_member_add(struct node *n, const struct peer_id *id)
@@ -92,6 +92,9 @@ void node_set_state(struct node *n, struct member *m, enum member_state state)
     n->alive_count += is_alive(state);
     m->state = state;
     n->group_checked = false;
+    n->formation_stale = true;
+    if (state != STATE_ALIVE)
+        n->alive_ms = 0;
 }
 
 uint32_t node_alive_count(const struct node *n)
@@ -129,14 +132,16 @@ static bool presentable(const struct node *n, const struct profile *p)
            p->phase != PHASE_LEAVING && p->phase != PHASE_LEFT;
 }
 
-void node_profile_taken(const struct node *n, struct member *m)
+void node_profile_taken(struct node *n, struct member *m)
 {
     const struct profile *p = &m->profile;
+    struct outline was = m->outline;
     m->outline = (struct outline){.presentable = presentable(n, p),
                                   .able = p->able,
                                   .hopeful = check_fit_for_master(p) && p->phase != PHASE_FAILED,
                                   .rank = rank_of(p),
                                   .expect = p->expect};
+    n->formation_stale |= memcmp(&was, &m->outline, sizeof was) != 0;
 }
 
 /* The largest number that anybody alive was told to wait for. */
@@ -160,7 +165,11 @@ void node_check_group(struct node *n)
     if (n->group_checked)
         return;
     n->group_checked = true;
-    for (size_t i = 0; i < n->member_count && count < ELECTORATE_MAX; i++) {
+    size_t most = ELECTORATE_MAX;
+    uint32_t expected = n->formation.mine.bound ? 0 : node_expected(n);
+    if (expected > 0 && expected < most)
+        most = expected;
+    for (size_t i = 0; i < n->member_count && count < most; i++) {
         const struct member *m = n->member[i];
         if (m->state != STATE_ALIVE || !m->has_profile || !m->outline.presentable)
             continue;
@@ -171,6 +180,7 @@ void node_check_group(struct node *n)
     bool green = check_group(host, count, n->formation.constituted, &fault);
     if (strcmp(fault.text, n->work.blocked) == 0)
         return;
+    n->formation_stale = true;
     memcpy(n->work.blocked, fault.text, sizeof n->work.blocked);
     memcpy(n->work.blocked_hint, fault.hint, sizeof n->work.blocked_hint);
     if (green)

@@ -52,6 +52,7 @@ static void take_profile(struct node *n, struct member *m, const struct profile 
         n->group_checked = false;
     m->profile = *p;
     m->has_profile = true;
+    n->formation_stale |= first;
     node_profile_taken(n, m);
     memcpy(m->box_pk, p->box_pk, sizeof m->box_pk);
     if (!n->members_dirty_ms)
@@ -93,6 +94,7 @@ static void take_payload(struct node *n, struct member *m, const struct statemen
         free(m->ballot);
         m->ballot = p->ballot;
         p->ballot = NULL;
+        n->formation_stale = true;
     } else if (!stored && peer_id_equal(&s->subject, &n->me->id) && n->committed &&
                (peer_id_equal(&s->owner, &n->record.founder) || FAULT(GRANT_FROM_ANYBODY))) {
         work_grant(n, &p->grant);

@@ -63,14 +63,26 @@ static void send_items(struct node *n, const struct member *to, const struct gos
     post(n, &w, to);
 }
 
+/* Anybody whom we can reach; NULL when there is nobody. */
+static const struct member *somebody(struct node *n)
+{
+    size_t from = node_random(n) % n->member_count;
+    for (size_t i = 0; i < n->member_count; i++) {
+        const struct member *m = n->member[(from + i) % n->member_count];
+        if (net_reachable(m))
+            return m;
+    }
+    return NULL;
+}
+
 /* News goes to everybody at once while the group is small, to a few at random when it is large: anti-entropy
  * carries it on from there. */
 void net_push(struct node *n, const struct gossip_item *item, bool record)
 {
-    uint32_t alive = node_alive_count(n);
-    for (size_t i = 0; i < n->member_count; i++) {
-        const struct member *m = n->member[i];
-        if (net_reachable(m) && (alive <= PUSH_ALL_MAX || node_random(n) % alive < PUSH_SOME))
+    bool all = node_alive_count(n) <= PUSH_ALL_MAX;
+    for (size_t i = 0; i < (all ? n->member_count : PUSH_SOME); i++) {
+        const struct member *m = all ? n->member[i] : somebody(n);
+        if (m && net_reachable(m))
             send_items(n, m, &item, item ? 1 : 0, record);
     }
 }
@@ -82,6 +94,7 @@ static void publish(struct node *n, enum statement_kind kind, const struct peer_
     size_t wire_bytes = 0;
     struct statement s;
     uint64_t version = n->boot << 32 | ++n->statement_count;
+    n->formation_stale = true;
     if (bytes == 0 || statement_encode(n->me, n->group_id, kind, subject, version, payload, bytes, &wire,
                                        &wire_bytes, NULL) != 0) {
         n->no_memory = true;
@@ -277,33 +290,31 @@ static void lacks(void *ctx, const struct gossip_item *item)
 
 void net_pass_on(struct node *n, const struct statement *s)
 {
-    gossip_mark_news(&n->gossip, s);
     if (n->news_ms == 0)
         n->news_ms = n->now_ms + NEWS_MS;
-}
-
-static void tell_news(struct node *n, const struct member *to)
-{
-    struct batch b;
-    b.n = n;
-    b.to = to;
-    b.count = b.bytes = 0;
-    for (size_t i = 0; i < n->gossip.count; i++)
-        if (n->gossip.item[i].news)
-            lacks(&b, &n->gossip.item[i]);
-    flush(&b, false);
+    if (n->news_count < NEWS_MAX)
+        n->news[n->news_count++] = (struct gossip_key){s->owner, s->kind, s->subject};
 }
 
 void net_news_tick(struct node *n)
 {
+    const struct gossip_item *item[NEWS_MAX];
+    size_t count = 0;
     if (n->news_ms == 0 || n->now_ms < n->news_ms)
         return;
-    uint32_t alive = node_alive_count(n);
-    for (size_t i = 0; i < n->member_count; i++)
-        if (net_reachable(n->member[i]) && node_random(n) % alive < NEWS_SOME)
-            tell_news(n, n->member[i]);
-    for (size_t i = 0; i < n->gossip.count; i++)
-        n->gossip.item[i].news = false;
+    for (size_t i = 0; i < n->news_count; i++) {
+        const struct gossip_key *k = &n->news[i];
+        item[count] = gossip_find(&n->gossip, &k->owner, k->kind, &k->subject);
+        count += item[count] != NULL;
+    }
+    for (size_t i = 0; i < NEWS_SOME; i++) {
+        const struct member *m = somebody(n);
+        struct batch b = {.n = n, .to = m};
+        for (size_t k = 0; m && k < count; k++)
+            lacks(&b, item[k]);
+        flush(&b, false);
+    }
+    n->news_count = 0;
     n->news_ms = 0;
 }
 

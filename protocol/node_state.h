@@ -26,14 +26,15 @@
 #include "protocol/statement.h"
 #include "protocol/ticket.h"
 
-#define MEMBERS_MAX  ELECTORATE_MAX
+#define MEMBERS_MAX  1024
 #define RUNNING_MAX  48
 #define SIDE_MAX     16 /* steps at once for others */
 #define PENDING_MAX  8  /* users' requests that wait for another host */
 #define PUSH_ALL_MAX 64 /* up to this many members everybody is told directly */
 #define PUSH_SOME    8
 #define NEWS_MS      50 /* in a group larger than that, what others say is collected this long and passed on */
-#define NEWS_SOME    4  /* to about this many */
+#define NEWS_SOME    4  /* to so many */
+#define NEWS_MAX     256 /* so much of it: what is beyond, the others find for themselves */
 
 /* What the control plane does for one member. Step ids are 0 while nothing runs. */
 struct job {
@@ -184,11 +185,15 @@ struct node {
 
     struct member *member[MEMBERS_MAX]; /* ascending by id; ourselves included */
     size_t member_count;
-    uint64_t alive_ms; /* when the next of them becomes suspect or failed, as of the end of the last step */
+    struct member *self;  /* among them */
+    uint64_t alive_ms;    /* none of them becomes suspect or failed before; 0: look */
     uint32_t alive_count; /* of them, those who are alive or suspect */
     struct gossip gossip;
     struct formation formation;
-    bool group_checked; /* nothing that the group's check looks at has changed since it looked */
+    bool formation_stale;  /* something changed that formation looks at … */
+    uint64_t formation_ms; /* … and when to run it anyway */
+    bool was_able;         /* to found, when formation ran last */
+    bool group_checked;    /* nothing that the group's check looks at has changed since it looked */
     struct formation_peer peers[MEMBERS_MAX]; /* formation's input, refreshed in place */
     uint8_t *cluster_blob;                    /* the committed record, encoded */
     size_t cluster_bytes;
@@ -209,6 +214,9 @@ struct node {
     uint64_t beacon_ms; /* when the next is due */
     uint64_t pull_ms;   /* ask nobody for news before */
     uint32_t beacons_sent;
+    uint64_t agreed; /* every digest that we were told was this one; 0: not so */
+    struct gossip_key news[NEWS_MAX];
+    size_t news_count;
     uint64_t news_ms;          /* when to pass on what is new; 0: nothing is */
     uint64_t members_dirty_ms; /* 0: the snapshot is up to date */
     struct hello hello;
@@ -258,7 +266,7 @@ struct formation_input node_formation_input(struct node *n);
 void node_check_group(struct node *n);
 void node_set_state(struct node *n, struct member *m, enum member_state state);
 /* Draws from a new profile what formation needs of it. */
-void node_profile_taken(const struct node *n, struct member *m);
+void node_profile_taken(struct node *n, struct member *m);
 bool node_is_founder(const struct node *n);
 uint32_t node_alive_count(const struct node *n);
 uint32_t node_expected(const struct node *n);

@@ -7,7 +7,7 @@
 #define PROMISES_VERSION 2
 #define PROMISES_FIELDS  7
 #define MEMBERS_VERSION  1
-#define SNAPSHOT_MAX     (1024 * 1024)
+#define SNAPSHOT_MAX     (4 * 1024 * 1024)
 
 static void persist(struct node *n, enum store_key key, struct pack_writer *w)
 {

@@ -59,7 +59,7 @@ static void look(struct formation *f, const struct formation_input *in)
 {
     size_t seen = 0;
     bool changed = false;
-    for (size_t i = 0; i < in->peer_count; i++) {
+    for (size_t i = 0; i < in->peer_count && seen < ELECTORATE_MAX; i++) {
         if (!in->peer[i].in_view)
             continue;
         if (seen >= f->view_count || !peer_id_equal(&f->view[seen], &in->peer[i].id)) {

@@ -43,20 +43,6 @@ static void test_the_newest_is_kept(void **state)
     gossip_fini(&g);
 }
 
-static void test_only_what_is_kept_is_news(void **state)
-{
-    (void)state;
-    struct gossip g = {0};
-    put(&g, 1, STATEMENT_PROFILE, 1, 1);
-    put(&g, 2, STATEMENT_PROFILE, 1, 1);
-    gossip_mark_news(&g, &(struct statement){.kind = STATEMENT_PROFILE, .owner = {{2}}});
-    gossip_mark_news(&g, &(struct statement){.kind = STATEMENT_BALLOT, .owner = {{2}}});
-    gossip_mark_news(&g, &(struct statement){.kind = STATEMENT_PROFILE, .owner = {{3}}});
-    assert_false(g.item[0].news);
-    assert_true(g.item[1].news);
-    gossip_fini(&g);
-}
-
 static void test_the_digest_does_not_depend_on_the_order(void **state)
 {
     (void)state;
@@ -179,7 +165,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_newest_is_kept),
-        cmocka_unit_test(test_only_what_is_kept_is_news),
         cmocka_unit_test(test_the_digest_does_not_depend_on_the_order),
         cmocka_unit_test(test_two_become_alike),
         cmocka_unit_test(test_a_summary_out_of_order_is_a_fault),
