@@ -7,6 +7,8 @@
 
 #include "protocol/mem.h"
 
+#define MANY_HOSTS 100
+
 uint64_t draw(uint64_t *rng)
 {
     uint64_t z = (*rng += 0x9e3779b97f4a7c15u); /* splitmix64 (Steele, Lea, Flood 2014) */
@@ -125,6 +127,8 @@ void scenario_draw(struct scenario *s, uint64_t seed, uint32_t hosts)
     s->faults_ms = 45000;
     s->end_ms = 900000;
     s->hosts = hosts ? hosts : size % 1000 == 0 ? 20 + (uint32_t)(more % 31) : 3 + (uint32_t)(more % 5);
+    if (s->hosts > MANY_HOSTS)
+        s->end_ms += s->hosts * UINT64_C(1000); /* the control plane lets in so many at once, and no more */
     s->group_of_second = s->hosts;
     if (draw(&rng) % 12 == 0 && !hosts)
         s->hosts += 2 + (uint32_t)draw_below(&rng, 2);

@@ -43,17 +43,18 @@ struct hunt {
 
 static void usage(FILE *to)
 {
-    fputs("usage: sim [--runs N] [--from SEED] [--jobs J] [--hosts N]   hunt; exit 1 if a seed breaks an "
-          "invariant\n"
-          "       sim --seed SEED [--hosts N] [--cut CUT]               tell the story of one seed\n"
-          "       sim --shrink SEED [--hosts N]                         find a shorter run that breaks the "
-          "same\n"
-          "\n"
-          "CUT is what --shrink prints: parts of the scenario to leave out, as in hosts=3,loss,i0,i2.\n"
-          "sim-faulty takes --fault NAME besides, and --list-faults names them. With --faults it hunts each "
-          "fault\n"
-          "(or the one of --fault) through at most --runs seeds, and fails if one is not found.\n",
-          to);
+    fputs(
+        "usage: sim [--runs N] [--from SEED] [--jobs J] [--hosts N]   hunt; exit 1 if a seed breaks an "
+        "invariant\n"
+        "       sim --seed SEED [--hosts N] [--expect N] [--cut CUT] [--quiet]   tell the story of one seed\n"
+        "       sim --shrink SEED [--hosts N]                         find a shorter run that breaks the "
+        "same\n"
+        "\n"
+        "CUT is what --shrink prints: parts of the scenario to leave out, as in hosts=3,loss,i0,i2.\n"
+        "sim-faulty takes --fault NAME besides, and --list-faults names them. With --faults it hunts each "
+        "fault\n"
+        "(or the one of --fault) through at most --runs seeds, and fails if one is not found.\n",
+        to);
 }
 
 static bool number(const char *text, uint64_t *out)
@@ -110,30 +111,33 @@ static void print_outcome(const struct outcome *o)
 }
 
 /* What it cost, of interest with many hosts. */
-static void print_cost(const struct scenario *s, const struct outcome *o, double took_s)
+static void print_cost(const struct scenario *s, const struct outcome *o)
 {
     struct rusage use;
     double peer_s = (double)o->peer_ms / 1000;
     getrusage(RUSAGE_SELF, &use);
-    printf("cost: %.1f s, %.0f MB in all; per peer %.2f ms, %.0f kB; per peer and virtual second %.1f steps, "
+    double took_s = (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+                    (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
+    printf("cost: %.1f s of a CPU, %.0f MB in all; per peer %.2f ms, %.0f kB; per peer and virtual second "
+           "%.1f steps, "
            "%.1f messages and %.2f kB in\n",
            took_s, (double)use.ru_maxrss / 1024, took_s * 1000 / s->hosts, (double)use.ru_maxrss / s->hosts,
            (double)o->steps / peer_s, (double)o->messages / peer_s, (double)o->bytes / 1024 / peer_s);
 }
 
-static int tell_one(uint64_t seed, uint32_t hosts, const struct cut *cut, bool quiet)
+static int tell_one(uint64_t seed, uint32_t hosts, uint32_t expect, const struct cut *cut, bool quiet)
 {
-    struct timespec began;
     struct scenario s;
     struct outcome o;
-    clock_gettime(CLOCK_MONOTONIC, &began);
     scenario_draw(&s, seed, hosts);
+    if (expect)
+        s.expect = expect;
     scenario_cut(&s, cut);
     print_scenario(&s);
     world_run(&s, quiet ? NULL : stdout, &o);
     print_outcome(&o);
     if (hosts)
-        print_cost(&s, &o, since(&began));
+        print_cost(&s, &o);
     return o.ok ? 0 : 1;
 }
 
@@ -258,13 +262,14 @@ static int hunt_all(const struct hunt *h)
 
 int main(int argc, char **argv)
 {
-    enum { OPT_CUT = 256, OPT_FAULT, OPT_LIST, OPT_FAULTS, OPT_QUIET };
+    enum { OPT_CUT = 256, OPT_FAULT, OPT_LIST, OPT_FAULTS, OPT_QUIET, OPT_EXPECT };
     static const struct option options[] = {{"runs", required_argument, NULL, 'r'},
                                             {"from", required_argument, NULL, 'f'},
                                             {"jobs", required_argument, NULL, 'j'},
                                             {"seed", required_argument, NULL, 's'},
                                             {"shrink", required_argument, NULL, 'k'},
                                             {"hosts", required_argument, NULL, 'n'},
+                                            {"expect", required_argument, NULL, OPT_EXPECT},
                                             {"cut", required_argument, NULL, OPT_CUT},
                                             {"fault", required_argument, NULL, OPT_FAULT},
                                             {"list-faults", no_argument, NULL, OPT_LIST},
@@ -272,19 +277,20 @@ int main(int argc, char **argv)
                                             {"quiet", no_argument, NULL, OPT_QUIET},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
-    uint64_t runs = 1000, from = 1, seed = 0, small = 0, hosts = 0;
+    uint64_t runs = 1000, from = 1, seed = 0, small = 0, hosts = 0, expect = 0;
     uint64_t jobs = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
     struct cut cut = {0};
     const char *fault = NULL;
     bool good = true, quiet = false, faults = false;
     for (int c; good && (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        uint64_t *to = c == 'r'   ? &runs
-                       : c == 'f' ? &from
-                       : c == 'j' ? &jobs
-                       : c == 's' ? &seed
-                       : c == 'k' ? &small
-                       : c == 'n' ? &hosts
-                                  : NULL;
+        uint64_t *to = c == 'r'          ? &runs
+                       : c == 'f'        ? &from
+                       : c == 'j'        ? &jobs
+                       : c == 's'        ? &seed
+                       : c == 'k'        ? &small
+                       : c == 'n'        ? &hosts
+                       : c == OPT_EXPECT ? &expect
+                                         : NULL;
         if (c == 'h' || c == OPT_LIST) {
             c == 'h' ? usage(stdout) : fault_list(stdout);
             return 0;
@@ -300,7 +306,8 @@ int main(int argc, char **argv)
         else
             good = to && number(optarg, to);
     }
-    if (!good || optind < argc || jobs == 0 || jobs > JOBS_MAX || hosts > HOSTS_MAX || sodium_init() < 0) {
+    if (!good || optind < argc || jobs == 0 || jobs > JOBS_MAX || hosts > HOSTS_MAX || expect > HOSTS_MAX ||
+        sodium_init() < 0) {
         usage(stderr);
         return 2;
     }
@@ -309,6 +316,6 @@ int main(int argc, char **argv)
     if (small)
         return shrink_one(small, (uint32_t)hosts);
     if (seed)
-        return tell_one(seed, (uint32_t)hosts, &cut, quiet);
+        return tell_one(seed, (uint32_t)hosts, (uint32_t)expect, &cut, quiet);
     return hunt_all(&(struct hunt){.from = from, .runs = runs, .jobs = jobs, .hosts = (uint32_t)hosts});
 }

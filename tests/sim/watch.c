@@ -14,6 +14,7 @@ void watch_identity(struct world *w, struct host *h)
     if (!v || !w->voter)
         abort();
     v->id = h->identity->id;
+    w->likely[likely_place(&v->id)] = h->slot;
     v->lies = liar_is(w, h);
     h->voter = w->voter[w->voter_count++] = v;
     h->joined[0] = '\0';

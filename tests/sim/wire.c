@@ -137,11 +137,19 @@ void wire_beacon(struct world *w, struct host *h, const struct hello *hello)
 
 /* ---- links ---- */
 
+static bool leads_to(const struct host *h, uint32_t slot, const struct peer_id *peer)
+{
+    return h->link[slot].up && peer_id_equal(&h->link[slot].peer, peer);
+}
+
 /* The host that the link to `peer` leads to; NULL when there is none. */
 struct host *wire_partner(struct world *w, const struct host *h, const struct peer_id *peer)
 {
+    uint32_t likely = w->likely[likely_place(peer)];
+    if (w->slots == w->s->hosts && leads_to(h, likely, peer)) /* without clones there is one at most */
+        return &w->host[likely];
     for (uint32_t i = 0; i < w->slots; i++)
-        if (h->link[i].up && peer_id_equal(&h->link[i].peer, peer))
+        if (leads_to(h, i, peer))
             return &w->host[i];
     return NULL;
 }
@@ -241,6 +249,8 @@ static void beacon_arrives(struct world *w, struct host *h, struct packet *p)
 /* The other end's key is the one that we admit, and the other way round. */
 static bool admitted(struct world *w, const struct host *h, const struct packet *p)
 {
+    if (leads_to(h, p->from, &p->sender))
+        return memcmp(h->link[p->from].box_pk, p->box_pk, BOX_PK_BYTES) == 0;
     for (uint32_t i = 0; i < w->slots; i++)
         if (h->link[i].up && peer_id_equal(&h->link[i].peer, &p->sender))
             return memcmp(h->link[i].box_pk, p->box_pk, BOX_PK_BYTES) == 0;

@@ -41,6 +41,7 @@
 #define CLONES_MAX   3
 #define RECORDS_MAX  16
 #define TOKENS_MAX   4096
+#define LIKELY       8192
 #define REMEMBER_MAX 64 /* packets that somebody recorded and may send again */
 
 /* ---- queue.c ---- */
@@ -223,6 +224,7 @@ struct world {
     struct committed *record[RECORDS_MAX]; /* every committed record that was ever stored */
     uint32_t record_group[RECORDS_MAX];
     size_t record_count;
+    uint32_t likely[LIKELY]; /* by the first bytes of an identity: the slot that has or had it */
     struct voter **voter;
     size_t voter_count;
     crypto_generichash_state hash;
@@ -248,6 +250,10 @@ void host_count_owed(struct world *w);
 void host_free(struct host *h);
 
 /* wire.c */
+static inline size_t likely_place(const struct peer_id *id)
+{
+    return (id->b[0] | (size_t)id->b[1] << 8) % LIKELY;
+}
 bool chance(struct world *w, uint32_t per_mille); /* while faults last */
 void wire_beacon(struct world *w, struct host *h, const struct hello *hello);
 void wire_send(struct world *w, struct host *h, const struct peer_id *to, const uint8_t *bytes, size_t n);
