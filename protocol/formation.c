@@ -367,7 +367,8 @@ void formation_resign(struct formation *f, uint64_t until_ms)
 
 bool formation_leave(struct formation *f)
 {
-    if (!f->mine.bound || f->mine.accepted || f->mine.floor >= f->mine.set.number)
+    if (!f->mine.bound || (f->mine.accepted && !FAULT(ACCEPTED_SIGNS_OFF)) ||
+        f->mine.floor >= f->mine.set.number)
         return false;
     f->mine.floor = f->mine.set.number;
     f->standing = f->leading = false;

@@ -360,7 +360,7 @@ bool net_of_this_start(struct member *m, uint64_t boot, uint64_t instance)
     if (boot > m->boot)
         new_instance(m, boot, instance);
     return (boot == m->boot && (instance == m->instance || FAULT(INSTANCE_IGNORED))) ||
-           FAULT(EARLIER_START_HEARD);
+           (boot < m->boot && FAULT(EARLIER_START_HEARD));
 }
 
 static struct member *read_sender(struct node *n, const struct node_event *ev, struct pack_reader *r,

@@ -14,6 +14,7 @@ const char *excuse_word(enum excuse excuse)
     static const char *const word[EXCUSE_COUNT] = {
         [EXCUSE_NONE] = "",
         [EXCUSE_LIAR] = "a member lies",
+        [EXCUSE_LEAVE] = "a leave was cut off, and nobody repeated it",
         [EXCUSE_MASTER] = "the master is gone for good",
         [EXCUSE_MAJORITY] = "a set lost its majority for good",
         [EXCUSE_FEW] = "fewer hosts are left than were expected",
@@ -67,6 +68,8 @@ static enum excuse excuse(const struct world *w)
     for (uint32_t i = 0; i < w->slots; i++) {
         const struct host *h = &w->host[i];
         here[h->group] += h->exists && h->fate == FATE_COMES;
+        if (h->up && !h->ready && h->leaves && h->generation != h->leaves_in)
+            return EXCUSE_LEAVE;
         if (h->up && h->node && !h->ready && bereft(w, h))
             return h->node->committed ? EXCUSE_MASTER : EXCUSE_MAJORITY;
     }

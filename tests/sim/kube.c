@@ -131,7 +131,6 @@ static bool use_token(struct world *w, struct host *h, const struct task *t)
     if (k->used)
         broken(w, 6, "%s uses a token a second time", h->name);
     k->used = true;
-    k->used_ms = w->now_ms;
     return t->welcome;
 }
 

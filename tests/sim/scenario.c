@@ -91,7 +91,7 @@ static void draw_moment(struct incident *in, uint64_t *rng, uint64_t faults_ms, 
     in->at_ms = draw_below(rng, draw(rng) % 2 ? 8000 : faults_ms);
     if (founding) {
         in->trigger = crucial[draw_below(rng, COUNT_OF(crucial))];
-        in->nth = 1 + (uint32_t)draw_below(rng, 3);
+        in->nth = draw(rng) % 2 ? 1 : 1 + (uint32_t)draw_below(rng, 3);
         in->at_ms = draw_below(rng, 2500);
         return;
     }
@@ -104,12 +104,14 @@ static void draw_moment(struct incident *in, uint64_t *rng, uint64_t faults_ms, 
 
 static void draw_incident(struct incident *in, const struct scenario *s, uint64_t *rng, bool founding)
 {
-    in->kind = draw_kind(rng);
+    in->kind = founding && draw(rng) % 8 == 0 ? INCIDENT_LEAVE : draw_kind(rng);
     draw_moment(in, rng, s->faults_ms, founding);
     in->host =
         in->trigger != NO_TRIGGER && draw(rng) % 2 ? HOST_OF_EVENT : (uint32_t)draw_below(rng, s->hosts);
     in->sides = draw(rng);
-    in->many = draw(rng) % 6 == 0;
+    in->many = draw(rng) % (in->kind == INCIDENT_LEAVE ? 2 : 6) == 0;
+    if (in->many && draw(rng) % 2)
+        in->sides |= draw(rng); /* most of them */
     uint64_t shorter = 200 + draw_below(rng, 15000), longer = 500 + draw_below(rng, 20000);
     in->ms = in->kind == INCIDENT_CRASH ? shorter : longer;
     if (in->kind == INCIDENT_LEAVE && draw(rng) % 2)

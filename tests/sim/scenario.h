@@ -48,7 +48,7 @@ struct incident {
     uint64_t ms;
     int64_t jump_ms;
     uint64_t sides; /* who is on which side */
-    bool many;      /* happens to all of one side, not to one host */
+    bool many;      /* happens to the others on one side, not to the host */
     bool cut;       /* taken out */
 };
 

@@ -91,6 +91,8 @@ static void print_scenario(const struct scenario *s)
             printf(" at %.3f s", (double)in->at_ms / 1000);
         else
             printf(" %" PRIu64 " ms after %s the %u. time", in->at_ms, event_word(in->trigger), in->nth);
+        if (in->many)
+            printf(", many hosts but not that one:");
         if (in->host == HOST_OF_EVENT)
             printf(", where that happened\n");
         else

@@ -6,7 +6,7 @@
 #include "protocol/node_state.h"
 #include "tests/sim/world.h"
 
-#define REVOKE_MS 30000 /* after its use a token is revoked by then, failures of the step included */
+#define REVOKE_MS 30000 /* after its joiner is ready a token is revoked by then, failures included */
 
 /* As its issuer has just sealed it: no key seals two of them, and its joiner can open it. */
 void ticket_issued(struct world *w, struct host *h, const struct peer_id *joiner)
@@ -45,14 +45,14 @@ static bool owed(const struct world *w, const struct token *k)
 {
     const struct host *cp = &w->host[k->issuer];
     const struct host *h = joined_with(w, k);
-    return k->used && !k->revoked && w->now_ms < k->until_ms && cp->up && cp->generation == k->generation &&
-           h && strcmp(h->kube.joined, cp->kube.built) == 0;
+    return k->used && !k->revoked && !liar_is(w, cp) && w->now_ms < k->until_ms && cp->up &&
+           cp->generation == k->generation && h && strcmp(h->kube.joined, cp->kube.built) == 0;
 }
 
 bool ticket_outstanding(const struct world *w)
 {
     for (uint32_t i = 0; i < w->token_count; i++)
-        if (owed(w, &w->token[i]) && w->now_ms < w->token[i].used_ms + REVOKE_MS)
+        if (owed(w, &w->token[i]) && w->now_ms < joined_with(w, &w->token[i])->ready_ms + REVOKE_MS)
             return true;
     return false;
 }

@@ -75,6 +75,8 @@ static void leave(struct world *w, struct host *h, const struct incident *in)
 {
     tell(w, h, "is told to leave");
     h->back_ms = in->ms;
+    h->leaves = true;
+    h->leaves_in = h->generation;
     host_feed(w, h, &(struct node_event){.kind = EV_LEAVE, .request = 1, .force = in->sides % 4 == 0});
 }
 
@@ -158,6 +160,6 @@ void trouble_happen(struct world *w, uint32_t number, uint32_t host)
     for (uint32_t i = 0; in->many && i < w->s->hosts; i++)
         if (i != host && (in->sides >> i % 64 & 1))
             strike(w, &w->host[i], in);
-    if (!in->many || (in->sides >> host % 64 & 1))
+    if (!in->many)
         strike(w, &w->host[host], in);
 }

@@ -238,6 +238,8 @@ void watch_after(struct world *w, struct host *h)
     promises_leased(w, h);
     heard_after(w, h);
     bool ready = h->node->work.phase == PHASE_READY;
+    if (ready && !h->ready)
+        h->ready_ms = w->now_ms;
     w->ready += ready;
     w->ready -= h->ready;
     h->ready = ready;

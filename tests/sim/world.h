@@ -123,7 +123,6 @@ struct token {
     char joiner[STEP_NAME_BYTES];
     uint32_t issuer;
     uint64_t until_ms;
-    uint64_t used_ms;
     uint64_t generation; /* of the issuer: one that started again knows nothing of it */
     bool used;
     bool revoked;
@@ -169,6 +168,7 @@ struct host {
     uint64_t generation;
     uint32_t starts;
     uint64_t started_ms;
+    uint64_t ready_ms; /* since when it is */
     uint64_t paused_until_ms;
     uint64_t stopped_until_ms;
     uint64_t deaf_until_ms;
@@ -186,6 +186,8 @@ struct host {
     struct link *link;   /* by slot */
     struct heard *heard; /* by slot */
     struct kube kube;
+    bool leaves;                /* was told to leave, and has not yet said that it has */
+    uint64_t leaves_in;         /* … in this life, which it may not have outlived */
     uint64_t back_ms;           /* after a leave; FOREVER_MS: never */
     char joined[STEP_ID_BYTES]; /* as its disk says */
     struct kept *kept;          /* heard.c */
