@@ -85,7 +85,7 @@ void work_grant(struct node *n, const struct grant *g)
         w->retry_ms = n->now_ms + WORK_RECHECK_MS;
     }
     if (w->leaving == LEAVE_REMOVAL && g->leave_nonce == w->leave_nonce)
-        w->leaving = LEAVE_RESET;
+        work_leave_reset(n);
 }
 
 /* The ticket is used once, whatever comes of it. */

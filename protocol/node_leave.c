@@ -7,6 +7,24 @@
 #define GOODBYE_MS 300    /* for the goodbye to leave this host */
 #define RETRY_MS   5000   /* between attempts at what failed */
 
+void work_leave_reset(struct node *n)
+{
+    n->work.leaving = LEAVE_RESET;
+    node_persist_promises(n);
+}
+
+uint64_t work_leave_stored(const struct node *n)
+{
+    bool begun = n->work.leaving == LEAVE_RESET || n->work.leaving == LEAVE_UNDO;
+    return begun ? 1 + (uint64_t)n->work.leave_force : 0;
+}
+
+void work_leave_load(struct node *n, uint64_t stored)
+{
+    n->work.leaving = stored ? LEAVE_RESET : LEAVE_NONE;
+    n->work.leave_force = stored == 2;
+}
+
 /* It is on its way already; by force it need not wait for the master, nor for what fails. */
 static void leave_harder(struct node *n, const struct node_event *ev)
 {
@@ -21,7 +39,7 @@ static void leave_harder(struct node *n, const struct node_event *ev)
     w->leave_force = true;
     w->reset_ms = 0;
     if (w->leaving == LEAVE_REMOVAL)
-        w->leaving = LEAVE_RESET;
+        work_leave_reset(n);
 }
 
 void work_leave(struct node *n, const struct node_event *ev)
@@ -46,7 +64,10 @@ void work_leave(struct node *n, const struct node_event *ev)
     if (w->main_step)
         out_cancel(n, w->main_step);
     bool removal = w->joined[0] && !node_is_founder(n) && !ev->force;
-    w->leaving = removal ? LEAVE_REMOVAL : LEAVE_RESET;
+    if (removal)
+        w->leaving = LEAVE_REMOVAL;
+    else
+        work_leave_reset(n);
 }
 
 void work_leave_tick(struct node *n)

@@ -391,6 +391,11 @@ void work_use_ticket(struct node *n, struct step *s);
 void work_leave(struct node *n, const struct node_event *ev);
 void work_leave_tick(struct node *n);
 void work_leave_done(struct node *n);
+/* From here on there is no way back: it is stored, so that a start goes on with it. */
+void work_leave_reset(struct node *n);
+/* How a leave that has begun to take things away is stored: 0: there is none, 1, 2: by force. */
+uint64_t work_leave_stored(const struct node *n);
+void work_leave_load(struct node *n, uint64_t stored);
 /* A step of leaving ended. True: it failed, the user was told, and it will be tried again. */
 bool work_leave_failed(struct node *n, const struct step_result *r);
 

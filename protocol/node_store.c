@@ -5,7 +5,7 @@
 #include "protocol/node_state.h"
 
 #define PROMISES_VERSION 2
-#define PROMISES_FIELDS  7
+#define PROMISES_FIELDS  8
 #define MEMBERS_VERSION  1
 #define SNAPSHOT_MAX     (4 * 1024 * 1024)
 
@@ -37,6 +37,7 @@ void node_persist_promises(struct node *n)
     pack_put_str(&w, n->work.founding);
     pack_put_bool(&w, n->work.proposed);
     pack_put_str(&w, n->work.joined);
+    pack_put_uint(&w, work_leave_stored(n));
     persist(n, STORE_PROMISES, &w);
     pack_writer_fini(&w);
 }
@@ -60,6 +61,7 @@ int node_load_promises(struct node *n, const struct stored *s, struct err *err)
     pack_str(&r, n->work.founding, sizeof n->work.founding);
     n->work.proposed = pack_bool(&r);
     pack_str(&r, n->work.joined, sizeof n->work.joined);
+    work_leave_load(n, pack_uint(&r, 2));
     rc = pack_close(&r, err);
     if (FAULT(PROMISES_FORGOTTEN))
         memset(&n->formation.mine, 0, sizeof n->formation.mine);

@@ -135,13 +135,13 @@ static void check_constituted(struct world *w, const struct host *h, const struc
     }
 }
 
-/* What node_store.c writes: [version, start, constituted, ballot, founding, proposed, joined]. */
+/* What node_store.c writes: [version, start, constituted, ballot, founding, proposed, joined, leaving]. */
 static bool read_promises(const uint8_t *bytes, size_t n, struct promises *out)
 {
     struct pack_reader r;
     if (pack_open(&r, bytes, n, 4, NULL) != 0)
         return false;
-    pack_array(&r, 7, 7);
+    pack_array(&r, 8, 8);
     pack_uint(&r, UINT32_MAX);
     pack_uint(&r, UINT32_MAX);
     out->constituted = pack_bool(&r);
@@ -149,6 +149,7 @@ static bool read_promises(const uint8_t *bytes, size_t n, struct promises *out)
     pack_str(&r, out->founding, sizeof out->founding);
     pack_bool(&r);
     pack_str(&r, out->joined, sizeof out->joined);
+    pack_uint(&r, 2);
     return pack_close(&r, NULL) == 0;
 }
 
