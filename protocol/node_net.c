@@ -92,7 +92,8 @@ static void take_payload(struct node *n, struct member *m, const struct statemen
         take_profile(n, m, &p->profile);
     } else if (s->kind == STATEMENT_BALLOT) {
         free(m->ballot);
-        m->ballot = p->ballot;
+        struct ballot *less = realloc(p->ballot, ballot_bytes(p->ballot));
+        m->ballot = less ? less : p->ballot;
         p->ballot = NULL;
         n->formation_stale = true;
     } else if (!stored && peer_id_equal(&s->subject, &n->me->id) && n->committed &&

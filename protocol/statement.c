@@ -1,6 +1,7 @@
 #include "protocol/statement.h"
 
 #include <sodium.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -229,6 +230,13 @@ void ballot_pack(struct pack_writer *w, const struct ballot *b)
     else
         pack_put_nil(w);
     pack_put_bin(w, b->accept_sig, sizeof b->accept_sig);
+}
+
+size_t ballot_bytes(const struct ballot *b)
+{
+    size_t members = b->bound ? b->set.count : 0;
+    return offsetof(struct ballot, set) + offsetof(struct electorate, member) +
+           members * sizeof b->set.member[0];
 }
 
 void ballot_unpack(struct pack_reader *r, struct ballot *b)

@@ -48,14 +48,15 @@ struct profile {
 
 struct ballot {
     bool bound;
-    struct electorate set; /* the set this peer is bound to */
-    uint32_t floor;        /* every set with a number up to this is signed off by this peer; 0: none */
-    uint64_t term;         /* the latest it has seen a candidate stand in, under `set` */
-    struct peer_id vote;   /* in `term`; zero: none */
+    uint32_t floor;      /* every set with a number up to this is signed off by this peer; 0: none */
+    uint64_t term;       /* the latest it has seen a candidate stand in, under `set` */
+    struct peer_id vote; /* in `term`; zero: none */
     bool accepted;
     uint64_t accepted_term;
     struct record record; /* the accepted one */
     uint8_t accept_sig[SIGNATURE_BYTES];
+    struct electorate
+        set; /* the set this peer is bound to; last, so that it can be kept without unused room */
 };
 
 struct grant {
@@ -107,5 +108,7 @@ int grant_decode(const uint8_t *bytes, size_t n, struct grant *out);
 /* A ballot inside another encoding (what a peer promised, on its disk). */
 void ballot_pack(struct pack_writer *w, const struct ballot *b);
 void ballot_unpack(struct pack_reader *r, struct ballot *b);
+/* How much of a ballot is in use: so much need be kept of one that is only looked at. */
+size_t ballot_bytes(const struct ballot *b);
 
 #endif
