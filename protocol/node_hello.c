@@ -5,13 +5,15 @@
 #include "protocol/node_state.h"
 
 #define CLOCK_MOVED_MS 250
-#define PULL_GAP_MS    4 /* and member: news are pushed, so most of what differs at a beacon is on its way */
+#define ANSWERS        64 /* to a new peer in a second, of a large group */
+#define PULL_GAP_MS    4  /* and member: news are pushed, so most of what differs at a beacon is on its way */
 
 /* Whoever hears a new peer answers at once, spread a little, so that a newcomer knows everybody within
- * milliseconds. */
+ * milliseconds. In a large group they are spread so that a subnet carries no more of them than of the beat.
+ */
 static void answer_soon(struct node *n)
 {
-    uint64_t spread = 5 + node_alive_count(n);
+    uint64_t alive = node_alive_count(n), spread = alive <= PUSH_ALL_MAX ? 5 + alive : alive * 1000 / ANSWERS;
     uint64_t at = n->now_ms + 1 + node_random(n) % spread;
     if (at < n->beacon_ms)
         n->beacon_ms = at;
@@ -69,7 +71,8 @@ static void link_to(struct node *n, struct member *m, const struct node_event *e
     m->port = h->port;
     memcpy(m->address, ev->address, sizeof m->address);
     m->linked = true;
-    n->alive_ms = 0;
+    if (m->state == STATE_LEFT)
+        n->alive_ms = 0;
     struct action *a = out_action(n, ACT_LINK);
     a->peer = m->id;
     a->port = m->port;

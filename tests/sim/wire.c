@@ -173,7 +173,8 @@ static struct host *at_address(struct world *w, const char *address)
 
 void wire_link(struct world *w, struct host *h, const struct action *a)
 {
-    const struct host *to = at_address(w, a->address);
+    const struct host *likely = &w->host[w->likely[likely_place(&a->peer)]];
+    const struct host *to = strcmp(likely->address, a->address) == 0 ? likely : at_address(w, a->address);
     wire_unlink(h, w->slots, &a->peer);
     if (!to)
         return;
