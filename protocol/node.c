@@ -26,6 +26,7 @@ static int node_init(struct node *n, const struct node_config *cfg, const struct
                      const struct secret *group_key, const struct stored *stored, struct err *err)
 {
     n->cfg = *cfg;
+    n->expected = cfg->expect;
     n->me = identity;
     secret_group_id(group_key, n->group_id);
     int rc = seal_new(&n->seal, group_key, err);
@@ -272,9 +273,18 @@ static void commit_if_decided(struct node *n, const struct formation_input *in)
     free(c);
 }
 
+/* In a large group what others say is looked at together. */
+static bool formation_waits(const struct node *n)
+{
+    return n->alive_count > PUSH_ALL_MAX && n->hears && n->now_ms < n->formed_ms + FORMATION_GAP_MS &&
+           n->now_ms < n->formation_ms;
+}
+
 /* Formation depends on what changed since it ran, and on time only as far as it said so. */
 static bool formation_due(struct node *n)
 {
+    if (formation_waits(n))
+        return false;
     node_check_group(n);
     return n->formation_stale || n->now_ms >= n->formation_ms || work_able(n) != n->was_able;
 }
@@ -288,6 +298,7 @@ static void form(struct node *n)
         return;
     n->formation_stale = false;
     n->formation_ms = 0;
+    n->formed_ms = n->now_ms;
     n->was_able = work_able(n);
     for (int i = 0; i < 4; i++) {
         struct formation_input in = node_formation_input(n);
@@ -330,7 +341,9 @@ static uint64_t wake(struct node *n)
     if (n->members_dirty_ms)
         at = min64(at, n->members_dirty_ms + NODE_SNAPSHOT_MS);
     if (!n->committed && !n->work.leaving) {
-        if (n->formation_ms <= n->now_ms || n->formation_stale) {
+        if (formation_waits(n)) {
+            at = min64(at, n->formed_ms + FORMATION_GAP_MS);
+        } else if (n->formation_ms <= n->now_ms || n->formation_stale) {
             struct formation_input in = node_formation_input(n);
             n->formation_ms = formation_wake(&n->formation, &in);
         }
@@ -347,7 +360,8 @@ int node_step(struct node *n, const struct node_event *event, uint64_t now_ms, s
         n->wall_ms = event->wall_ms;
     if (!n->stopped && (n->started || event->kind == EV_START)) {
         bool was_committed = n->committed;
-        n->formation_stale |= event->kind != EV_TICK && event->kind != EV_HELLO && event->kind != EV_MESSAGE;
+        n->hears = event->kind == EV_HELLO || event->kind == EV_MESSAGE;
+        n->formation_stale |= event->kind != EV_TICK && !n->hears;
         dispatch(n, event);
         net_publish_profile(n);
         alive_tick(n);

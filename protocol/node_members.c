@@ -84,6 +84,27 @@ static bool is_alive(enum member_state state)
     return state == STATE_ALIVE || state == STATE_SUSPECT;
 }
 
+/* The largest number that anybody alive was told to wait for: raised at once, and counted anew when it may
+ * fall. */
+static void count_expected(struct node *n, const struct outline *was, const struct member *m)
+{
+    if (m->state == STATE_ALIVE && m->outline.expect >= n->expected) {
+        n->expected = m->outline.expect;
+        return;
+    }
+    if (was->expect < n->expected || n->expected == n->cfg.expect)
+        return;
+    n->expected = n->cfg.expect;
+    for (size_t i = 0; i < n->member_count; i++)
+        if (n->member[i]->state == STATE_ALIVE && n->member[i]->outline.expect > n->expected)
+            n->expected = n->member[i]->outline.expect;
+}
+
+uint32_t node_expected(const struct node *n)
+{
+    return n->expected;
+}
+
 void node_set_state(struct node *n, struct member *m, enum member_state state)
 {
     if (m->state == state)
@@ -93,6 +114,7 @@ void node_set_state(struct node *n, struct member *m, enum member_state state)
     m->state = state;
     n->group_checked = false;
     n->formation_stale = true;
+    count_expected(n, &m->outline, m);
     if (state != STATE_ALIVE)
         n->alive_ms = 0;
 }
@@ -142,18 +164,7 @@ void node_profile_taken(struct node *n, struct member *m)
                                   .rank = rank_of(p),
                                   .expect = p->expect};
     n->formation_stale |= memcmp(&was, &m->outline, sizeof was) != 0;
-}
-
-/* The largest number that anybody alive was told to wait for. */
-uint32_t node_expected(const struct node *n)
-{
-    uint32_t expect = n->cfg.expect;
-    for (size_t i = 0; i < n->member_count; i++) {
-        const struct member *m = n->member[i];
-        if (m->state == STATE_ALIVE && m->has_profile && m->outline.expect > expect)
-            expect = m->outline.expect;
-    }
-    return expect;
+    count_expected(n, &was, m);
 }
 
 /* The set that will found, or those who would be in it. */

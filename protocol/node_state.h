@@ -26,15 +26,16 @@
 #include "protocol/statement.h"
 #include "protocol/ticket.h"
 
-#define MEMBERS_MAX  1024
-#define RUNNING_MAX  48
-#define SIDE_MAX     16 /* steps at once for others */
-#define PENDING_MAX  8  /* users' requests that wait for another host */
-#define PUSH_ALL_MAX 64 /* up to this many members everybody is told directly */
-#define PUSH_SOME    8
-#define NEWS_MS      50 /* in a group larger than that, what others say is collected this long and passed on */
-#define NEWS_SOME    4  /* to so many */
-#define NEWS_MAX     256 /* so much of it: what is beyond, the others find for themselves */
+#define MEMBERS_MAX      1024
+#define RUNNING_MAX      48
+#define SIDE_MAX         16 /* steps at once for others */
+#define PENDING_MAX      8  /* users' requests that wait for another host */
+#define PUSH_ALL_MAX     64 /* up to this many members everybody is told directly */
+#define PUSH_SOME        8
+#define NEWS_MS          50 /* in a group larger than that, what others say is collected this long and passed on */
+#define FORMATION_GAP_MS 20  /* in a group larger than that, formation looks at what others say so often */
+#define NEWS_SOME        4   /* to so many */
+#define NEWS_MAX         256 /* so much of it: what is beyond, the others find for themselves */
 
 /* What the control plane does for one member. Step ids are 0 while nothing runs. */
 struct job {
@@ -192,6 +193,9 @@ struct node {
     struct formation formation;
     bool formation_stale;  /* something changed that formation looks at … */
     uint64_t formation_ms; /* … and when to run it anyway */
+    uint64_t formed_ms;    /* when it ran last */
+    bool hears;            /* this step is about what another says */
+    uint32_t expected;     /* the largest number that anybody alive was told to wait for */
     bool was_able;         /* to found, when formation ran last */
     bool group_checked;    /* nothing that the group's check looks at has changed since it looked */
     struct formation_peer peers[MEMBERS_MAX]; /* formation's input, refreshed in place */
