@@ -94,6 +94,7 @@ static void take_payload(struct node *n, struct member *m, const struct statemen
         free(m->ballot);
         struct ballot *less = realloc(p->ballot, ballot_bytes(p->ballot));
         m->ballot = less ? less : p->ballot;
+        n->no_memory |= less == NULL;
         p->ballot = NULL;
         n->formation_stale = true;
     } else if (!stored && peer_id_equal(&s->subject, &n->me->id) && n->committed &&
