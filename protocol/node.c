@@ -360,8 +360,8 @@ int node_step(struct node *n, const struct node_event *event, uint64_t now_ms, s
         n->wall_ms = event->wall_ms;
     if (!n->stopped && (n->started || event->kind == EV_START)) {
         bool was_committed = n->committed;
-        n->hears = event->kind == EV_HELLO || event->kind == EV_MESSAGE;
-        n->formation_stale |= event->kind != EV_TICK && !n->hears;
+        n->hears = event->kind == EV_HELLO || event->kind == EV_MESSAGE || event->kind == EV_TICK;
+        n->formation_stale |= !n->hears;
         dispatch(n, event);
         net_publish_profile(n);
         alive_tick(n);

@@ -71,7 +71,7 @@ struct payload {
 };
 
 /* A payload that does not decode is never kept, so it is not passed on either. */
-static int decode_payload(const struct statement *s, struct payload *p)
+static int decode_payload(struct node *n, const struct statement *s, struct payload *p)
 {
     if (s->kind == STATEMENT_PROFILE)
         return profile_decode(s->payload, s->payload_bytes, &p->profile);
@@ -79,8 +79,14 @@ static int decode_payload(const struct statement *s, struct payload *p)
         int rc = grant_decode(s->payload, s->payload_bytes, &p->grant);
         return rc == 0 && !peer_id_equal(&p->grant.subject, &s->subject) ? KPEER_EINVAL : rc;
     }
-    p->ballot = malloc(sizeof *p->ballot);
-    return p->ballot ? ballot_decode(s->payload, s->payload_bytes, p->ballot) : KPEER_ENOMEM;
+    int rc = ballot_decode(s->payload, s->payload_bytes, &n->told);
+    if (rc)
+        return rc;
+    p->ballot = malloc(ballot_bytes(&n->told));
+    if (!p->ballot)
+        return KPEER_ENOMEM;
+    memcpy(p->ballot, &n->told, ballot_bytes(&n->told));
+    return 0;
 }
 
 static void take_payload(struct node *n, struct member *m, const struct statement *s, struct payload *p,
@@ -92,9 +98,7 @@ static void take_payload(struct node *n, struct member *m, const struct statemen
         take_profile(n, m, &p->profile);
     } else if (s->kind == STATEMENT_BALLOT) {
         free(m->ballot);
-        struct ballot *less = realloc(p->ballot, ballot_bytes(p->ballot));
-        m->ballot = less ? less : p->ballot;
-        n->no_memory |= less == NULL;
+        m->ballot = p->ballot;
         p->ballot = NULL;
         n->formation_stale = true;
     } else if (!stored && peer_id_equal(&s->subject, &n->me->id) && n->committed &&
@@ -108,7 +112,7 @@ static int keep_statement(struct node *n, const struct statement *s, bool stored
 {
     struct payload p;
     p.ballot = NULL;
-    int rc = decode_payload(s, &p);
+    int rc = decode_payload(n, s, &p);
     struct member *m = rc == 0 ? node_member_add(n, &s->owner) : NULL;
     if (rc == 0 && !m)
         rc = KPEER_ELIMIT;

@@ -194,7 +194,8 @@ struct node {
     bool formation_stale;  /* something changed that formation looks at … */
     uint64_t formation_ms; /* … and when to run it anyway */
     uint64_t formed_ms;    /* when it ran last */
-    bool hears;            /* this step is about what another says */
+    bool hears;            /* this step is about what another says, or the time */
+    struct ballot told;    /* room to read one */
     uint32_t expected;     /* the largest number that anybody alive was told to wait for */
     bool was_able;         /* to found, when formation ran last */
     bool group_checked;    /* nothing that the group's check looks at has changed since it looked */
