@@ -79,6 +79,8 @@ static void serve_ticket(struct node *n, struct member *m)
     if (m->profile.ticket_nonce == 0 || m->profile.ticket_nonce == j->served_nonce || j->mint_step ||
         j->stale_step || j->revoke_step || m->profile.cluster_id[0])
         return;
+    if (side_steps(n) >= SIDE_MAX)
+        return; /* the names of all need no look before it is this one's turn */
     if (name_holder(n, m)) {
         refuse(m, "a member of this name is in the cluster already; give this host another name");
         return;
