@@ -14,7 +14,6 @@ const char *excuse_word(enum excuse excuse)
     static const char *const word[EXCUSE_COUNT] = {
         [EXCUSE_NONE] = "",
         [EXCUSE_LIAR] = "a member lies",
-        [EXCUSE_LEAVE] = "a leave was cut off, and nobody repeated it",
         [EXCUSE_MASTER] = "the master is gone for good",
         [EXCUSE_MAJORITY] = "a set lost its majority for good",
         [EXCUSE_FEW] = "fewer hosts are left than were expected",
@@ -32,19 +31,40 @@ static size_t records_of(const struct world *w, uint32_t group)
     return n;
 }
 
+/* Those who are left of a set can neither decide under it nor leave it: too few of them have not signed it
+ * off, and too few have, or may: who accepted a record must not, and a minority waits for the others. */
+static bool stuck(const struct world *w, const struct host *h)
+{
+    const struct electorate *set = &h->node->formation.mine.set;
+    size_t living = 0, decide = 0, off = 0, leave = 0, majority = set->count / 2u + 1;
+    for (size_t i = 0; i < set->count; i++) {
+        const struct voter *v = promises_voter(w, &set->member[i]);
+        bool here = watch_holder(w, &set->member[i]) >= 0;
+        /* What one who is gone signed off counts if it was heard. */
+        const struct ballot *b = v ? &v->ballot : NULL;
+        if (!here) {
+            const struct member *m = node_member(h->node, &set->member[i]);
+            b = m ? m->ballot : NULL;
+        }
+        bool signed_off = b && b->floor >= set->number;
+        bool accepted = v && v->ballot.accepted && electorate_equal(&v->ballot.set, set);
+        living += here;
+        decide += here && !signed_off;
+        off += signed_off;
+        leave += signed_off || (here && !accepted);
+    }
+    bool may_leave = living >= majority && set->count - leave < majority;
+    return decide < majority && set->count - off >= majority && !may_leave;
+}
+
 /* A host that is there but cannot go on, because those that it counts on are gone for good. Its set may have
  * been constituted for them although it is not for this host. */
 static bool bereft(const struct world *w, const struct host *h)
 {
     const struct formation *f = &h->node->formation;
-    size_t here = 0;
     if (h->node->committed)
         return watch_holder(w, &h->node->record.founder) < 0;
-    if (!f->mine.bound)
-        return false;
-    for (size_t i = 0; i < f->mine.set.count; i++)
-        here += watch_holder(w, &f->mine.set.member[i]) >= 0;
-    return here <= f->mine.set.count / 2u;
+    return f->mine.bound && stuck(w, h);
 }
 
 static bool nobody_fit(const struct world *w, uint32_t group)
@@ -68,8 +88,6 @@ static enum excuse excuse(const struct world *w)
     for (uint32_t i = 0; i < w->slots; i++) {
         const struct host *h = &w->host[i];
         here[h->group] += h->exists && h->fate == FATE_COMES;
-        if (h->up && !h->ready && h->leaves && h->generation != h->leaves_in)
-            return EXCUSE_LEAVE;
         if (h->up && h->node && !h->ready && bereft(w, h))
             return h->node->committed ? EXCUSE_MASTER : EXCUSE_MAJORITY;
     }

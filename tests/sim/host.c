@@ -71,7 +71,6 @@ void host_wipe(struct world *w, struct host *h)
 {
     disk_wipe(&h->disk);
     memset(&h->kube, 0, sizeof h->kube);
-    h->leaves = false;
     host_identity(w, h);
 }
 
@@ -82,7 +81,7 @@ static void stop_agent(struct world *w, struct host *h, bool renew)
     disk_wipe(&h->disk);
     host_identity(w, h);
     h->kube.leftover = h->kube.built[0] || h->kube.joined[0];
-    h->kube.told = h->leaves = false;
+    h->kube.told = false;
     if (!renew && h->back_ms == FOREVER_MS)
         h->fate = FATE_LEFT;
     host_count_owed(w);

@@ -14,7 +14,6 @@
 enum excuse {
     EXCUSE_NONE,
     EXCUSE_LIAR,     /* a member lies */
-    EXCUSE_LEAVE,    /* a leave was cut off, and nobody repeated it */
     EXCUSE_MASTER,   /* the master is gone for good */
     EXCUSE_MAJORITY, /* a set lost its majority for good */
     EXCUSE_FEW,      /* fewer hosts are left than were expected */

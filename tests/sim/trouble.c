@@ -75,8 +75,6 @@ static void leave(struct world *w, struct host *h, const struct incident *in)
 {
     tell(w, h, "is told to leave");
     h->back_ms = in->ms;
-    h->leaves = true;
-    h->leaves_in = h->generation;
     host_feed(w, h, &(struct node_event){.kind = EV_LEAVE, .request = 1, .force = in->sides % 4 == 0});
 }
 

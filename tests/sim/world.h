@@ -186,8 +186,6 @@ struct host {
     struct link *link;   /* by slot */
     struct heard *heard; /* by slot */
     struct kube kube;
-    bool leaves;                /* was told to leave, and has not yet said that it has */
-    uint64_t leaves_in;         /* … in this life, which it may not have outlived */
     uint64_t back_ms;           /* after a leave; FOREVER_MS: never */
     char joined[STEP_ID_BYTES]; /* as its disk says */
     struct kept *kept;          /* heard.c */
