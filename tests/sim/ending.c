@@ -95,6 +95,8 @@ static enum excuse excuse(const struct world *w)
         const struct voter *v = promises_voter(w, &w->record[i]->record.founder);
         if (v && v->shared)
             return EXCUSE_COPY;
+        if (watch_holder(w, &w->record[i]->record.founder) < 0)
+            return EXCUSE_MASTER; /* and with it, perhaps, all who knew that there was a cluster */
     }
     for (uint32_t g = 0; g < GROUPS_MAX; g++) {
         uint32_t expect = g == 0 ? w->s->expect : 0;
