@@ -153,6 +153,21 @@ static bool read_promises(const uint8_t *bytes, size_t n, struct promises *out)
     return pack_close(&r, NULL) == 0;
 }
 
+bool promises_voted(const struct voter *v, const struct ballot *ballot, const struct peer_id *peer)
+{
+    uint64_t set = set_hash(&ballot->set);
+    for (uint32_t i = 0; i < v->vote_count && i < COUNT_OF(v->vote); i++)
+        if (v->vote[i].set == set && v->vote[i].term == ballot->term && peer_id_equal(&v->vote[i].peer, peer))
+            return true;
+    return false;
+}
+
+static void note_vote(struct voter *v, const struct ballot *b)
+{
+    if (b->bound && !peer_id_is_zero(&b->vote) && !promises_voted(v, b, &b->vote))
+        v->vote[v->vote_count++ % COUNT_OF(v->vote)] = (struct vote){set_hash(&b->set), b->term, b->vote};
+}
+
 void promises_stored(struct world *w, struct host *h, const uint8_t *bytes, size_t n)
 {
     static struct promises now; /* large */
@@ -173,6 +188,7 @@ void promises_stored(struct world *w, struct host *h, const uint8_t *bytes, size
         check_bound(w, h, &now.ballot.set);
     if (now.ballot.bound && !was_bound(v, set_hash(&now.ballot.set)))
         v->bound[v->bound_count++ % COUNT_OF(v->bound)] = set_hash(&now.ballot.set);
+    note_vote(v, &now.ballot);
     v->ballot = now.ballot;
     v->constituted = now.constituted;
 }

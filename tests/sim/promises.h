@@ -18,6 +18,9 @@ struct voter *promises_voter(const struct world *w, const struct peer_id *id);
 /* False if a member of the set lies or shares its identity with another host. */
 bool promises_honest(const struct world *w, const struct electorate *set);
 
+/* Whether it ever stored a vote for `peer` in the set and term of `ballot`. */
+bool promises_voted(const struct voter *v, const struct ballot *ballot, const struct peer_id *peer);
+
 void promises_stored(struct world *w, struct host *h, const uint8_t *bytes, size_t n);
 /* A core started from its disk: it knows what that disk says. */
 void promises_loaded(struct world *w, struct host *h);

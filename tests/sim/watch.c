@@ -167,7 +167,8 @@ void watch_step(struct world *w, struct host *h, const struct step *s)
 
 /* ---- elections ---- */
 
-/* One leader a term, and a majority behind it. */
+/* One leader a term, and a majority behind it. Who voted may have left the set since: then it had accepted
+ * nothing in it. */
 static void check_leader(struct world *w, const struct host *h)
 {
     const struct ballot *mine = &h->node->formation.mine;
@@ -176,10 +177,11 @@ static void check_leader(struct world *w, const struct host *h)
         return;
     for (size_t i = 0; i < mine->set.count; i++) {
         const struct voter *v = promises_voter(w, &mine->set.member[i]);
-        if (!v || !v->ballot.bound || !electorate_equal(&v->ballot.set, &mine->set))
+        if (!v)
             continue;
-        bool for_us = v->ballot.term == mine->term && peer_id_equal(&v->ballot.vote, &h->identity->id);
-        votes += for_us || v->ballot.term > mine->term;
+        bool still = v->ballot.bound && electorate_equal(&v->ballot.set, &mine->set);
+        bool for_us = still && v->ballot.term == mine->term;
+        votes += promises_voted(v, mine, &h->identity->id);
         free_votes += !(for_us && v->ballot.accepted);
     }
     if (votes <= mine->set.count / 2u)

@@ -139,6 +139,12 @@ struct kube {
 
 /* ---- watch.c ---- */
 
+struct vote {
+    uint64_t set; /* hash of it */
+    uint64_t term;
+    struct peer_id peer;
+};
+
 /* All that one identity ever promised, as its disk told it; outlives the host. */
 struct voter {
     struct peer_id id;
@@ -147,6 +153,8 @@ struct voter {
     bool committed;
     bool lies;
     bool shared; /* with a clone: nobody keeps the promises of both */
+    uint32_t vote_count;
+    struct vote vote[32]; /* the latest */
     uint32_t bound_count;
     uint64_t bound[32];       /* hashes of the sets it was bound to */
     struct peer_id leased_to; /* another, to whom it granted a lease */
