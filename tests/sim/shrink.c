@@ -81,9 +81,11 @@ bool shrink(uint64_t seed, uint32_t hosts, struct cut *cut, struct outcome *out,
     world_run(&whole, NULL, &s.last);
     s.tries = 1;
     s.invariant = s.last.invariant;
-    if (!s.last.ok)
-        while (fewer_incidents(&s, cut, &whole) | fewer_rates(&s, cut) | fewer_hosts(&s, cut, &whole))
-            ;
+    for (bool less = !s.last.ok; less;) {
+        less = fewer_incidents(&s, cut, &whole);
+        less |= fewer_rates(&s, cut);
+        less |= fewer_hosts(&s, cut, &whole);
+    }
     *out = s.last;
     *tries = s.tries;
     return !s.last.ok;
