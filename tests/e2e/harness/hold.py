@@ -156,7 +156,7 @@ def promises(host, name="promises"):
         data = b""
     if not data:
         return {}
-    (_, boot, constituted, ballot, founding, proposed, joined), _ = unpack(data[PROMISES_HEAD:-SUM])
+    (_, boot, constituted, ballot, founding, proposed, joined, _leaving), _ = unpack(data[PROMISES_HEAD:-SUM])
     return {"boot": boot, "constituted": constituted, "bound": ballot[0] is not None, "floor": ballot[1],
             "term": ballot[2], "voted": any(ballot[3]), "accepted": ballot[4], "founding": founding, "proposed": proposed,
             "joined": joined}
