@@ -14,7 +14,7 @@
 #include "protocol/node.h"
 
 #define INCIDENTS_MAX  24
-#define HOSTS_MAX      5000
+#define HOSTS_MAX      1024             /* as many as a core knows */
 #define HOST_OF_EVENT  UINT32_MAX       /* the host that the trigger's event happened on */
 #define NO_TRIGGER     EVENT_KIND_COUNT /* the incident has a time of its own */
 #define CUT_TEXT_BYTES 256

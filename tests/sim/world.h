@@ -238,7 +238,8 @@ struct world {
     crypto_generichash_state hash;
 };
 
-/* queue.c end; story.c */
+/* ---- story.c ---- */
+
 void tell(struct world *w, const struct host *h, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* An invariant (1 to 8) is broken; 0: something else that must not be. Only the first is kept. */
 void broken(struct world *w, int invariant, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
