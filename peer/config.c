@@ -213,6 +213,7 @@ void config_for_node(const struct config *cfg, struct node_config *out)
     out->role = cfg->role;
     out->expect = cfg->expect;
     out->pinned = cfg->interface[0] || cfg->subnet[0];
+    out->fix = cfg->fix;
     out->dry_run = cfg->dry_run;
     out->port = cfg->port;
     mem_copy_text(out->pod_cidr, sizeof out->pod_cidr, cfg->pod_cidr);

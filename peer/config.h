@@ -52,6 +52,7 @@ struct config {
     uint32_t heartbeat_ms;
     uint32_t timeout_ms; /* of `up` */
     bool dry_run;
+    bool fix; /* mend this host before it is checked */
 
     char kubernetes[STEP_VERSION_BYTES]; /* wanted version, "v1.23.3"; empty: that of the kubeadm at hand */
     char image_repository[128];          /* empty: kubeadm's default */

@@ -14,6 +14,7 @@ void node_config_default(struct node_config *cfg)
     *cfg = (struct node_config){.port = 7373,
                                 .pod_cidr = "10.244.0.0/16",
                                 .service_cidr = "10.96.0.0/12",
+                                .fix = true,
                                 .settle_ms = 3000,
                                 .beat_ms = 1000,
                                 .lease_ms = 5000,

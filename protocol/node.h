@@ -48,6 +48,7 @@ struct node_config {
     enum role_pref role;
     uint32_t expect; /* 0: not told */
     bool pinned;     /* the user chose the interface or subnet: a lone host may then found */
+    bool fix;        /* let this host be mended before it is checked */
     bool dry_run;    /* rehearsal; a group is rehearsing or not, all of it */
     uint16_t port;   /* TCP, where this peer listens */
     char pod_cidr[STEP_CIDR_BYTES];

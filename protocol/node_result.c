@@ -99,6 +99,20 @@ static void succeeded(struct work *w)
     w->retry_ms = 0;
 }
 
+/* What could not be mended is for the check to tell, if it matters. An installation that failed is not: it is
+ * tried again. */
+static void fix_done(struct node *n, const struct step_result *r)
+{
+    struct work *w = &n->work;
+    if (r->have_facts)
+        n->facts = r->facts;
+    w->fixed = r->code == 0 || r->code == KPEER_EPREFLIGHT;
+    if (w->fixed)
+        succeeded(w);
+    else if (r->code != KPEER_ECANCELED)
+        failed(n, r);
+}
+
 static void preflight_done(struct node *n, const struct step_result *r)
 {
     struct work *w = &n->work;
@@ -115,6 +129,7 @@ static void preflight_done(struct node *n, const struct step_result *r)
         return;
     }
     w->preflight = PREFLIGHT_RED;
+    w->fixed = false;
     w->failed = true;
     mem_clip_text(w->error, sizeof w->error, r->text);
     memcpy(w->hint, r->hint, sizeof w->hint);
@@ -180,6 +195,9 @@ void work_result(struct node *n, const struct running *run, const struct step_re
         } else {
             failed(n, r);
         }
+        break;
+    case STEP_FIX:
+        fix_done(n, r);
         break;
     case STEP_PREFLIGHT:
         preflight_done(n, r);

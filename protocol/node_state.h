@@ -124,6 +124,7 @@ struct work {
     char joined[STEP_ID_BYTES];   /* cluster that this host is part of */
     bool have_facts;
     bool have_nets;
+    bool fixed; /* what could be mended was, since the last look that was red */
     enum preflight preflight;
     enum step_role preflight_role;
     bool master_red; /* fit as a worker only */

@@ -86,7 +86,7 @@ enum step_kind work_next(const struct node *n)
     if (w->need_reset)
         return STEP_RESET;
     if (!settled_in && w->preflight != PREFLIGHT_GREEN)
-        return STEP_PREFLIGHT;
+        return n->cfg.fix && !w->fixed ? STEP_FIX : STEP_PREFLIGHT;
     if (n->address[0] == '\0')
         return STEP_NONE;
     if (!settled_in && !w->prepared && (in_company(n) || group_is_set(n)))
@@ -172,7 +172,7 @@ static void begin_step(struct node *n, enum step_kind kind)
 {
     struct work *w = &n->work;
     struct step s = {.kind = kind};
-    if (kind == STEP_PREFLIGHT)
+    if (kind == STEP_FIX || kind == STEP_PREFLIGHT)
         w->preflight_role = role_to_check(n);
     if (kind == STEP_INIT && w->founding[0] == '\0')
         new_cluster_id(n);
@@ -207,6 +207,7 @@ void work_retry(struct node *n)
     w->master_red = false;
     if (w->preflight == PREFLIGHT_RED)
         w->preflight = PREFLIGHT_UNKNOWN;
+    w->fixed = false;
 }
 
 static enum phase phase_now(const struct node *n)

@@ -34,6 +34,10 @@ static const struct {
     [STEP_RESET] = {"kubeadm-reset", 0},
     [STEP_UNDO] = {"undo", 0},
     [STEP_KUBECONFIG] = {"kubeconfig", 0},
+    [STEP_FIX] = {"fix", STEP_F_ROLE},
+    [STEP_IMAGES_LIST] = {"images-list", STEP_F_ROLE},
+    [STEP_IMAGES_PULL] = {"images-pull", STEP_F_ROLE},
+    [STEP_IMAGES_VERIFY] = {"images-verify", STEP_F_ROLE},
 };
 
 /* The fields that are text, in the order in which a frame carries them. */

@@ -29,6 +29,7 @@
 #define STEP_FINDINGS_MAX    24
 #define STEP_FRAME_MAX       (160 * 1024) /* the largest frame on the socket pair */
 
+/* The executor's journal holds these numbers: a new kind goes to the end. */
 enum step_kind {
     STEP_NONE = 0,
     STEP_INSPECT,   /* read this host's facts; changes nothing */
@@ -49,6 +50,10 @@ enum step_kind {
     STEP_RESET,      /* kubeadm reset and the clean-up which reset leaves undone; nothing there is success */
     STEP_UNDO,       /* put back every file and setting that the journal says kpeer changed */
     STEP_KUBECONFIG, /* answers the admin kubeconfig in blob (control plane) */
+    STEP_FIX, /* install what misses and mend what can be mended, for `role`; answers facts and findings */
+    STEP_IMAGES_LIST, /* which images this host needs for `role`, and which are there; answers JSON in blob */
+    STEP_IMAGES_PULL, /* pull those that miss; answers JSON in blob */
+    STEP_IMAGES_VERIFY, /* compare them with a second source; answers JSON in blob */
     STEP_KIND_COUNT
 };
 
@@ -128,13 +133,14 @@ struct step_result {
     char hint[ERR_HINT_BYTES]; /* on failure: what to do next */
     uint32_t took_ms;
     bool have_facts;
-    struct facts facts; /* INSPECT, PREFLIGHT */
+    struct facts facts; /* INSPECT, FIX, PREFLIGHT */
     struct finding findings[STEP_FINDINGS_MAX];
-    size_t finding_count;                 /* PREFLIGHT; also why another step refused to begin */
+    size_t finding_count;                 /* FIX, PREFLIGHT; also why another step refused to begin */
     char token[STEP_TOKEN_BYTES];         /* TOKEN_MINT: secret */
     char ca_hash[STEP_HASH_BYTES];        /* CA */
     char pod_address[STEP_ADDRESS_BYTES]; /* PROVE */
-    uint8_t *blob; /* KUBECONFIG: secret; owned by the result, freed and wiped by step_result_fini */
+    uint8_t *blob; /* KUBECONFIG: secret; IMAGES_*: JSON; owned by the result, freed and wiped by
+                      step_result_fini */
     size_t blob_bytes;
 };
 

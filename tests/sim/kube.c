@@ -13,6 +13,7 @@ static uint64_t duration(struct world *w, enum step_kind kind)
         [STEP_INIT] = 12000,      [STEP_APPLY] = 1500,   [STEP_TOKEN_MINT] = 300, [STEP_TOKEN_REVOKE] = 300,
         [STEP_JOIN] = 6000,       [STEP_PROVE] = 3000,   [STEP_REACH] = 500,      [STEP_DRAIN] = 1000,
         [STEP_DELETE_NODE] = 300, [STEP_RESET] = 1500,   [STEP_UNDO] = 100,       [STEP_KUBECONFIG] = 50,
+        [STEP_FIX] = 400,
     };
     uint64_t most = kind == STEP_INIT && w->s->slow_init ? 300000 : most_ms[kind];
     return 5 + draw_below(&w->kube_rng, most);
@@ -196,6 +197,7 @@ static void answer(struct world *w, const struct host *h, const struct task *t, 
 {
     switch (t->kind) {
     case STEP_INSPECT:
+    case STEP_FIX:
     case STEP_PREFLIGHT:
         facts(h, r);
         break;

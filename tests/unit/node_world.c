@@ -158,7 +158,7 @@ static void step_done(struct world *w, size_t who, uint32_t id, enum step_kind k
     static uint8_t blob[] = "a kubeconfig";
     struct step_result r = {.id = id, .kind = kind};
     fill_facts(who, &r.facts);
-    r.have_facts = kind == STEP_INSPECT || kind == STEP_PREFLIGHT;
+    r.have_facts = kind == STEP_INSPECT || kind == STEP_FIX || kind == STEP_PREFLIGHT;
     if (kind == STEP_CA)
         mem_copy_text(r.ca_hash, sizeof r.ca_hash,
                       "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
