@@ -82,7 +82,7 @@ static int write_all(int fd, const char *bytes, size_t n)
     return 0;
 }
 
-static int sync_parent(const char *path, struct err *err)
+int file_sync_folder(const char *path, struct err *err)
 {
     char dir[PATH_MAX];
     char *slash;
@@ -101,12 +101,29 @@ static int sync_parent(const char *path, struct err *err)
     return 0;
 }
 
+/* What is written to the new file `temp` takes the place of `path`. */
+static int put_open(int fd, const char *temp, const char *path, const void *bytes, size_t n,
+                    const struct file_look *look, struct err *err)
+{
+    bool owner = look->uid != (uid_t)-1 || look->gid != (gid_t)-1;
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, look->mtime};
+
+    if (write_all(fd, bytes, n) || (owner && fchown(fd, look->uid, look->gid)) || fchmod(fd, look->mode) ||
+        (look->dated && futimens(fd, times)) || fsync(fd) || rename(temp, path)) {
+        int code = err_errno(err, errno, "cannot write %s", path);
+
+        unlink(temp);
+        return code;
+    }
+    return file_sync_folder(path, err);
+}
+
 int file_put(const char *path, const void *bytes, size_t n, mode_t mode, uid_t uid, gid_t gid,
              struct err *err)
 {
+    const struct file_look look = {.mode = mode, .uid = uid, .gid = gid};
     char temp[PATH_MAX];
     int used = snprintf(temp, sizeof(temp), "%s.kpeer-XXXXXX", path);
-    bool owner = uid != (uid_t)-1 || gid != (gid_t)-1;
     cleanup_fd int fd = -1;
 
     if (used < 0 || (size_t)used >= sizeof(temp))
@@ -114,14 +131,37 @@ int file_put(const char *path, const void *bytes, size_t n, mode_t mode, uid_t u
     fd = mkostemp(temp, O_CLOEXEC);
     if (fd < 0)
         return err_errno(err, errno, "cannot make a new file beside %s", path);
-    if (write_all(fd, bytes, n) || (owner && fchown(fd, uid, gid)) || fchmod(fd, mode) || fsync(fd) ||
-        rename(temp, path)) {
-        int code = err_errno(err, errno, "cannot write %s", path);
+    return put_open(fd, temp, path, bytes, n, &look, err);
+}
 
-        unlink(temp);
+static int new_path(const char *path, char out[static PATH_MAX], struct err *err)
+{
+    int used = snprintf(out, PATH_MAX, "%s.kpeer-new", path);
+
+    return used < 0 || used >= PATH_MAX ? err_set(err, KPEER_ELIMIT, "the path %s is too long", path) : 0;
+}
+
+int file_write(const char *path, const void *bytes, size_t n, const struct file_look *look, struct err *err)
+{
+    char temp[PATH_MAX];
+    cleanup_fd int fd = -1;
+    int code = new_path(path, temp, err);
+
+    if (code)
         return code;
-    }
-    return sync_parent(path, err);
+    unlink(temp);
+    fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_errno(err, errno, "cannot make a new file beside %s", path);
+    return put_open(fd, temp, path, bytes, n, look, err);
+}
+
+int file_sweep(const char *path, struct err *err)
+{
+    char temp[PATH_MAX];
+    int code = new_path(path, temp, err);
+
+    return code ? code : file_remove(temp, err);
 }
 
 int file_remove(const char *path, struct err *err)
@@ -131,7 +171,7 @@ int file_remove(const char *path, struct err *err)
             return 0;
         return err_errno(err, errno, "cannot remove %s", path);
     }
-    return sync_parent(path, err);
+    return file_sync_folder(path, err);
 }
 
 int file_make_dirs(const char *path, mode_t mode, struct err *err)

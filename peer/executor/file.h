@@ -5,9 +5,11 @@
 #ifndef KPEER_FILE_H
 #define KPEER_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "protocol/err.h"
 
@@ -22,8 +24,27 @@ int file_read(const char *path, size_t max, char **out, size_t *n, struct err *e
 int file_put(const char *path, const void *bytes, size_t n, mode_t mode, uid_t uid, gid_t gid,
              struct err *err);
 
+/* How a file is to look. */
+struct file_look {
+    mode_t mode;
+    uid_t uid; /* -1: the caller's own */
+    gid_t gid;
+    bool dated; /* with this mtime, not that of the moment */
+    struct timespec mtime;
+};
+
+/* As file_put, and the new file beside `path` always has the same name, so that file_sweep finds what a crash
+ * left of it. For paths that one process at a time writes. */
+int file_write(const char *path, const void *bytes, size_t n, const struct file_look *look, struct err *err);
+
+/* Removes what a crash left of a file_write to `path`. */
+int file_sweep(const char *path, struct err *err);
+
 /* Removes the file and syncs its folder. Absent is success. */
 int file_remove(const char *path, struct err *err);
+
+/* Syncs the folder that `path` lies in, so that what was made or renamed there lasts. */
+int file_sync_folder(const char *path, struct err *err);
 
 /* Makes the folder `path` and the missing ones above it, with `mode` for the last and 0755 for the others. */
 int file_make_dirs(const char *path, mode_t mode, struct err *err);

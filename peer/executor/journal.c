@@ -17,9 +17,9 @@
 #include "protocol/pack.h"
 
 #define JOURNAL_MAGIC   "kpeer-journal "
-#define JOURNAL_VERSION "1\n"
-#define HEAD_BYTES      (sizeof(JOURNAL_MAGIC JOURNAL_VERSION) - 1)
-#define JOURNAL_MAX     (1024 * 1024)
+#define JOURNAL_VERSION '2' /* 1 had neither deeds nor folders nor times, and is still read */
+#define HEAD_BYTES      (sizeof(JOURNAL_MAGIC "2\n") - 1)
+#define JOURNAL_MAX     (2 * 1024 * 1024)
 #define NO_OWNER        ((uid_t)-1)
 
 int journal_store_path(const struct journal *j, const char *name, char *out, size_t n)
@@ -34,9 +34,21 @@ void journal_store_hash(const void *bytes, size_t n, uint8_t out[static JOURNAL_
     crypto_generichash(out, JOURNAL_HASH_BYTES, bytes, n, NULL, 0);
 }
 
+static void put_time(struct pack_writer *w, const struct timespec *t)
+{
+    pack_put_int(w, t->tv_sec);
+    pack_put_uint(w, (uint64_t)t->tv_nsec);
+}
+
+static void get_time(struct pack_reader *r, struct timespec *t)
+{
+    t->tv_sec = (time_t)pack_int(r, INT64_MIN, INT64_MAX);
+    t->tv_nsec = (long)pack_uint(r, 999999999);
+}
+
 static void put_change(struct pack_writer *w, const struct journal_change *c)
 {
-    pack_put_array(w, 11);
+    pack_put_array(w, 15);
     pack_put_uint(w, c->kind);
     pack_put_str(w, c->path);
     pack_put_bool(w, c->had);
@@ -48,12 +60,17 @@ static void put_change(struct pack_writer *w, const struct journal_change *c)
     pack_put_bin(w, c->before, sizeof(c->before));
     pack_put_str(w, c->old_value);
     pack_put_str(w, c->new_value);
+    pack_put_uint(w, c->deed);
+    pack_put_bool(w, c->dated);
+    put_time(w, &c->mtime);
 }
 
-static void get_change(struct pack_reader *r, struct journal_change *c)
+static void get_change(struct pack_reader *r, unsigned version, struct journal_change *c)
 {
-    pack_array(r, 11, 11);
-    c->kind = (enum change_kind)pack_uint(r, CHANGE_GUEST);
+    uint32_t fields = version == 1 ? 11 : 15;
+
+    pack_array(r, fields, fields);
+    c->kind = (enum change_kind)pack_uint(r, version == 1 ? CHANGE_GUEST : CHANGE_DIR);
     pack_str(r, c->path, sizeof(c->path));
     c->had = pack_bool(r);
     c->mode = (uint32_t)pack_uint(r, 07777);
@@ -64,13 +81,42 @@ static void get_change(struct pack_reader *r, struct journal_change *c)
     pack_bin_copy(r, c->before, sizeof(c->before));
     pack_str(r, c->old_value, sizeof(c->old_value));
     pack_str(r, c->new_value, sizeof(c->new_value));
-    if (c->kind < CHANGE_FILE || c->path[0] != '/')
+    if (version > 1) {
+        c->deed = (enum journal_deed_kind)pack_uint(r, DEED_KIND_COUNT - 1);
+        c->dated = pack_bool(r);
+        get_time(r, &c->mtime);
+    }
+    if (c->kind < CHANGE_FILE || (c->kind == CHANGE_DEED ? !c->path[0] : c->path[0] != '/'))
         pack_fail(r, KPEER_EINVAL, "not a change that kpeer makes");
+}
+
+static void put_folders(struct pack_writer *w, const struct journal_content *c)
+{
+    pack_put_array(w, c->folder_count);
+    for (size_t i = 0; i < c->folder_count; i++) {
+        pack_put_array(w, 5);
+        pack_put_str(w, c->folders[i].path);
+        put_time(w, &c->folders[i].before);
+        put_time(w, &c->folders[i].after);
+    }
+}
+
+static void get_folders(struct pack_reader *r, struct journal_content *c)
+{
+    c->folder_count = pack_array(r, 0, JOURNAL_FOLDERS_MAX);
+    for (size_t i = 0; i < c->folder_count; i++) {
+        pack_array(r, 5, 5);
+        pack_str(r, c->folders[i].path, sizeof(c->folders[i].path));
+        get_time(r, &c->folders[i].before);
+        get_time(r, &c->folders[i].after);
+        if (c->folders[i].path[0] != '/')
+            pack_fail(r, KPEER_EINVAL, "not a folder that kpeer changes");
+    }
 }
 
 static void put_content(struct pack_writer *w, const struct journal_content *c)
 {
-    pack_put_array(w, 8);
+    pack_put_array(w, 9);
     pack_put_bool(w, c->state.init_begun);
     pack_put_bool(w, c->state.init_done);
     pack_put_bool(w, c->state.join_begun);
@@ -88,20 +134,11 @@ static void put_content(struct pack_writer *w, const struct journal_content *c)
         pack_put_uint(w, c->steps[i].ended_s);
         pack_put_int(w, c->steps[i].code);
     }
+    put_folders(w, c);
 }
 
-static void get_content(struct pack_reader *r, struct journal_content *c)
+static void get_steps(struct pack_reader *r, struct journal_content *c)
 {
-    pack_array(r, 8, 8);
-    c->state.init_begun = pack_bool(r);
-    c->state.init_done = pack_bool(r);
-    c->state.join_begun = pack_bool(r);
-    c->state.join_done = pack_bool(r);
-    pack_str(r, c->state.cluster_id, sizeof(c->state.cluster_id));
-    c->state.unfinished = (enum step_kind)pack_uint(r, STEP_KIND_COUNT - 1);
-    c->state.changes = pack_array(r, 0, JOURNAL_CHANGES_MAX);
-    for (size_t i = 0; i < c->state.changes; i++)
-        get_change(r, &c->changes[i]);
     c->step_count = pack_array(r, 0, JOURNAL_STEPS_MAX);
     for (size_t i = 0; i < c->step_count; i++) {
         pack_array(r, 4, 4);
@@ -112,21 +149,41 @@ static void get_content(struct pack_reader *r, struct journal_content *c)
     }
 }
 
+static void get_content(struct pack_reader *r, unsigned version, struct journal_content *c)
+{
+    uint32_t parts = version == 1 ? 8 : 9;
+
+    pack_array(r, parts, parts);
+    c->state.init_begun = pack_bool(r);
+    c->state.init_done = pack_bool(r);
+    c->state.join_begun = pack_bool(r);
+    c->state.join_done = pack_bool(r);
+    pack_str(r, c->state.cluster_id, sizeof(c->state.cluster_id));
+    c->state.unfinished = (enum step_kind)pack_uint(r, STEP_KIND_COUNT - 1);
+    c->state.changes = pack_array(r, 0, JOURNAL_CHANGES_MAX);
+    for (size_t i = 0; i < c->state.changes; i++)
+        get_change(r, version, &c->changes[i]);
+    get_steps(r, c);
+    if (version > 1)
+        get_folders(r, c);
+}
+
 /* The head says what the file is and of which version, a checksum that it is whole. */
-static int check_head(const char *path, const uint8_t *bytes, size_t n, struct err *err)
+static int check_head(const char *path, const uint8_t *bytes, size_t n, unsigned *version, struct err *err)
 {
     size_t magic = sizeof(JOURNAL_MAGIC) - 1;
     uint8_t sum[JOURNAL_HASH_BYTES];
 
     if (n < magic || memcmp(bytes, JOURNAL_MAGIC, magic) != 0)
         return err_set(err, KPEER_EINVAL, "%s is not a journal of kpeer", path);
-    if (n < HEAD_BYTES || memcmp(bytes + magic, JOURNAL_VERSION, sizeof(JOURNAL_VERSION) - 1) != 0)
+    if (n < HEAD_BYTES || bytes[magic] < '1' || bytes[magic] > JOURNAL_VERSION || bytes[magic + 1] != '\n')
         return err_set(err, KPEER_EVERSION, "%s was written by another version of kpeer", path);
     if (n < HEAD_BYTES + JOURNAL_HASH_BYTES)
         return err_set(err, KPEER_EINVAL, "%s is cut short", path);
     journal_store_hash(bytes + HEAD_BYTES + JOURNAL_HASH_BYTES, n - HEAD_BYTES - JOURNAL_HASH_BYTES, sum);
     if (sodium_memcmp(sum, bytes + HEAD_BYTES, JOURNAL_HASH_BYTES) != 0)
         return err_set(err, KPEER_EINVAL, "%s is damaged", path);
+    *version = bytes[magic] - '0';
     return 0;
 }
 
@@ -134,7 +191,7 @@ static void content_adopt(struct journal_content *to, const struct journal_conte
 {
     struct journal_change *changes = to->changes;
 
-    memcpy(changes, from->changes, JOURNAL_CHANGES_MAX * sizeof(*changes));
+    memcpy(changes, from->changes, from->state.changes * sizeof(*changes));
     *to = *from;
     to->changes = changes;
 }
@@ -143,7 +200,8 @@ static int load(struct journal *j, const char *path, const uint8_t *bytes, size_
 {
     struct journal_content fresh = {.changes = calloc(JOURNAL_CHANGES_MAX, sizeof(struct journal_change))};
     struct pack_reader r;
-    int code = check_head(path, bytes, n, err);
+    unsigned version = 0;
+    int code = check_head(path, bytes, n, &version, err);
 
     if (!fresh.changes)
         return err_set(err, KPEER_ENOMEM, "out of memory");
@@ -151,7 +209,7 @@ static int load(struct journal *j, const char *path, const uint8_t *bytes, size_
         code = pack_open(&r, bytes + HEAD_BYTES + JOURNAL_HASH_BYTES, n - HEAD_BYTES - JOURNAL_HASH_BYTES, 4,
                          err);
     if (code == 0) {
-        get_content(&r, &fresh);
+        get_content(&r, version, &fresh);
         code = pack_close(&r, err);
     }
     if (code == 0)
@@ -184,6 +242,7 @@ int journal_refresh(struct journal *j, struct err *err)
 
 int journal_store_save(struct journal *j, struct err *err)
 {
+    const struct file_look look = {.mode = 0600, .uid = NO_OWNER, .gid = NO_OWNER};
     char path[PATH_MAX];
     cleanup_free uint8_t *body = NULL;
     cleanup_free uint8_t *file = NULL;
@@ -202,10 +261,12 @@ int journal_store_save(struct journal *j, struct err *err)
     file = malloc(HEAD_BYTES + JOURNAL_HASH_BYTES + n);
     if (!file || journal_store_path(j, "journal", path, sizeof(path)))
         return err_set(err, KPEER_ENOMEM, "out of memory for the journal");
-    memcpy(file, JOURNAL_MAGIC JOURNAL_VERSION, HEAD_BYTES);
+    memcpy(file, JOURNAL_MAGIC, sizeof(JOURNAL_MAGIC) - 1);
+    file[HEAD_BYTES - 2] = JOURNAL_VERSION;
+    file[HEAD_BYTES - 1] = '\n';
     journal_store_hash(body, n, file + HEAD_BYTES);
     memcpy(file + HEAD_BYTES + JOURNAL_HASH_BYTES, body, n);
-    return file_put(path, file, HEAD_BYTES + JOURNAL_HASH_BYTES + n, 0600, NO_OWNER, NO_OWNER, err);
+    return file_write(path, file, HEAD_BYTES + JOURNAL_HASH_BYTES + n, &look, err);
 }
 
 int journal_store_enter(struct journal *j, struct err *err)

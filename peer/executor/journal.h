@@ -19,10 +19,42 @@
 #include "protocol/step.h"
 
 #define JOURNAL_FILE_MAX    (1024 * 1024) /* the largest file that is replaced */
-#define JOURNAL_CHANGES_MAX 256
+#define JOURNAL_CHANGES_MAX 1024
 #define JOURNAL_STEPS_MAX   64 /* the last steps that are remembered */
+#define JOURNAL_DEED_BYTES  256
 
 struct journal;
+
+/* What was done to the host that is no file and no kernel setting. */
+enum journal_deed_kind {
+    DEED_UNIT,     /* a unit enabled, disabled, masked, started, stopped */
+    DEED_HOLD,     /* a package held */
+    DEED_PACKAGE,  /* a package installed, or another version of it */
+    DEED_MODULE,   /* a kernel module loaded */
+    DEED_SWAP,     /* a swap area switched off */
+    DEED_HOSTNAME, /* the host renamed */
+    DEED_RULE,     /* a firewall rule added */
+    DEED_KIND_COUNT
+};
+
+/* `before` and `after` are words of whoever does it: how it was found, how it was left. */
+struct journal_deed {
+    enum journal_deed_kind kind;
+    char name[JOURNAL_DEED_BYTES];
+    char before[JOURNAL_DEED_BYTES];
+    char after[JOURNAL_DEED_BYTES];
+};
+
+/* How undoing one thing went. */
+enum journal_undone {
+    JOURNAL_BACK, /* it is now as it was found */
+    JOURNAL_LEFT, /* somebody changed it since, so it was left alone */
+    JOURNAL_SAME, /* it was as it was found already: never done, or undone before a crash */
+};
+
+/* Undoes one deed, done or not done; must not call the journal. A failure keeps the deed noted. */
+typedef int journal_undoer(void *ctx, const struct journal_deed *d, enum journal_undone *how,
+                           struct err *err);
 
 /* What the journal says of this host. */
 struct journal_state {
@@ -33,7 +65,7 @@ struct journal_state {
     char cluster_id[STEP_ID_BYTES]; /* which cluster init or join was begun for; empty: none, or not known */
     enum step_kind
         unfinished; /* a host-changing step that was begun and not ended (crash); STEP_NONE: none */
-    size_t changes; /* files and settings that are kpeer's and not put back */
+    size_t changes; /* files, folders, settings and deeds that are kpeer's and not put back */
 };
 
 /* Opens (or makes) the journal in `dir`, an absolute path, made 0700 where it is not there. KPEER_EVERSION:
@@ -54,9 +86,10 @@ int journal_begin(struct journal *j, enum step_kind kind, const char *cluster_id
 int journal_end(struct journal *j, enum step_kind kind, int code, struct err *err);
 
 /* Writes `path` (absolute; a symbolic link there is refused) with `n` bytes and `mode` atomically, owned by
- * this user; folders that miss are made 0755. What was there before (content, mode, owner, or that nothing
- * was) is noted durably first: once per path, and again if somebody else has changed the file since. No
- * change when it has this content already. Files of up to JOURNAL_FILE_MAX bytes. */
+ * this user; folders that miss are made 0755 and noted as by journal_make_dir. What was there before
+ * (content, mode, owner, time, or that nothing was) is noted durably first: once per path, and again if
+ * somebody else has changed the file since. No change when it has this content already. Files of up to
+ * JOURNAL_FILE_MAX bytes. */
 int journal_replace_file(struct journal *j, const char *path, const void *bytes, size_t n, mode_t mode,
                          struct err *err);
 
@@ -72,11 +105,27 @@ int journal_expect_file(struct journal *j, const char *path, struct err *err);
  * the old value. No change when it has this value already. */
 int journal_set_sysctl(struct journal *j, const char *path, const char *value, struct err *err);
 
-/* Puts back everything that is noted, the latest change first. `done` is told each path that was put back,
- * `left` each that is no longer as kpeer wrote it and was therefore left alone (both may be NULL); either is
- * forgotten then. A failure stays noted, the rest is still tried, the first failure is returned. */
-int journal_undo(struct journal *j, void (*done)(void *ctx, const char *path),
-                 void (*left)(void *ctx, const char *path), void *ctx, struct err *err);
+/* Makes the folder `path` (absolute) with `mode`, and the missing ones above it with 0755. journal_undo
+ * removes each of them that is empty by then. No change where it is there already; KPEER_EREFUSED: something
+ * else is. */
+int journal_make_dir(struct journal *j, const char *path, mode_t mode, struct err *err);
+
+/* Notes durably what is about to be done. Of what was noted of the same kind and name before, `before` stays
+ * as it was. */
+int journal_note_deed(struct journal *j, const struct journal_deed *d, struct err *err);
+
+/* Finds what is noted of this kind and name; false: nothing. `out` may be NULL. */
+bool journal_find_deed(const struct journal *j, enum journal_deed_kind kind, const char *name,
+                       struct journal_deed *out);
+
+/* Puts back everything that is noted, the latest change first, deeds through `undoers` (NULL: there are
+ * none; a deed without an undoer is a failure). `done` is told each path or deed ("unit kubelet") that was
+ * put back, `left` each that is no longer as kpeer left it and was therefore left alone (both may be NULL);
+ * either is forgotten then. Folders get their old time back where nobody but kpeer changed them. A failure
+ * stays noted, the rest is still tried, the first failure is returned. */
+int journal_undo(struct journal *j, journal_undoer *const undoers[DEED_KIND_COUNT],
+                 void (*done)(void *ctx, const char *path), void (*left)(void *ctx, const char *path),
+                 void *ctx, struct err *err);
 
 /* Whether `path` is a file that kpeer wrote here and that still is as written. */
 bool journal_owns(const struct journal *j, const char *path);

@@ -15,7 +15,7 @@
 
 #define NO_OWNER ((uid_t)-1)
 
-static struct journal_change *find_change(const struct journal *j, enum change_kind kind, const char *path)
+struct journal_change *journal_change_find(const struct journal *j, enum change_kind kind, const char *path)
 {
     for (size_t i = 0; i < j->c.state.changes; i++) {
         if (j->c.changes[i].kind == kind && strcmp(j->c.changes[i].path, path) == 0)
@@ -24,7 +24,7 @@ static struct journal_change *find_change(const struct journal *j, enum change_k
     return NULL;
 }
 
-static void forget(struct journal *j, struct journal_change *c)
+void journal_change_forget(struct journal *j, struct journal_change *c)
 {
     size_t at = (size_t)(c - j->c.changes);
 
@@ -32,16 +32,24 @@ static void forget(struct journal *j, struct journal_change *c)
     j->c.state.changes--;
 }
 
-/* The change noted for `path`, or a new one at the end. */
-static int note(struct journal *j, enum change_kind kind, const char *path, struct journal_change **out,
-                struct err *err)
+static int check_path(const struct journal *j, const char *path, struct err *err)
 {
-    struct journal_change *c = find_change(j, kind, path);
-
     if (!j->dir[0])
         return err_set(err, KPEER_ESTATE, "nothing is changed in a rehearsal");
     if (path[0] != '/' || strlen(path) >= JOURNAL_PATH_BYTES)
         return err_set(err, KPEER_EINVAL, "%s is not an absolute path of usable length", path);
+    return 0;
+}
+
+/* The change noted for `path`, or a new one at the end. */
+static int note(struct journal *j, enum change_kind kind, const char *path, struct journal_change **out,
+                struct err *err)
+{
+    struct journal_change *c = journal_change_find(j, kind, path);
+    int code = check_path(j, path, err);
+
+    if (code)
+        return code;
     if (!c && j->c.state.changes == JOURNAL_CHANGES_MAX)
         return err_set(err, KPEER_ELIMIT, "the journal holds %d changes already", JOURNAL_CHANGES_MAX);
     if (!c) {
@@ -54,16 +62,7 @@ static int note(struct journal *j, enum change_kind kind, const char *path, stru
     return 0;
 }
 
-/* What is at a path now. */
-struct present {
-    bool there;
-    struct stat st;
-    char *bytes;
-    size_t n;
-    uint8_t hash[JOURNAL_HASH_BYTES];
-};
-
-static int look(const char *path, struct present *p, struct err *err)
+int journal_present_read(const char *path, struct journal_present *p, struct err *err)
 {
     int code;
 
@@ -83,18 +82,14 @@ static int look(const char *path, struct present *p, struct err *err)
     return 0;
 }
 
-static void present_fini(struct present *p)
+void journal_present_fini(struct journal_present *p)
 {
     if (p->bytes)
         sodium_memzero(p->bytes, p->n);
     free(p->bytes);
 }
 
-#define cleanup_present __attribute__((cleanup(present_fini)))
-
-/* Whether what is there is what kpeer put there, this time or, should a crash have come between, the time
- * before. */
-static bool as_written(const struct journal_change *c, const struct present *p)
+bool journal_change_as_written(const struct journal_change *c, const struct journal_present *p)
 {
     if (!p->there)
         return c->removed;
@@ -103,7 +98,7 @@ static bool as_written(const struct journal_change *c, const struct present *p)
 }
 
 /* Copies of replaced files are named after the path's hash. */
-static int kept_path(const struct journal *j, const char *path, char *out, size_t n, struct err *err)
+int journal_kept_path(const struct journal *j, const char *path, char *out, size_t n, struct err *err)
 {
     uint8_t hash[JOURNAL_HASH_BYTES];
     char hex[33], name[64];
@@ -117,10 +112,12 @@ static int kept_path(const struct journal *j, const char *path, char *out, size_
 }
 
 /* Notes what is there, with a copy, as that to put back. */
-static int keep_present(struct journal *j, struct journal_change *c, const struct present *p, struct err *err)
+static int keep_present(struct journal *j, struct journal_change *c, const struct journal_present *p,
+                        struct err *err)
 {
+    const struct file_look look = {.mode = 0600, .uid = NO_OWNER, .gid = NO_OWNER};
     char path[PATH_MAX];
-    int code = kept_path(j, c->path, path, sizeof(path), err);
+    int code = journal_kept_path(j, c->path, path, sizeof(path), err);
 
     if (code)
         return code;
@@ -128,40 +125,109 @@ static int keep_present(struct journal *j, struct journal_change *c, const struc
     c->mode = p->there ? p->st.st_mode & 07777 : 0;
     c->uid = p->there ? p->st.st_uid : 0;
     c->gid = p->there ? p->st.st_gid : 0;
+    c->dated = p->there;
+    c->mtime = p->there ? p->st.st_mtim : (struct timespec){0};
     memset(c->before, 0, sizeof(c->before));
-    return p->there ? file_put(path, p->bytes, p->n, 0600, NO_OWNER, NO_OWNER, err) : 0;
+    return p->there ? file_write(path, p->bytes, p->n, &look, err) : 0;
 }
 
 /* Notes durably that `path` is about to hold what hashes to `hash`, or nothing where that is NULL. */
-static int announce(struct journal *j, const char *path, const struct present *p, const uint8_t *hash,
+static int announce(struct journal *j, const char *path, const struct journal_present *p, const uint8_t *hash,
                     struct err *err)
 {
-    bool known = find_change(j, CHANGE_FILE, path) != NULL;
+    bool known = journal_change_find(j, CHANGE_FILE, path) != NULL;
     struct journal_change *c;
     int code = note(j, CHANGE_FILE, path, &c, err);
 
     if (code)
         return code;
-    if (!known || !as_written(c, p))
+    if (!known || !journal_change_as_written(c, p))
         code = keep_present(j, c, p, err);
     else if (p->there)
         memcpy(c->before, p->hash, JOURNAL_HASH_BYTES);
     if (code) {
         if (!known)
-            forget(j, c);
+            journal_change_forget(j, c);
         return code;
     }
     c->removed = hash == NULL;
     memset(c->now, 0, sizeof(c->now));
     if (hash)
         memcpy(c->now, hash, JOURNAL_HASH_BYTES);
+    journal_folder_begin(j, path);
     return journal_store_save(j, err);
+}
+
+/* With its mode from the start, as a crash may come before any chmod. */
+static int mkdir_exactly(const char *path, mode_t mode)
+{
+    mode_t mask = umask(0);
+    int failed = mkdir(path, mode);
+    int why = errno;
+
+    umask(mask);
+    errno = why;
+    return failed;
+}
+
+static int make_dir(struct journal *j, const char *path, mode_t mode, struct err *err)
+{
+    struct journal_change *c;
+    struct stat st;
+    int code;
+
+    if (stat(path, &st) == 0)
+        return S_ISDIR(st.st_mode) ? 0 : err_set(err, KPEER_EREFUSED, "%s is not a folder", path);
+    if (errno != ENOENT)
+        return err_errno(err, errno, "cannot look at %s", path);
+    code = note(j, CHANGE_DIR, path, &c, err);
+    if (code)
+        return code;
+    journal_folder_begin(j, path);
+    code = journal_store_save(j, err);
+    if (code)
+        return code;
+    if (mkdir_exactly(path, mode) && errno != EEXIST)
+        return err_errno(err, errno, "cannot make the folder %s", path);
+    code = file_sync_folder(path, err);
+    journal_folder_end(j, path);
+    return code;
+}
+
+static int make_parents(struct journal *j, const char *path, struct err *err)
+{
+    char part[PATH_MAX];
+    int code = 0;
+
+    if (mem_copy_text(part, sizeof(part), path))
+        return err_set(err, KPEER_ELIMIT, "the path %s is too long", path);
+    for (char *at = strchr(part + 1, '/'); at && code == 0; at = strchr(at + 1, '/')) {
+        *at = 0;
+        code = make_dir(j, part, 0755, err);
+        *at = '/';
+    }
+    return code;
+}
+
+int journal_make_dir(struct journal *j, const char *path, mode_t mode, struct err *err)
+{
+    int code = journal_store_enter(j, err);
+
+    if (code)
+        return code;
+    if (path[0] != '/')
+        code = err_set(err, KPEER_EINVAL, "%s is not an absolute path of usable length", path);
+    code = code ? code : make_parents(j, path, err);
+    code = code ? code : make_dir(j, path, mode, err);
+    journal_store_leave(j);
+    return code;
 }
 
 int journal_replace_file(struct journal *j, const char *path, const void *bytes, size_t n, mode_t mode,
                          struct err *err)
 {
-    cleanup_present struct present p = {0};
+    const struct file_look look = {.mode = mode, .uid = NO_OWNER, .gid = NO_OWNER};
+    cleanup_present struct journal_present p = {0};
     uint8_t hash[JOURNAL_HASH_BYTES];
     int code = journal_store_enter(j, err);
 
@@ -170,12 +236,14 @@ int journal_replace_file(struct journal *j, const char *path, const void *bytes,
     journal_store_hash(bytes, n, hash);
     if (n > JOURNAL_FILE_MAX)
         code = err_set(err, KPEER_ELIMIT, "%s would be larger than %d bytes", path, JOURNAL_FILE_MAX);
-    code = code ? code : look(path, &p, err);
+    code = code ? code : journal_present_read(path, &p, err);
     if (code == 0 &&
         !(p.there && memcmp(p.hash, hash, JOURNAL_HASH_BYTES) == 0 && (p.st.st_mode & 07777) == mode)) {
-        code = announce(j, path, &p, hash, err);
-        code = code ? code : file_make_parents(path, err);
-        code = code ? code : file_put(path, bytes, n, mode, NO_OWNER, NO_OWNER, err);
+        code = check_path(j, path, err);
+        code = code ? code : make_parents(j, path, err);
+        code = code ? code : announce(j, path, &p, hash, err);
+        code = code ? code : file_write(path, bytes, n, &look, err);
+        journal_folder_end(j, path);
     }
     journal_store_leave(j);
     return code;
@@ -183,15 +251,16 @@ int journal_replace_file(struct journal *j, const char *path, const void *bytes,
 
 int journal_remove_file(struct journal *j, const char *path, struct err *err)
 {
-    cleanup_present struct present p = {0};
+    cleanup_present struct journal_present p = {0};
     int code = journal_store_enter(j, err);
 
     if (code)
         return code;
-    code = look(path, &p, err);
+    code = journal_present_read(path, &p, err);
     if (code == 0 && p.there) {
         code = announce(j, path, &p, NULL, err);
         code = code ? code : file_remove(path, err);
+        journal_folder_end(j, path);
     }
     journal_store_leave(j);
     return code;
@@ -205,7 +274,7 @@ int journal_expect_file(struct journal *j, const char *path, struct err *err)
 
     if (code)
         return code;
-    if (lstat(path, &st) == 0 || find_change(j, CHANGE_GUEST, path)) {
+    if (lstat(path, &st) == 0 || journal_change_find(j, CHANGE_GUEST, path)) {
         journal_store_leave(j);
         return 0;
     }
@@ -215,7 +284,7 @@ int journal_expect_file(struct journal *j, const char *path, struct err *err)
     return code;
 }
 
-static int sysctl_read(const char *path, char *value, size_t n, struct err *err)
+int journal_sysctl_read(const char *path, char *value, size_t n, struct err *err)
 {
     cleanup_free char *bytes = NULL;
     size_t used;
@@ -232,7 +301,7 @@ static int sysctl_read(const char *path, char *value, size_t n, struct err *err)
 }
 
 /* Settings are written in place: /proc knows no rename. */
-static int sysctl_write(const char *path, const char *value, struct err *err)
+int journal_sysctl_write(const char *path, const char *value, struct err *err)
 {
     int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
     int code = 0;
@@ -254,8 +323,8 @@ int journal_set_sysctl(struct journal *j, const char *path, const char *value, s
 
     if (code)
         return code;
-    known = find_change(j, CHANGE_SYSCTL, path) != NULL;
-    code = sysctl_read(path, old, sizeof(old), err);
+    known = journal_change_find(j, CHANGE_SYSCTL, path) != NULL;
+    code = journal_sysctl_read(path, old, sizeof(old), err);
     if (code == 0 && strcmp(old, value) != 0) {
         code = note(j, CHANGE_SYSCTL, path, &c, err);
         if (code == 0) {
@@ -265,137 +334,80 @@ int journal_set_sysctl(struct journal *j, const char *path, const char *value, s
             code =
                 code ? err_set(err, code, "the value for %s is too long", path) : journal_store_save(j, err);
         }
-        code = code ? code : sysctl_write(path, value, err);
+        code = code ? code : journal_sysctl_write(path, value, err);
     }
     journal_store_leave(j);
     return code;
 }
 
-enum undone { UNDO_BACK, UNDO_LEFT, UNDO_SAME };
-
-/* Whether what is there is already what had been there: nothing was changed, or it was put back before a
- * crash. */
-static bool as_found(const struct journal_change *c, const struct present *p, const char *kept,
-                     size_t kept_bytes)
+static struct journal_change *find_deed(const struct journal *j, enum journal_deed_kind kind,
+                                        const char *name)
 {
-    if (!p->there || !c->had)
-        return p->there == c->had;
-    return p->n == kept_bytes && memcmp(p->bytes, kept, kept_bytes) == 0;
+    for (size_t i = 0; i < j->c.state.changes; i++) {
+        struct journal_change *c = &j->c.changes[i];
+
+        if (c->kind == CHANGE_DEED && c->deed == kind && strcmp(c->path, name) == 0)
+            return c;
+    }
+    return NULL;
 }
 
-static int undo_file(const struct journal *j, const struct journal_change *c, enum undone *how,
+/* The deed that is noted already, or a new one at the end. */
+static int note_deed(struct journal *j, const struct journal_deed *d, struct journal_change **out,
                      struct err *err)
 {
-    cleanup_present struct present p = {0};
-    cleanup_free char *kept = NULL;
-    char path[PATH_MAX];
-    size_t n = 0;
-    int code = kept_path(j, c->path, path, sizeof(path), err);
+    struct journal_change *c = find_deed(j, d->kind, d->name);
 
-    code = code ? code : look(c->path, &p, err);
-    if (code == KPEER_EREFUSED) {
-        *how = UNDO_LEFT;
-        return 0;
+    if (!j->dir[0])
+        return err_set(err, KPEER_ESTATE, "nothing is changed in a rehearsal");
+    if ((unsigned)d->kind >= DEED_KIND_COUNT || !d->name[0])
+        return err_set(err, KPEER_EINVAL, "a deed without a kind or a name");
+    if (!c && j->c.state.changes == JOURNAL_CHANGES_MAX)
+        return err_set(err, KPEER_ELIMIT, "the journal holds %d changes already", JOURNAL_CHANGES_MAX);
+    if (!c) {
+        c = &j->c.changes[j->c.state.changes++];
+        *c = (struct journal_change){.kind = CHANGE_DEED, .deed = d->kind};
+        memcpy(c->path, d->name, sizeof(d->name));
+        memcpy(c->old_value, d->before, sizeof(d->before));
     }
-    if (code == 0 && c->had)
-        code = file_read(path, JOURNAL_FILE_MAX, &kept, &n, err);
-    if (code)
-        return code;
-    *how = as_found(c, &p, kept, n) ? UNDO_SAME : as_written(c, &p) ? UNDO_BACK : UNDO_LEFT;
-    if (*how != UNDO_BACK)
-        return 0;
-    if (!c->had)
-        return file_remove(c->path, err);
-    code = file_make_parents(c->path, err);
-    /* Where this is not root, an owner of somebody else's could not have been taken away either. */
-    return code ? code
-                : file_put(c->path, kept, n, c->mode, geteuid() ? NO_OWNER : c->uid,
-                           geteuid() ? NO_OWNER : c->gid, err);
+    *out = c;
+    return 0;
 }
 
-static int undo_sysctl(const struct journal_change *c, enum undone *how, struct err *err)
+int journal_note_deed(struct journal *j, const struct journal_deed *d, struct err *err)
 {
-    char now[JOURNAL_VALUE_BYTES];
-    int code = sysctl_read(c->path, now, sizeof(now), err);
-
-    if (code == KPEER_ENOTFOUND) {
-        *how = UNDO_LEFT; /* a setting of a module or interface that is gone */
-        return 0;
-    }
-    if (code)
-        return code;
-    *how = strcmp(now, c->old_value) == 0   ? UNDO_SAME
-           : strcmp(now, c->new_value) == 0 ? UNDO_BACK
-                                            : UNDO_LEFT;
-    return *how == UNDO_BACK ? sysctl_write(c->path, c->old_value, err) : 0;
-}
-
-/* It was never kpeer's own, so there is nothing to compare: what is known is that nothing was there before.
- */
-static int undo_guest(const struct journal_change *c, enum undone *how, struct err *err)
-{
-    struct stat st;
-
-    if (lstat(c->path, &st)) {
-        *how = UNDO_SAME;
-        return errno == ENOENT || errno == ENOTDIR ? 0 : err_errno(err, errno, "cannot look at %s", c->path);
-    }
-    *how = S_ISREG(st.st_mode) ? UNDO_BACK : UNDO_LEFT;
-    return *how == UNDO_BACK ? file_remove(c->path, err) : 0;
-}
-
-static int undo_kind(const struct journal *j, const struct journal_change *c, enum undone *how,
-                     struct err *err)
-{
-    if (c->kind == CHANGE_GUEST)
-        return undo_guest(c, how, err);
-    return c->kind == CHANGE_FILE ? undo_file(j, c, how, err) : undo_sysctl(c, how, err);
-}
-
-static int undo_one(struct journal *j, struct journal_change *c, enum undone *how, struct err *err)
-{
-    char path[PATH_MAX];
-    int code = undo_kind(j, c, how, err);
+    struct journal_change *c = NULL;
+    int code = journal_store_enter(j, err);
 
     if (code)
         return code;
-    code = kept_path(j, c->path, path, sizeof(path), err);
-    forget(j, c);
-    code = code ? code : journal_store_save(j, err);
-    return code ? code : file_remove(path, err);
-}
-
-int journal_undo(struct journal *j, void (*done)(void *ctx, const char *path),
-                 void (*left)(void *ctx, const char *path), void *ctx, struct err *err)
-{
-    int first = journal_store_enter(j, err);
-
-    if (first)
-        return first;
-    for (size_t i = j->c.state.changes; i-- > 0;) {
-        char path[JOURNAL_PATH_BYTES];
-        enum undone how = UNDO_SAME;
-        struct err e = {0};
-
-        memcpy(path, j->c.changes[i].path, sizeof(path));
-        if (undo_one(j, &j->c.changes[i], &how, &e)) {
-            if (!first && err)
-                *err = e;
-            first = first ? first : e.code;
-        } else if (how == UNDO_LEFT && left) {
-            left(ctx, path);
-        } else if (how == UNDO_BACK && done) {
-            done(ctx, path);
-        }
+    code = note_deed(j, d, &c, err);
+    if (code == 0) {
+        memcpy(c->new_value, d->after, sizeof(d->after));
+        code = journal_store_save(j, err);
     }
     journal_store_leave(j);
-    return first;
+    return code;
+}
+
+bool journal_find_deed(const struct journal *j, enum journal_deed_kind kind, const char *name,
+                       struct journal_deed *out)
+{
+    const struct journal_change *c = find_deed(j, kind, name);
+
+    if (c && out) {
+        out->kind = kind;
+        memcpy(out->name, c->path, sizeof(out->name));
+        memcpy(out->before, c->old_value, sizeof(out->before));
+        memcpy(out->after, c->new_value, sizeof(out->after));
+    }
+    return c != NULL;
 }
 
 bool journal_owns(const struct journal *j, const char *path)
 {
-    const struct journal_change *c = find_change(j, CHANGE_FILE, path);
-    cleanup_present struct present p = {0};
+    const struct journal_change *c = journal_change_find(j, CHANGE_FILE, path);
+    cleanup_present struct journal_present p = {0};
 
-    return c && look(path, &p, NULL) == 0 && p.there && as_written(c, &p);
+    return c && journal_present_read(path, &p, NULL) == 0 && p.there && journal_change_as_written(c, &p);
 }

@@ -136,7 +136,7 @@ static int run_undo(struct exec_ctx *ctx, const struct step *step, struct step_r
         err_set(err, KPEER_ESTATE, "Kubernetes is still on this host");
         return err_hint(err, "reset it first");
     }
-    return journal_undo(ctx->journal, say_back, say_left, ctx, err);
+    return journal_undo(ctx->journal, NULL, say_back, say_left, ctx, err);
 }
 
 static int refuse_state(const struct journal_state *s, struct err *err)

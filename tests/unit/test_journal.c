@@ -1,6 +1,8 @@
 /* The journal: what it remembers over a restart, putting back exactly, files that others changed, damage. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -10,10 +12,12 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <sodium.h>
 
 #include "peer/executor/file.h"
 #include "peer/executor/journal.h"
 #include "peer/executor/spawn.h"
+#include "protocol/pack.h"
 
 #define ID "0123456789abcdef0123456789abcdef"
 
@@ -145,15 +149,15 @@ static void test_put_back(void **state)
     assert_true(journal_owns(p->j, at(p, "a/b/new")));
     assert_file(at(p, "old"), "kpeer again\n", 0644);
     reopen(p);
-    assert_int_equal(journal_state(p->j)->changes, 3);
-    assert_int_equal(journal_undo(p->j, count_path, NULL, &done, NULL), 0);
-    assert_int_equal(done, 3);
+    assert_int_equal(journal_state(p->j)->changes, 5); /* the folders a and a/b too */
+    assert_int_equal(journal_undo(p->j, NULL, count_path, NULL, &done, NULL), 0);
+    assert_int_equal(done, 5);
     assert_file(at(p, "old"), "before\n", 0640);
     assert_file(at(p, "gone"), "was here\n", 0600);
-    assert_int_equal(access(at(p, "a/b/new"), F_OK), -1);
+    assert_int_equal(access(at(p, "a"), F_OK), -1);
     assert_int_equal(journal_state(p->j)->changes, 0);
-    assert_int_equal(journal_undo(p->j, count_path, NULL, &done, NULL), 0);
-    assert_int_equal(done, 3);
+    assert_int_equal(journal_undo(p->j, NULL, count_path, NULL, &done, NULL), 0);
+    assert_int_equal(done, 5);
 }
 
 static void test_what_others_put_where_nothing_was_is_removed(void **state)
@@ -171,13 +175,13 @@ static void test_what_others_put_where_nothing_was_is_removed(void **state)
     assert_int_equal(journal_expect_file(p->j, at(p, "guest"), NULL), 0);
     reopen(p);
     assert_int_equal(journal_state(p->j)->changes, 3);
-    assert_int_equal(journal_undo(p->j, count_path, NULL, &done, NULL), 0);
+    assert_int_equal(journal_undo(p->j, NULL, count_path, NULL, &done, NULL), 0);
     assert_int_equal(done, 1);
     assert_int_equal(access(at(p, "guest"), F_OK), -1);
     assert_int_equal(access(at(p, "folder"), F_OK), 0);
     assert_file(at(p, "theirs"), "before\n", 0755);
     assert_int_equal(journal_state(p->j)->changes, 0);
-    assert_int_equal(journal_undo(p->j, NULL, count_path, &left, NULL), 0);
+    assert_int_equal(journal_undo(p->j, NULL, NULL, count_path, &left, NULL), 0);
     assert_int_equal(left, 0);
 }
 
@@ -198,14 +202,14 @@ static void test_what_others_changed_is_left(void **state)
     replace(p, at(p, "mine"), "kpeer\n");
     put(at(p, "mine"), "the user's\n", 0644);
     assert_false(journal_owns(p->j, at(p, "mine")));
-    assert_int_equal(journal_undo(p->j, NULL, count_path, &left, NULL), 0);
+    assert_int_equal(journal_undo(p->j, NULL, NULL, count_path, &left, NULL), 0);
     assert_int_equal(left, 1);
     assert_file(at(p, "mine"), "the user's\n", 0644);
     /* And if kpeer writes over it, that is what is put back. */
     replace(p, at(p, "mine"), "kpeer 2\n");
     put(at(p, "mine"), "the user's second\n", 0644);
     replace(p, at(p, "mine"), "kpeer 3\n");
-    assert_int_equal(journal_undo(p->j, NULL, NULL, NULL, NULL), 0);
+    assert_int_equal(journal_undo(p->j, NULL, NULL, NULL, NULL, NULL), 0);
     assert_file(at(p, "mine"), "the user's second\n", 0644);
 }
 
@@ -232,7 +236,7 @@ static void test_settings(void **state)
     assert_int_equal(journal_set_sysctl(p->j, at(p, "absent"), "1", NULL), KPEER_ENOTFOUND);
     assert_int_equal(journal_state(p->j)->changes, 1);
     reopen(p);
-    assert_int_equal(journal_undo(p->j, NULL, NULL, NULL, NULL), 0);
+    assert_int_equal(journal_undo(p->j, NULL, NULL, NULL, NULL, NULL), 0);
     assert_file(at(p, "ip_forward"), "0\n", 0644);
 }
 
@@ -245,12 +249,12 @@ static void test_crash_before_the_file(void **state)
     put(at(p, "f"), "one\n", 0644);
     replace(p, at(p, "f"), "two\n");
     put(at(p, "f"), "one\n", 0644); /* as if the file had not been written yet */
-    assert_int_equal(journal_undo(p->j, NULL, count_path, &left, NULL), 0);
+    assert_int_equal(journal_undo(p->j, NULL, NULL, count_path, &left, NULL), 0);
     assert_int_equal(left, 0);
     replace(p, at(p, "f"), "two\n");
     replace(p, at(p, "f"), "three\n");
     put(at(p, "f"), "two\n", 0644);
-    assert_int_equal(journal_undo(p->j, NULL, count_path, &left, NULL), 0);
+    assert_int_equal(journal_undo(p->j, NULL, NULL, count_path, &left, NULL), 0);
     assert_int_equal(left, 0);
     assert_file(at(p, "f"), "one\n", 0644);
 }
@@ -278,7 +282,7 @@ static void test_damage(void **state)
         assert_int_equal(file_put(path, bytes, i, 0600, (uid_t)-1, (gid_t)-1, NULL), 0);
         assert_int_not_equal(journal_open(p->dir, &j, &err), 0);
     }
-    bytes[14] = '2';
+    bytes[14] = '3';
     assert_int_equal(file_put(path, bytes, n, 0600, (uid_t)-1, (gid_t)-1, NULL), 0);
     {
         struct journal *j = NULL;
@@ -314,6 +318,262 @@ static void test_rehearsal(void **state)
     journal_close(j);
 }
 
+static void test_folders(void **state)
+{
+    struct place *p = *state;
+    struct stat st;
+    int done = 0, left = 0;
+
+    assert_int_equal(mkdir(at(p, "there"), 0700), 0);
+    assert_int_equal(journal_make_dir(p->j, at(p, "there"), 0755, NULL), 0);
+    assert_int_equal(journal_state(p->j)->changes, 0);
+    assert_int_equal(journal_make_dir(p->j, at(p, "m/n"), 0750, NULL), 0);
+    assert_int_equal(journal_make_dir(p->j, at(p, "used"), 0755, NULL), 0);
+    assert_int_equal(journal_make_dir(p->j, at(p, "gone"), 0755, NULL), 0);
+    assert_int_equal(stat(at(p, "m/n"), &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0750);
+    put(at(p, "used/theirs"), "x", 0644);
+    assert_int_equal(rmdir(at(p, "gone")), 0); /* as if it had not been made yet */
+    reopen(p);
+    assert_int_equal(journal_state(p->j)->changes, 4);
+    assert_int_equal(journal_undo(p->j, NULL, count_path, NULL, &done, NULL), 0);
+    assert_int_equal(done, 2);
+    assert_int_equal(access(at(p, "m"), F_OK), -1);
+    assert_int_equal(access(at(p, "used/theirs"), F_OK), 0);
+    put(at(p, "file"), "x", 0644);
+    assert_int_equal(journal_make_dir(p->j, at(p, "file"), 0755, NULL), KPEER_EREFUSED);
+    assert_int_equal(journal_make_dir(p->j, "relative", 0755, NULL), KPEER_EINVAL);
+    assert_int_equal(journal_make_dir(p->j, at(p, "again"), 0755, NULL), 0);
+    put(at(p, "again/theirs"), "x", 0644);
+    assert_int_equal(journal_undo(p->j, NULL, NULL, count_path, &left, NULL), 0);
+    assert_int_equal(left, 1);
+}
+
+static struct timespec mtime_of(const char *path)
+{
+    struct stat st;
+
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_mtim;
+}
+
+static void set_mtime(const char *path, time_t s, long ns)
+{
+    const struct timespec times[2] = {{s, ns}, {s, ns}};
+
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static void assert_mtime(const char *path, time_t s, long ns)
+{
+    struct timespec t = mtime_of(path);
+
+    assert_int_equal(t.tv_sec, s);
+    assert_int_equal(t.tv_nsec, ns);
+}
+
+static void test_times_are_put_back(void **state)
+{
+    struct place *p = *state;
+
+    assert_int_equal(mkdir(at(p, "d"), 0755), 0);
+    assert_int_equal(mkdir(at(p, "e"), 0755), 0);
+    put(at(p, "d/f"), "one\n", 0600);
+    set_mtime(at(p, "d/f"), 1000000000, 123456789);
+    set_mtime(at(p, "d"), 1000000001, 5);
+    set_mtime(at(p, "e"), 1000000001, 5);
+    replace(p, at(p, "d/f"), "two\n");
+    replace(p, at(p, "d/new"), "new\n");
+    replace(p, at(p, "d/f"), "three\n");
+    replace(p, at(p, "e/sub/new"), "new\n");
+    reopen(p);
+    assert_int_equal(journal_undo(p->j, NULL, NULL, NULL, NULL, NULL), 0);
+    assert_mtime(at(p, "d/f"), 1000000000, 123456789);
+    assert_mtime(at(p, "d"), 1000000001, 5);
+    assert_mtime(at(p, "e"), 1000000001, 5);
+    /* Where somebody else was at the folder, its time is theirs. */
+    replace(p, at(p, "d/f"), "two\n");
+    set_mtime(at(p, "d"), 1000000002, 0);
+    assert_int_equal(journal_undo(p->j, NULL, NULL, NULL, NULL, NULL), 0);
+    assert_true(mtime_of(at(p, "d")).tv_sec > 1000000002);
+    assert_file(at(p, "d/f"), "one\n", 0600);
+}
+
+static void test_mode_alone(void **state)
+{
+    struct place *p = *state;
+
+    put(at(p, "f"), "same\n", 0600);
+    replace(p, at(p, "f"), "same\n");
+    assert_file(at(p, "f"), "same\n", 0644);
+    assert_int_equal(journal_undo(p->j, NULL, NULL, NULL, NULL, NULL), 0);
+    assert_file(at(p, "f"), "same\n", 0600);
+}
+
+/* A crash leaves a new file beside the one to be replaced: undo takes that away too. */
+static void test_halves_are_swept(void **state)
+{
+    struct place *p = *state;
+
+    replace(p, at(p, "f"), "x");
+    put(at(p, "f.kpeer-new"), "ha", 0600);
+    assert_int_equal(journal_undo(p->j, NULL, NULL, NULL, NULL, NULL), 0);
+    assert_int_equal(access(at(p, "f.kpeer-new"), F_OK), -1);
+    put(at(p, "f.kpeer-new"), "ha", 0600);
+    replace(p, at(p, "f"), "y");
+    assert_int_equal(access(at(p, "f.kpeer-new"), F_OK), -1);
+}
+
+/* A host with units and rules that are words alone, and what was asked of it. */
+struct deeds {
+    char unit[16], rule[16];
+    char log[256];
+    bool fails;
+};
+
+static int undo_word(struct deeds *w, char *word, const struct journal_deed *d, enum journal_undone *how,
+                     struct err *err)
+{
+    if (w->fails)
+        return err_set(err, KPEER_EIO, "no answer");
+    *how = strcmp(word, d->before) == 0  ? JOURNAL_SAME
+           : strcmp(word, d->after) == 0 ? JOURNAL_BACK
+                                         : JOURNAL_LEFT;
+    if (*how == JOURNAL_BACK)
+        strcpy(word, d->before);
+    return 0;
+}
+
+static int undo_unit(void *ctx, const struct journal_deed *d, enum journal_undone *how, struct err *err)
+{
+    struct deeds *w = ctx;
+
+    return undo_word(w, w->unit, d, how, err);
+}
+
+static int undo_rule(void *ctx, const struct journal_deed *d, enum journal_undone *how, struct err *err)
+{
+    struct deeds *w = ctx;
+
+    return undo_word(w, w->rule, d, how, err);
+}
+
+static void log_back(void *ctx, const char *path)
+{
+    strcat(strcat(((struct deeds *)ctx)->log, "+"), path[0] == '/' ? "file" : path);
+}
+
+static void log_left(void *ctx, const char *path)
+{
+    strcat(strcat(((struct deeds *)ctx)->log, "-"), path[0] == '/' ? "file" : path);
+}
+
+static const char *undo_deeds(struct place *p, struct deeds *w, int code)
+{
+    static journal_undoer *const undoers[DEED_KIND_COUNT] = {
+        [DEED_UNIT] = undo_unit, [DEED_RULE] = undo_rule};
+
+    w->log[0] = 0;
+    reopen(p);
+    assert_int_equal(journal_undo(p->j, undoers, log_back, log_left, w, NULL), code);
+    return w->log;
+}
+
+static void test_deeds(void **state)
+{
+    static const struct journal_deed unit = {DEED_UNIT, "kubelet", "off", "on"};
+    static const struct journal_deed again = {DEED_UNIT, "kubelet", "on", "masked"};
+    static const struct journal_deed rule = {DEED_RULE, "6443/tcp", "shut", "open"};
+    struct place *p = *state;
+    struct deeds w = {.unit = "off", .rule = "shut"};
+    struct journal_deed found;
+
+    assert_int_equal(journal_note_deed(p->j, &unit, NULL), 0);
+    assert_string_equal(undo_deeds(p, &w, 0), ""); /* the power went before it was done */
+    assert_int_equal(journal_state(p->j)->changes, 0);
+    assert_int_equal(journal_note_deed(p->j, &unit, NULL), 0);
+    replace(p, at(p, "f"), "x");
+    assert_int_equal(journal_note_deed(p->j, &rule, NULL), 0);
+    assert_int_equal(journal_note_deed(p->j, &again, NULL), 0);
+    assert_int_equal(journal_state(p->j)->changes, 3);
+    assert_true(journal_find_deed(p->j, DEED_UNIT, "kubelet", &found));
+    assert_string_equal(found.before, "off");
+    assert_string_equal(found.after, "masked");
+    assert_false(journal_find_deed(p->j, DEED_RULE, "kubelet", NULL));
+    strcpy(w.unit, "masked");
+    strcpy(w.rule, "somebody's");
+    assert_string_equal(undo_deeds(p, &w, 0), "-rule 6443/tcp+file+unit kubelet");
+    assert_string_equal(w.unit, "off");
+    assert_string_equal(w.rule, "somebody's");
+    assert_int_equal(journal_state(p->j)->changes, 0);
+}
+
+static void test_deeds_that_cannot_be_undone_stay(void **state)
+{
+    static const struct journal_deed unit = {DEED_UNIT, "kubelet", "off", "on"};
+    static const struct journal_deed module = {DEED_MODULE, "overlay", "absent", "loaded"};
+    struct place *p = *state;
+    struct deeds w = {.unit = "on", .fails = true};
+    struct journal_deed nameless = {.kind = DEED_UNIT};
+
+    assert_int_equal(journal_note_deed(p->j, &nameless, NULL), KPEER_EINVAL);
+    assert_int_equal(journal_note_deed(p->j, &unit, NULL), 0);
+    assert_int_equal(journal_note_deed(p->j, &module, NULL), 0);
+    replace(p, at(p, "f"), "x");
+    assert_string_equal(undo_deeds(p, &w, KPEER_ESTATE), "+file"); /* nobody knows modules here */
+    assert_int_equal(journal_state(p->j)->changes, 2);
+    w.fails = false;
+    assert_string_equal(undo_deeds(p, &w, KPEER_ESTATE), "+unit kubelet");
+    assert_int_equal(journal_state(p->j)->changes, 1);
+}
+
+/* As kpeer wrote it before there were deeds: one file that was made. */
+static void test_version_1(void **state)
+{
+    struct place *p = *state;
+    uint8_t zero[32] = {0}, now[32], file[4096], *body;
+    struct pack_writer w;
+    char path[160];
+    size_t n;
+
+    put(at(p, "old"), "made by the first\n", 0644);
+    crypto_generichash(now, sizeof(now), (const uint8_t *)"made by the first\n", 18, NULL, 0);
+    pack_writer_init(&w, 2048);
+    pack_put_array(&w, 8);
+    for (int i = 0; i < 4; i++)
+        pack_put_bool(&w, false);
+    pack_put_str(&w, ID);
+    pack_put_uint(&w, STEP_NONE);
+    pack_put_array(&w, 1);
+    pack_put_array(&w, 11);
+    pack_put_uint(&w, 1);
+    pack_put_str(&w, at(p, "old"));
+    pack_put_bool(&w, false);
+    for (int i = 0; i < 3; i++)
+        pack_put_uint(&w, 0);
+    pack_put_bool(&w, false);
+    pack_put_bin(&w, now, sizeof(now));
+    pack_put_bin(&w, zero, sizeof(zero));
+    pack_put_str(&w, "");
+    pack_put_str(&w, "");
+    pack_put_array(&w, 0);
+    assert_int_equal(pack_writer_take(&w, &body, &n, NULL), 0);
+    pack_writer_fini(&w);
+    memcpy(file, "kpeer-journal 1\n", 16);
+    crypto_generichash(file + 16, 32, body, n, NULL, 0);
+    memcpy(file + 48, body, n);
+    free(body);
+    snprintf(path, sizeof(path), "%s/journal", p->dir);
+    assert_int_equal(file_put(path, file, 48 + n, 0600, (uid_t)-1, (gid_t)-1, NULL), 0);
+    reopen(p);
+    assert_string_equal(journal_state(p->j)->cluster_id, ID);
+    assert_int_equal(journal_state(p->j)->changes, 1);
+    assert_int_equal(journal_begin(p->j, STEP_UNDO, NULL, NULL), 0); /* written in the new form from now on */
+    reopen(p);
+    assert_int_equal(journal_undo(p->j, NULL, NULL, NULL, NULL, NULL), 0);
+    assert_int_equal(access(at(p, "old"), F_OK), -1);
+}
+
 int main(void)
 {
 #define WITH_PLACE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -330,6 +590,13 @@ int main(void)
         WITH_PLACE(test_damage),
         WITH_PLACE(test_folder_open_to_others),
         WITH_PLACE(test_rehearsal),
+        WITH_PLACE(test_folders),
+        WITH_PLACE(test_times_are_put_back),
+        WITH_PLACE(test_mode_alone),
+        WITH_PLACE(test_halves_are_swept),
+        WITH_PLACE(test_deeds),
+        WITH_PLACE(test_deeds_that_cannot_be_undone_stay),
+        WITH_PLACE(test_version_1),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
