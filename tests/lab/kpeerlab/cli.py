@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from . import cgroup, faults, host as hosts, network, quick, state
+from . import cgroup, faults, host as hosts, network, quick, root, state
 from .errors import CannotHere, LabError, NotThere, UsageError
 
 EXEC_FAULT = 125
@@ -73,8 +73,10 @@ def _setting(text):
 def _up(instance, args):
     if args.cloned and args.nics == 1:
         raise UsageError("--cloned needs two interfaces: clones differ in their host-only hardware address alone")
-    if args.standin and args.kind == "full":
-        raise UsageError("--standin is for light hosts: full ones have the real programs")
+    if args.standin and args.kind != "light":
+        raise UsageError("--standin is for light hosts: the others take the real programs")
+    if args.flaw and args.kind != "bare":
+        raise UsageError("--flaw is for bare hosts")
     options = state.Options(
         kind=args.kind,
         nics=args.nics,
@@ -86,6 +88,7 @@ def _up(instance, args):
         memory=args.memory,
         cpus=args.cpus,
         cache=args.cache,
+        flaws=sorted(set(args.flaw)),
     )
     began = time.monotonic()
     with instance.lock():
@@ -289,6 +292,8 @@ def _add_up(commands):
                       help="a tiny init over this machine's programs (default)")  # fmt: skip
     kind.add_argument("--full", dest="kind", action="store_const", const="full",
                       help="systemd, containerd and kubelet from the cache")  # fmt: skip
+    kind.add_argument("--bare", dest="kind", action="store_const", const="bare",
+                      help="systemd on a minimal Debian: no runtime, no Kubernetes, a disk of its own")  # fmt: skip
     up.add_argument("--nics", type=int, choices=(1, 2, 3), default=2,
                     help="1: host-only; 2: NAT and host-only; 3: a further internal one (default: 2)")  # fmt: skip
     up.add_argument("--cloned", action="store_true",
@@ -299,6 +304,9 @@ def _add_up(commands):
                     help="show a file or folder of this machine on each host, read-only unless :rw")  # fmt: skip
     up.add_argument("--standin", type=_folder, metavar="DIR",
                     help="put the programs in DIR into /usr/bin of light hosts")  # fmt: skip
+    up.add_argument("--flaw", choices=sorted(root.FLAWS), action="append", default=[],
+                    help="what bare hosts shall suffer from; "
+                    + "; ".join(f"{name}: {flaw[0]}" for name, flaw in sorted(root.FLAWS.items())))  # fmt: skip
     up.add_argument("--cache", default=os.environ.get("KPEER_CACHE", "/var/cache/kpeer-lab"), metavar="DIR",
                     help="where full hosts come from (default: $KPEER_CACHE or /var/cache/kpeer-lab)")  # fmt: skip
     _add_size_options(up)

@@ -54,7 +54,7 @@ def up(instance, count, options):
     require_machine()
     if instance.exists() or network.namespaces(instance) or cgroup.exists(instance):
         raise LabError(f"lab {instance.name!r} is up already, or left over: `down` first, or `add`")
-    if options.kind == "full":
+    if options.boots_systemd():
         root.check_cache(options)
     try:
         instance.create(options)
@@ -124,10 +124,10 @@ def boot(instance, hosts):
         cgroup.create(instance, host)
         if host.loss:
             faults.apply_loss(instance, host)
-    seconds = FULL_SECONDS if options.kind == "full" else LIGHT_SECONDS
+    seconds = FULL_SECONDS if options.boots_systemd() else LIGHT_SECONDS
     _Starts(instance, options, hosts, time.monotonic() + seconds).run()
     network.await_carrier(instance, hosts)
-    if options.kind == "full":
+    if options.boots_systemd():
         for host in hosts:
             _await_systemd(instance, host, seconds)
 

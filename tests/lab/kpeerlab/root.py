@@ -2,8 +2,8 @@
 
 A light host sees this machine's /usr and /etc through an overlay, and empty folders of its own in place of /var,
 /root, /home and the rest; a full host sees the base root from the cache. What a host writes lands in disk/upper (and,
-for full hosts, in disk/data, since containerd needs folders that are no overlay): that is what power-off keeps and a
-wipe removes.
+for full hosts, in disk/data, since containerd needs folders that are no overlay). A bare host's disk/upper is its whole
+root, a copy of the bare root from the cache. The disk is what power-off keeps and a wipe removes.
 """
 
 import os
@@ -91,12 +91,31 @@ def check_cache(options):
         raise CannotHere(f"no complete cache of full hosts in {options.cache}: run tests/lab/full/build")
 
 
+# What the owner of a bare host has done to it before anybody thought of Kubernetes: `up --flaw`.
+FLAWS = {
+    "swap": ("a swap line in /etc/fstab", "etc/fstab",
+             "# <file system> <mount point> <type> <options> <dump> <pass>\n"
+             "/dev/vda1\t/\text4\terrors=remount-ro\t0\t1\n"
+             "/swapfile   none\tswap    sw   0  0\n"
+             "tmpfs /srv/scratch tmpfs noauto,size=1m 0 0"),  # the last line ends without a newline
+    "docker": ("/etc/docker/daemon.json with keys of the owner's", "etc/docker/daemon.json",
+               '{\n    "debug": true,\n    "log-opts": {"max-file": "7"},\n    "storage-driver": "vfs",\n'
+               '    "exec-opts": ["native.cgroupdriver=cgroupfs"],\n'
+               '    "insecure-registries": ["registry.example:5000"]\n}\n'),
+    "sysctl": ("settings in /etc/sysctl.d which Kubernetes cannot live with", "etc/sysctl.d/50-owner.conf",
+               "net.ipv4.ip_forward = 0\nnet.bridge.bridge-nf-call-iptables=0\n"
+               "net.bridge.bridge-nf-call-ip6tables=0\nnet.ipv4.conf.all.rp_filter = 2\n"),
+}  # fmt: skip
+
+
 def make_disk(instance, host, options):
     """A new disk, with what an installer would have written on it."""
     folder = instance.host_dir(host)
     upper = folder / "disk/upper"
     if options.kind == "light":
         _cover_machine(upper, options.standin)
+    elif options.kind == "bare":
+        _copy_bare(upper, options)
     (upper / "etc").mkdir(parents=True, exist_ok=True)
     for path in (folder / "disk/work", folder / "root", folder / "dmi"):
         path.mkdir()
@@ -109,6 +128,19 @@ def make_disk(instance, host, options):
     _make_dmi(folder / "dmi", host)
     if options.kind == "full":
         _make_data(folder / "disk/data", pathlib.Path(options.cache))
+
+
+def _copy_bare(disk, options):
+    """A whole root of the host's own, trusting the mirror of the cache's packages, with the flaws asked for."""
+    disk.mkdir(parents=True)
+    run("cp", "-a", f"{options.cache}/bare/.", str(disk))
+    keyring = pathlib.Path(options.cache) / "debs/debian/keyring.gpg"
+    if keyring.exists():
+        shutil.copy(keyring, disk / "usr/share/keyrings/lab-archive-keyring.gpg")
+    for name in options.flaws:
+        _, path, text = FLAWS[name]
+        (disk / path).parent.mkdir(parents=True, exist_ok=True)
+        (disk / path).write_text(text)
 
 
 def _make_dmi(folder, host):
@@ -190,9 +222,12 @@ def write_plan(instance, host, options):
 
 
 def _plan_disk(plan, folder, root, options):
-    lower = f"{options.cache}/base" if options.kind == "full" else "/"
-    data = f"lowerdir={lower},upperdir={folder}/disk/upper,workdir={folder}/disk/work"
-    plan.mount("overlay", "overlay", root, "-", data)
+    if options.kind == "bare":
+        plan.mount("none", folder / "disk/upper", root, "bind")
+    else:
+        lower = f"{options.cache}/base" if options.kind == "full" else "/"
+        data = f"lowerdir={lower},upperdir={folder}/disk/upper,workdir={folder}/disk/work"
+        plan.mount("overlay", "overlay", root, "-", data)
     if options.kind == "full":
         for name, target in DATA.items():
             plan.bind(folder / "disk/data" / name, root / target, writable=True)
@@ -208,7 +243,7 @@ def _plan_kernel(plan, folder, root, host, options):
     plan.mount("none", proc / "sys/net", proc / "sys/net", "bind")
     plan.mount("none", "none", proc / "sys", "remount,bind,ro")
     plan.mount("sysfs", "sysfs", sys)
-    if options.kind == "full":
+    if options.boots_systemd():
         _plan_sysctls(plan, folder, proc / "sys")
     _plan_cgroups(plan, sys / "fs/cgroup")
     _plan_dmi(plan, folder, root, options)
@@ -304,7 +339,7 @@ def _plan_init(plan, host, options):
 
 def with_cache_lock(options, work):
     """Makes disks from the cache while nobody rebuilds it."""
-    if options.kind != "full":
+    if not options.boots_systemd():
         return work()
     with exclusive(pathlib.Path(options.cache) / "lock"):
         return work()

@@ -33,6 +33,11 @@ class Options:
     memory: str | None = None
     cpus: int | None = None
     cache: str | None = None
+    flaws: list = dataclasses.field(default_factory=list)
+
+    def boots_systemd(self):
+        """Full and bare hosts do; a light host has a tiny process 1."""
+        return self.kind != "light"
 
 
 @dataclasses.dataclass

@@ -75,7 +75,7 @@ def _wanted(kind):
     """The limits to change, with their new values."""
     present = {key: value for key, value in RAISED.items() if _path(key).exists()}
     wanted = {key: value for key, value in present.items() if int(_path(key).read_text()) < value}
-    if kind == "full" and _path(CONNTRACK).exists() and int(_path(CONNTRACK).read_text()) != _conntrack_max():
+    if kind != "light" and _path(CONNTRACK).exists() and int(_path(CONNTRACK).read_text()) != _conntrack_max():
         wanted[CONNTRACK] = _conntrack_max()
     return wanted
 
