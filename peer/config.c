@@ -10,7 +10,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "peer/mirror.h"
 #include "protocol/mem.h"
+#include "protocol/wanted.h"
 
 void config_default(struct config *out)
 {
@@ -218,9 +220,47 @@ void config_for_node(const struct config *cfg, struct node_config *out)
     out->port = cfg->port;
     mem_copy_text(out->pod_cidr, sizeof out->pod_cidr, cfg->pod_cidr);
     mem_copy_text(out->service_cidr, sizeof out->service_cidr, cfg->service_cidr);
-    mem_copy_text(out->kubernetes_version, sizeof out->kubernetes_version, cfg->kubernetes);
+    /* Any other form is settled by the packages that each host gets: its kubeadm's version is what it offers.
+     */
+    if (wanted_is_exact(cfg->kubernetes))
+        mem_copy_text(out->kubernetes_version, sizeof out->kubernetes_version, cfg->kubernetes);
     out->settle_ms = cfg->settle_ms;
     out->beat_ms = cfg->heartbeat_ms;
+}
+
+static const struct mirror *mirror_of(const struct config *cfg)
+{
+    return &mirrors[(size_t)cfg->mirror < mirror_count ? (size_t)cfg->mirror : 0];
+}
+
+static void packages_for_executor(const struct config *cfg, struct packages_config *out)
+{
+    const struct config_packages *p = &cfg->packages;
+    const struct mirror *m = p->mirror[0] ? mirror_find(p->mirror) : mirror_of(cfg);
+
+    out->install = p->install;
+    out->layout = (enum packages_layout)p->layout;
+    out->runtime = (enum packages_runtime)p->runtime;
+    mem_copy_text(out->keyring, sizeof out->keyring, p->keyring);
+    mem_copy_text(out->fingerprint, sizeof out->fingerprint, p->key);
+    mem_copy_text(out->folder, sizeof out->folder, p->folder);
+    if (m) {
+        mem_copy_text(out->minor_url, sizeof out->minor_url, m->minor);
+        mem_copy_text(out->legacy_url, sizeof out->legacy_url, m->legacy ? m->legacy : "");
+    } else {
+        mirror_from_url(p->mirror, out->minor_url, out->legacy_url, sizeof out->minor_url);
+    }
+}
+
+/* Images: what is set for them themselves comes before what the mirror has. */
+static void images_for_executor(const struct config *cfg, struct executor_config *out)
+{
+    const struct mirror *m = mirror_of(cfg);
+
+    mem_copy_text(out->image_repository, sizeof out->image_repository,
+                  cfg->image_repository[0] || !m->images ? cfg->image_repository : m->images);
+    mem_copy_text(out->flannel_images, sizeof out->flannel_images,
+                  cfg->flannel_images[0] || !m->flannel ? cfg->flannel_images : m->flannel);
 }
 
 void config_for_executor(const struct config *cfg, struct executor_config *out)
@@ -232,8 +272,8 @@ void config_for_executor(const struct config *cfg, struct executor_config *out)
     mem_copy_text(out->flannel_manifest, sizeof out->flannel_manifest, cfg->flannel_manifest);
     mem_copy_text(out->flannel_version, sizeof out->flannel_version, cfg->flannel_version);
     mem_copy_text(out->flannel_backend, sizeof out->flannel_backend, cfg->flannel_backend);
-    mem_copy_text(out->flannel_images, sizeof out->flannel_images, cfg->flannel_images);
-    mem_copy_text(out->image_repository, sizeof out->image_repository, cfg->image_repository);
+    images_for_executor(cfg, out);
+    packages_for_executor(cfg, &out->packages);
     mem_copy_text(out->kubernetes_version, sizeof out->kubernetes_version, cfg->kubernetes);
     mem_copy_text(out->probe_image, sizeof out->probe_image, cfg->probe_image);
     memcpy(out->ignore, cfg->ignore_preflight, sizeof out->ignore);

@@ -54,8 +54,18 @@ struct config {
     bool dry_run;
     bool fix; /* mend this host before it is checked */
 
-    char kubernetes[STEP_VERSION_BYTES]; /* wanted version, "v1.23.3"; empty: that of the kubeadm at hand */
-    char image_repository[128];          /* empty: kubeadm's default */
+    char kubernetes[STEP_VERSION_BYTES]; /* as in protocol/wanted.h; empty: that of the kubeadm at hand */
+    int mirror;                          /* a row of peer/mirror.h: for packages and images */
+    struct config_packages {
+        char mirror[EXECUTOR_URL_BYTES]; /* URL or a mirror's name; empty: that of `mirror` */
+        int layout;                      /* enum packages_layout */
+        char keyring[EXECUTOR_URL_BYTES];
+        char key[72]; /* fingerprint, upper-case hex digits */
+        char folder[CONFIG_PATH_BYTES];
+        int runtime; /* enum packages_runtime */
+        bool install;
+    } packages;
+    char image_repository[128]; /* empty: kubeadm's default */
     char pod_cidr[STEP_CIDR_BYTES];
     char service_cidr[STEP_CIDR_BYTES];
     char probe_image[128];
@@ -80,6 +90,10 @@ enum config_type {
     CONFIG_ADDRESS,   /* an IPv4 multicast group */
     CONFIG_NAME,      /* an RFC 1123 host name */
     CONFIG_VERSION,   /* v1.23.3; the v may be left out */
+    CONFIG_WANTED,    /* 1.31, 1.31.4, stable: a form of protocol/wanted.h */
+    CONFIG_MIRROR,    /* an http, https or file URL, or the name of a mirror */
+    CONFIG_SOURCE,    /* an absolute path or such a URL */
+    CONFIG_HEX,       /* a key's fingerprint: 40 or 64 hex digits, blanks left out */
     CONFIG_SEED_LIST, /* ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT */
     CONFIG_TEXT_LIST,
 };

@@ -4,11 +4,14 @@
 
 #include <string.h>
 
+#include "peer/mirror.h"
 #include "protocol/mem.h"
 
 static const char *const level_words[] = {"error", "warn", "info", "debug", NULL};
 static const char *const trust_words[] = {"key", "subnet", NULL};
 static const char *const role_words[] = {"auto", "master", "worker", "control-plane", NULL};
+static const char *const layout_words[] = {"auto", "minor", "legacy", NULL};
+static const char *const runtime_words[] = {"containerd", "docker", "cri-o", "none", NULL};
 static const char *const backend_words[] = {"vxlan", "host-gw", "udp", "wireguard", "ipip", NULL};
 
 #define FIELD(name) .offset = offsetof(struct config, name), .size = sizeof(((struct config *)0)->name)
@@ -170,9 +173,48 @@ const struct config_key config_schema[] = {
      .type = CONFIG_DURATION,
      FIELD(heartbeat_ms)},
     {.key = "kubernetes",
-     .doc = "the Kubernetes version to install (that of the kubeadm at hand)",
-     .type = CONFIG_VERSION,
+     .doc = "the Kubernetes version: 1.31.4, 1.31 or stable (that of the kubeadm at hand)",
+     .type = CONFIG_WANTED,
      FIELD(kubernetes)},
+    {.key = "mirror",
+     .def = "upstream",
+     .doc = "where packages and images come from: upstream or aliyun",
+     .words = mirror_words,
+     .type = CONFIG_CHOICE,
+     FIELD(mirror)},
+    {.key = "packages.install",
+     .def = "true",
+     .doc = "whether packages that miss are installed",
+     .type = CONFIG_BOOL,
+     FIELD(packages.install)},
+    {.key = "packages.mirror",
+     .doc = "the repository's URL, or a mirror's name (that of mirror)",
+     .type = CONFIG_MIRROR,
+     FIELD(packages.mirror)},
+    {.key = "packages.layout",
+     .def = "auto",
+     .doc = "how the repository is laid out: auto, minor or legacy",
+     .words = layout_words,
+     .type = CONFIG_CHOICE,
+     FIELD(packages.layout)},
+    {.key = "packages.keyring",
+     .doc = "file or URL of the repository's key (where its layout has it)",
+     .type = CONFIG_SOURCE,
+     FIELD(packages.keyring)},
+    {.key = "packages.key",
+     .doc = "fingerprint that the repository's key must have",
+     .type = CONFIG_HEX,
+     FIELD(packages.key)},
+    {.key = "packages.folder",
+     .doc = "a folder of .deb files, used in place of any repository",
+     .type = CONFIG_PATH,
+     FIELD(packages.folder)},
+    {.key = "packages.runtime",
+     .def = "containerd",
+     .doc = "the runtime to install where there is none: containerd, docker, cri-o or none",
+     .words = runtime_words,
+     .type = CONFIG_CHOICE,
+     FIELD(packages.runtime)},
     {.key = "image_repository",
      .doc = "the registry that kubeadm's images come from",
      .type = CONFIG_TEXT,
@@ -226,6 +268,13 @@ const struct config_key config_schema[] = {
     TOOL(TOOL_IPTABLES_RESTORE, "iptables-restore"),
     TOOL(TOOL_PING, "ping"),
     TOOL(TOOL_MODPROBE, "modprobe"),
+    TOOL(TOOL_APT_GET, "apt-get"),
+    TOOL(TOOL_APT_CACHE, "apt-cache"),
+    TOOL(TOOL_APT_MARK, "apt-mark"),
+    TOOL(TOOL_APT_HELPER, "apt-helper"),
+    TOOL(TOOL_DPKG, "dpkg"),
+    TOOL(TOOL_DPKG_DEB, "dpkg-deb"),
+    TOOL(TOOL_DPKG_QUERY, "dpkg-query"),
 };
 
 const size_t config_schema_count = COUNT_OF(config_schema);

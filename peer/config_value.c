@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include "peer/config.h"
+#include "peer/mirror.h"
 #include "protocol/mem.h"
+#include "protocol/wanted.h"
 
 /* Decimal digits alone, within the limits. */
 static bool number(const char *text, uint64_t min, uint64_t max, uint64_t *out)
@@ -248,6 +250,67 @@ static int set_version(void *field, const struct config_key *key, const char *te
     return set_text(field, key, with_v, err);
 }
 
+static int set_wanted(void *field, const struct config_key *key, const char *text, struct err *err)
+{
+    char form[STEP_VERSION_BYTES];
+
+    if (!wanted_normalise(text, form, sizeof form))
+        return err_set(err, KPEER_EINVAL, "\"%.40s\" is no version like 1.31.4, 1.31 or stable", text);
+    return set_text(field, key, form, err);
+}
+
+/* It ends up in a line of apt's, where a blank or a bracket would begin something else. */
+static bool url_ok(const char *text)
+{
+    static const char *const schemes[] = {"http://", "https://", "file:/"};
+
+    for (const char *at = text; *at; at++)
+        if ((unsigned char)*at <= ' ' || (unsigned char)*at >= 0x7f || strchr("[]\"'\\#", *at))
+            return false;
+    for (size_t i = 0; i < COUNT_OF(schemes); i++)
+        if (strncmp(text, schemes[i], strlen(schemes[i])) == 0 && text[strlen(schemes[i])])
+            return true;
+    return false;
+}
+
+static int set_mirror(void *field, const struct config_key *key, const char *text, struct err *err)
+{
+    if (!mirror_find(text) && !url_ok(text))
+        return err_set(err, KPEER_EINVAL, "\"%.80s\" is no mirror's name and no http, https or file URL",
+                       text);
+    if (strlen(text) > MIRROR_URL_MAX)
+        return err_set(err, KPEER_EINVAL, "a mirror's URL may have %d characters at most", MIRROR_URL_MAX);
+    return set_text(field, key, text, err);
+}
+
+static int set_source(void *field, const struct config_key *key, const char *text, struct err *err)
+{
+    if (text[0] == '/')
+        return set_path(field, key, text, err);
+    if (!url_ok(text))
+        return err_set(err, KPEER_EINVAL, "\"%.80s\" is no absolute path and no http, https or file URL",
+                       text);
+    return set_text(field, key, text, err);
+}
+
+static int set_hex(void *field, const struct config_key *key, const char *text, struct err *err)
+{
+    char digits[65];
+    size_t n = 0;
+
+    for (const char *at = text; *at; at++) {
+        if (*at == ' ')
+            continue;
+        if (!isxdigit((unsigned char)*at) || n == sizeof digits - 1)
+            return err_set(err, KPEER_EINVAL, "\"%.80s\" is no fingerprint of 40 or 64 hex digits", text);
+        digits[n++] = (char)toupper((unsigned char)*at);
+    }
+    digits[n] = '\0';
+    if (n != 40 && n != 64)
+        return err_set(err, KPEER_EINVAL, "\"%.80s\" is no fingerprint of 40 or 64 hex digits", text);
+    return set_text(field, key, digits, err);
+}
+
 /* ADDRESS, ADDRESS:PORT, [ADDRESS], [ADDRESS]:PORT; port 0 stands for "the group's own" until config_load. */
 static int set_seed(void *field, const char *text, struct err *err)
 {
@@ -306,6 +369,14 @@ static int set_scalar(void *field, const struct config_key *key, const char *tex
         return set_name(field, key, text, err);
     case CONFIG_VERSION:
         return set_version(field, key, text, err);
+    case CONFIG_WANTED:
+        return set_wanted(field, key, text, err);
+    case CONFIG_MIRROR:
+        return set_mirror(field, key, text, err);
+    case CONFIG_SOURCE:
+        return set_source(field, key, text, err);
+    case CONFIG_HEX:
+        return set_hex(field, key, text, err);
     case CONFIG_SEED_LIST:
         return set_seed(field, text, err);
     }

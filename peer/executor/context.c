@@ -6,7 +6,8 @@
 
 #include "protocol/mem.h"
 
-#define ARGV_MAX 64
+#define ARGV_MAX   64
+#define APT_HELPER "/usr/lib/apt/apt-helper" /* it is on no search path */
 
 static const char *const tool_names[TOOL_COUNT] = {
     [TOOL_KUBEADM] = "kubeadm",
@@ -20,6 +21,13 @@ static const char *const tool_names[TOOL_COUNT] = {
     [TOOL_IPTABLES_RESTORE] = "iptables-restore",
     [TOOL_PING] = "ping",
     [TOOL_MODPROBE] = "modprobe",
+    [TOOL_APT_GET] = "apt-get",
+    [TOOL_APT_CACHE] = "apt-cache",
+    [TOOL_APT_MARK] = "apt-mark",
+    [TOOL_APT_HELPER] = "apt-helper",
+    [TOOL_DPKG] = "dpkg",
+    [TOOL_DPKG_DEB] = "dpkg-deb",
+    [TOOL_DPKG_QUERY] = "dpkg-query",
 };
 
 const char *executor_tool_name(enum executor_tool tool)
@@ -31,6 +39,8 @@ const char *exec_tool(const struct exec_ctx *ctx, enum executor_tool tool)
 {
     if ((unsigned)tool < TOOL_COUNT && ctx->cfg->tools[tool][0])
         return ctx->cfg->tools[tool];
+    if (tool == TOOL_APT_HELPER)
+        return APT_HELPER;
     return executor_tool_name(tool);
 }
 

@@ -21,6 +21,7 @@
 #define EXECUTOR_PATH_BYTES   256
 #define EXECUTOR_IGNORE_MAX   16
 #define EXECUTOR_IGNORE_BYTES 48
+#define EXECUTOR_URL_BYTES    256
 
 /* The programs that steps may run; an empty path means: by its name on SPAWN_PATH. */
 enum executor_tool {
@@ -35,7 +36,33 @@ enum executor_tool {
     TOOL_IPTABLES_RESTORE,
     TOOL_PING,
     TOOL_MODPROBE,
+    TOOL_APT_GET,
+    TOOL_APT_CACHE,
+    TOOL_APT_MARK,
+    TOOL_APT_HELPER,
+    TOOL_DPKG,
+    TOOL_DPKG_DEB,
+    TOOL_DPKG_QUERY,
     TOOL_COUNT
+};
+
+/* How a repository of packages is laid out; AUTO: by the version. */
+enum packages_layout { LAYOUT_AUTO = 0, LAYOUT_MINOR, LAYOUT_LEGACY };
+
+/* Which container runtime is installed where there is none. */
+enum packages_runtime { RUNTIME_CONTAINERD = 0, RUNTIME_DOCKER, RUNTIME_CRIO, RUNTIME_NONE };
+
+/* Where packages come from. */
+struct packages_config {
+    bool install;                       /* may packages be installed at all */
+    char minor_url[EXECUTOR_URL_BYTES]; /* repository of one minor version, with {minor} in it; empty: none */
+    char legacy_url[EXECUTOR_URL_BYTES]; /* repository of all versions; empty: none */
+    enum packages_layout layout;
+    char
+        keyring[EXECUTOR_URL_BYTES]; /* file or URL of the repository's key; empty: where the layout has it */
+    char fingerprint[72];            /* what its fingerprint must be, hex digits; empty: any */
+    char folder[EXECUTOR_PATH_BYTES]; /* of .deb files, used in place of repositories; empty: none */
+    enum packages_runtime runtime;
 };
 
 /* From root's own configuration; the agent cannot change it once the executor runs. */
@@ -46,10 +73,12 @@ struct executor_config {
     char flannel_manifest[EXECUTOR_PATH_BYTES]; /* a user's manifest; empty: kpeer's own */
     char flannel_version[32];                   /* "v0.22.3" */
     char flannel_backend[16];                   /* "vxlan", "host-gw" */
-    char flannel_images[128];    /* repository the two Flannel images come from; empty: docker.io/flannel */
-    char image_repository[128];  /* for kubeadm's images; empty: kubeadm's default */
-    char kubernetes_version[32]; /* wanted, "v1.20.2"; empty: that of the kubeadm at hand */
-    char probe_image[128];       /* image of the probe pods; empty: kube's default */
+    char flannel_images[128];   /* repository the two Flannel images come from; empty: docker.io/flannel */
+    char image_repository[128]; /* for kubeadm's images; empty: kubeadm's default */
+    char
+        kubernetes_version[32]; /* wanted: "v1.20.2", "v1.20", "stable"; empty: that of the kubeadm at hand */
+    struct packages_config packages;
+    char probe_image[128]; /* image of the probe pods; empty: kube's default */
     char ignore[EXECUTOR_IGNORE_MAX][EXECUTOR_IGNORE_BYTES]; /* kubeadm preflight errors to ignore, by name */
     size_t ignore_count;
     char root[EXECUTOR_PATH_BYTES]; /* what is looked at as the host's root folder; empty: "/". Tests only */

@@ -144,7 +144,17 @@ static const struct {
     {"name: -a\n", "f:1:7", "no host name"},
     {"name: a..b\n", "f:1:7", "no host name"},
     {"kubernetes: latest\n", "f:1:13", "no version"},
-    {"kubernetes: v1.23\n", "f:1:13", "no version"},
+    {"kubernetes: v1\n", "f:1:13", "no version"},
+    {"kubernetes: 1.31.4-1.1\n", "f:1:13", "no version"},
+    {"flannel: {version: v0.22}\n", "f:1:20", "no version"},
+    {"mirror: nowhere\n", "f:1:9", "aliyun"},
+    {"packages: {mirror: nowhere}\n", "f:1:20", "no mirror's name"},
+    {"packages: {mirror: \"http://\"}\n", "f:1:20", "no mirror's name"},
+    {"packages: {mirror: \"http://a b\"}\n", "f:1:20", "no mirror's name"},
+    {"packages: {mirror: \"http://a/[x]\"}\n", "f:1:20", "no mirror's name"},
+    {"packages: {keyring: ftp://a/b}\n", "f:1:21", "no absolute path"},
+    {"packages: {key: 12AB}\n", "f:1:17", "no fingerprint"},
+    {"packages: {key: zz}\n", "f:1:17", "no fingerprint"},
     {"state_dir: var/lib\n", "f:1:12", "no absolute path"},
     {"seeds: 10.0.0.1\n", "f:1:8", "list"},
     {"seeds: [10.0.0.1, host]\n", "f:1:19", "no ADDRESS"},
@@ -178,6 +188,63 @@ static void test_faults(void **state)
             fail_msg("case %zu: %swants \"%s … %s\", got code %d \"%s\"", i, faults[i].text, faults[i].place,
                      faults[i].word, code, err.text);
     }
+}
+
+static void test_packages(void **state)
+{
+    struct executor_config x;
+    struct node_config n;
+
+    (void)state;
+    assert_int_equal(parse("kubernetes: 1.31\n", NULL), 0);
+    config_for_executor(&cfg, &x);
+    config_for_node(&cfg, &n);
+    assert_string_equal(x.kubernetes_version, "v1.31");
+    assert_string_equal(n.kubernetes_version, "");
+    assert_string_equal(x.packages.minor_url, "https://pkgs.k8s.io/core:/stable:/{minor}/deb/");
+    assert_string_equal(x.packages.legacy_url, "");
+    assert_string_equal(x.image_repository, "");
+    assert_true(x.packages.install);
+    assert_int_equal(x.packages.runtime, RUNTIME_CONTAINERD);
+
+    assert_int_equal(parse("mirror: aliyun\nkubernetes: v1.23.3\n", NULL), 0);
+    config_for_executor(&cfg, &x);
+    config_for_node(&cfg, &n);
+    assert_string_equal(n.kubernetes_version, "v1.23.3");
+    assert_string_equal(x.packages.legacy_url, "https://mirrors.aliyun.com/kubernetes/apt");
+    assert_string_equal(x.image_repository, "registry.aliyuncs.com/google_containers");
+}
+
+static void test_packages_of_their_own(void **state)
+{
+    struct executor_config x;
+
+    (void)state;
+    assert_int_equal(parse("mirror: aliyun\nimage_repository: r.example.org\n"
+                           "packages:\n  mirror: http://10.0.0.9/k8s/\n  layout: legacy\n  runtime: cri-o\n"
+                           "  key: de15 b144 86cd 377b 9e87  6e1a 2346 54da 9a29 6436\n  install: false\n"
+                           "  keyring: /etc/apt/keyrings/ours.asc\n  folder: /srv/debs\n",
+                           NULL),
+                     0);
+    config_for_executor(&cfg, &x);
+    assert_string_equal(x.image_repository, "r.example.org");
+    assert_string_equal(x.packages.minor_url, "http://10.0.0.9/k8s/core:/stable:/{minor}/deb/");
+    assert_string_equal(x.packages.legacy_url, "http://10.0.0.9/k8s/apt");
+    assert_string_equal(x.packages.fingerprint, "DE15B14486CD377B9E876E1A234654DA9A296436");
+    assert_int_equal(x.packages.layout, LAYOUT_LEGACY);
+    assert_int_equal(x.packages.runtime, RUNTIME_CRIO);
+    assert_string_equal(x.packages.keyring, "/etc/apt/keyrings/ours.asc");
+    assert_string_equal(x.packages.folder, "/srv/debs");
+    assert_false(x.packages.install);
+
+    assert_int_equal(parse("packages: {mirror: \"file:/srv/{minor}\"}\n", NULL), 0);
+    config_for_executor(&cfg, &x);
+    assert_string_equal(x.packages.minor_url, "file:/srv/{minor}/");
+    assert_string_equal(x.packages.legacy_url, "");
+    assert_int_equal(parse("packages: {mirror: aliyun}\n", NULL), 0);
+    config_for_executor(&cfg, &x);
+    assert_string_equal(x.image_repository, "");
+    assert_string_equal(x.packages.legacy_url, "https://mirrors.aliyun.com/kubernetes/apt");
 }
 
 static void test_empty_files(void **state)
@@ -328,6 +395,8 @@ int main(void)
         cmocka_unit_test(test_schema_fields_do_not_overlap),
         cmocka_unit_test(test_whole_file),
         cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_packages),
+        cmocka_unit_test(test_packages_of_their_own),
         cmocka_unit_test(test_empty_files),
         cmocka_unit_test(test_size_bound),
         cmocka_unit_test(test_cut_and_flipped),

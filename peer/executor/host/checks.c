@@ -11,6 +11,7 @@
 #include "peer/executor/host/parse.h"
 #include "protocol/field.h"
 #include "protocol/mem.h"
+#include "protocol/wanted.h"
 
 #define MASTER_CPUS      2    /* kubeadm: ControlPlaneNumCPU */
 #define MASTER_MEMORY_MB 1700 /* kubeadm: ControlPlaneMem */
@@ -143,6 +144,15 @@ static bool same_minor(const char *a, const char *b)
            major[0] == major[1] && minor[0] == minor[1];
 }
 
+/* A kubeadm can do its minor version's other patches as well. */
+static bool fits_minor(const char *wanted, const char *version)
+{
+    struct version w, v;
+
+    return !wanted_minor(wanted, &w) ||
+           (version_parse(version, &v) && w.major == v.major && w.minor == v.minor);
+}
+
 static void look_kubeadm(struct survey *s)
 {
     const char *version = s->facts->kubernetes_version, *wanted = s->ctx->cfg->kubernetes_version;
@@ -153,7 +163,7 @@ static void look_kubeadm(struct survey *s)
         tell(s, FINDING_RED, "install kubeadm, kubelet and kubectl", "there is no program %.60s", program);
     else if (!version[0])
         tell(s, FINDING_RED, "see what \"kubeadm version\" says", "%.60s does not tell its version", program);
-    else if (wanted[0] && !same_minor(wanted, version))
+    else if (!fits_minor(wanted, version))
         tell(s, FINDING_RED, "install the wanted version, or change it in the configuration",
              "kubeadm is %s where %s is wanted", version, wanted);
     else

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "protocol/mem.h"
+#include "protocol/wanted.h"
 
 #define QUERY_MS        15000
 #define KUBECTL_ARG_MAX 28
@@ -12,7 +13,8 @@
 
 static int rehearsed_version(struct exec_ctx *ctx, struct kubeadm *k)
 {
-    const char *version = ctx->cfg->kubernetes_version[0] ? ctx->cfg->kubernetes_version : REHEARSED;
+    const char *version =
+        wanted_is_exact(ctx->cfg->kubernetes_version) ? ctx->cfg->kubernetes_version : REHEARSED;
     exec_say(ctx, NULL, -1, "no kubeadm on this host: rehearsing with %s", version);
     snprintf(k->version, sizeof k->version, "%s", version);
     return documents_api(k->version, &k->api, NULL);

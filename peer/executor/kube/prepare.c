@@ -7,6 +7,7 @@
 #include "peer/executor/kube/kube.h"
 #include "peer/executor/kube/kubeadm.h"
 #include "protocol/mem.h"
+#include "protocol/wanted.h"
 
 #define SERVICE_MS 60000
 #define QUERY_MS   20000
@@ -107,7 +108,8 @@ static void check_images(struct exec_ctx *ctx, const struct kubeadm *k, enum ste
 {
     struct parse_images images = {0};
     struct spawn_result res;
-    const char *version = ctx->cfg->kubernetes_version[0] ? ctx->cfg->kubernetes_version : k->version;
+    const char *version =
+        wanted_is_exact(ctx->cfg->kubernetes_version) ? ctx->cfg->kubernetes_version : k->version;
     struct err err = {0};
     if (kubeadm_images(ctx, version, &images, &err) != 0) {
         exec_say(ctx, "images", -1, "kubeadm does not list its images: %s", err.text);
