@@ -98,12 +98,13 @@ static void test_the_largest_group(void **state)
     memcpy(many[500].facts.machine_id, many[3].facts.machine_id, FACTS_ID_BYTES);
     assert_found_in_many("machine-id", "node501");
     many[9].facts.product_uuid[3] = many[MANY - 1].facts.product_uuid[3] = 4;
-    assert_found_in_many("product UUID", "node512");
+    memcpy(many[9].facts.machine_id, many[MANY - 1].facts.machine_id, FACTS_ID_BYTES);
+    assert_found_in_many("machine-id", "node512");
     memcpy(many[500].nets.mac[0], many[3].nets.mac[1], 6); /* in another order */
     memcpy(many[500].nets.mac[1], many[3].nets.mac[0], 6);
     assert_found_in_many("hardware addresses", "node4");
     strcpy(many[500].facts.kubernetes_version, "v1.21.0");
-    assert_found_in_many("v1.21.0", "node2");
+    assert_found_in_many("v1.21.0", "node501");
     strcpy(many[MANY - 1].pod_cidr, "10.9.0.0/16");
     assert_found_in_many("10.9.0.0/16", "node512");
 }
@@ -116,13 +117,63 @@ static void test_what_no_two_may_share(void **state)
     profile[1].facts.machine_id[0] = 1;
     assert_fault("machine-id", "node2");
     set_up(state);
-    profile[1].facts.product_uuid[0] = 1;
+    profile[1].facts.product_uuid[0] = 1; /* with machine-ids of their own they are told apart */
+    assert_true(check_group(host, HOSTS, true, &fault));
+    profile[1].facts.machine_id[0] = 0;
     assert_fault("product UUID", "node2");
     set_up(state);
     profile[1].facts.product_uuid[0] = profile[0].facts.product_uuid[0] = 0; /* hosts that have none */
     assert_true(check_group(host, HOSTS, true, &fault));
     profile[1].nets.mac[1][5] = 2;
     assert_fault("hardware addresses", "node2");
+}
+
+#define ROOM 8
+
+static struct check_fault found[ROOM];
+
+static size_t look(enum finding_level level)
+{
+    struct check_list list = {.fault = found, .room = ROOM, .level = level};
+    memset(found, 0, sizeof found);
+    check_hosts(host, HOSTS, true, &list);
+    return list.count;
+}
+
+static void test_all_faults_are_listed(void **state)
+{
+    (void)state;
+    assert_int_equal(look(FINDING_WARN), 0);
+    for (size_t i = 1; i < HOSTS; i++)
+        strcpy(profile[i].name, "node1");
+    profile[2].facts.product_uuid[0] = 2;
+    strcpy(profile[1].facts.kubernetes_version, "v1.21.0");
+    strcpy(profile[0].nets.net[0], "10.244.3.0/24");
+    strcpy(profile[2].nets.net[0], "10.244.3.0/24");
+    host[1].clock_offset_ms = 420000;
+    assert_int_equal(look(FINDING_WARN), 5);
+    assert_string_equal(found[0].text,
+                        "3 hosts are called node1: 192.168.56.11, 192.168.56.12 and 192.168.56.13");
+    assert_int_equal(found[0].host_count, 3);
+    assert_string_equal(found[1].check, "product-uuid");
+    assert_int_equal(found[1].level, FINDING_WARN);
+    assert_int_equal(found[1].host[0], 1);
+    assert_int_equal(found[1].host[1], 2);
+    assert_string_equal(found[2].text,
+                        "node1 (192.168.56.12): Kubernetes v1.21.0; most others: Kubernetes v1.20.2");
+    assert_string_equal(found[3].text, "the pod range 10.244.0.0/16 overlaps the network 10.244.3.0/24 of "
+                                       "node1 (192.168.56.11) and node1 (192.168.56.13)");
+    assert_string_equal(found[4].text, "the clock of node1 (192.168.56.12) is 420 s ahead of the group's");
+    assert_int_equal(look(FINDING_RED), 4);
+}
+
+static void test_names_that_find_no_room(void **state)
+{
+    (void)state;
+    char out[48];
+    const uint16_t who[] = {0, 1, 2};
+    check_names(host, who, 3, out, sizeof out);
+    assert_string_equal(out, "node1 (192.168.56.11) and 2 more");
 }
 
 static void test_clocks(void **state)
@@ -209,6 +260,8 @@ int main(void)
         cmocka_unit_test_setup(test_a_good_group, set_up),
         cmocka_unit_test_setup(test_the_largest_group, set_up),
         cmocka_unit_test_setup(test_what_no_two_may_share, set_up),
+        cmocka_unit_test_setup(test_all_faults_are_listed, set_up),
+        cmocka_unit_test_setup(test_names_that_find_no_room, set_up),
         cmocka_unit_test_setup(test_clocks, set_up),
         cmocka_unit_test_setup(test_versions_and_ranges, set_up),
         cmocka_unit_test_setup(test_somebody_must_be_fit, set_up),

@@ -174,6 +174,14 @@ static void test_no_product_uuid(void **state)
     not_proven("is another host's");
 }
 
+/* Machines of one product UUID are told apart by their machine-ids. */
+static void test_shared_product_uuid(void **state)
+{
+    (void)state;
+    put_file("/etc/machine-id", "ffffffffffffffff0000000000000000\n");
+    not_proven("is another host's");
+}
+
 static void test_not_ready(void **state)
 {
     (void)state;

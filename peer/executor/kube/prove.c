@@ -56,9 +56,14 @@ static bool missing(struct proof *p, const char *hint, const char *fmt, ...)
     return false;
 }
 
-/* kubelet reports the product UUID; where the host has none, the machine-id. */
+/* kubelet reports the product UUID; where the host has none, the machine-id. Some hypervisors give all their
+ * machines one UUID: so both must fit, where both are told. */
 static bool is_own(const struct self *self, const struct parse_node *node)
 {
+    if (parse_uuid_equal(self->machine_id, self->machine_id) &&
+        parse_uuid_equal(node->machine_id, node->machine_id) &&
+        !parse_uuid_equal(self->machine_id, node->machine_id))
+        return false;
     if (self->product_uuid[0] && parse_uuid_equal(self->product_uuid, node->system_uuid))
         return true;
     if (self->product_uuid[0] && parse_uuid_equal(node->system_uuid, node->system_uuid))
