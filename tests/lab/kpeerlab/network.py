@@ -61,7 +61,7 @@ def _batch(lines, namespace=None):
         run("ip", *where, "-batch", "-", text="\n".join(lines) + "\n")
 
 
-class _Inside:
+class Inside:
     """For a while this thread is in another network namespace, where /proc/sys/net is that one's."""
 
     libc = ctypes.CDLL(None, use_errno=True)
@@ -113,7 +113,7 @@ def create_switch(instance, options):
     if name in namespaces(instance):
         return
     run("ip", "netns", "add", name)
-    with _Inside(name):
+    with Inside(name):
         for key in ("iptables", "ip6tables", "arptables"):
             _set_sysctl(f"bridge/bridge-nf-call-{key}", 0)
     _batch(["link set lo up", *bridge_lines(0, options), f"addr add {HOST_ONLY}.1/24 dev h0"], name)
@@ -193,7 +193,7 @@ def plug_in(instance, hosts, options):
         if options.nics > 1:
             gateway = _name(instance, f"nat{host.number}")
             _batch(_gateway_lines(), gateway)
-            with _Inside(gateway):
+            with Inside(gateway):
                 _set_sysctl("ipv4/ip_forward", 1)
 
 
