@@ -295,7 +295,7 @@ class Lab:
             self.name = f"e2e{os.getpid()}-{Lab.counter}"
             self.jobs, self.hosts = [], []
             Lab.alive.append(self)
-            words = ["up", count, "--standin", STANDIN, "--bind", f"{Lab.kpeer.parent}:/opt/kpeer"]
+            words = ["up", count, *self.first_words(), "--bind", f"{Lab.kpeer.parent}:/opt/kpeer"]
             for name, value in options.items():
                 words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [value])
             self.tool(*words)
@@ -303,6 +303,10 @@ class Lab:
         self.refresh()
         for host in self.hosts:
             self.furnish(host, key=keys)
+
+    def first_words(self):
+        """The kind of hosts."""
+        return ["--standin", STANDIN]
 
     def command(self, *words):
         return [str(TOOL), "--name", self.name, "-q", *map(str, words)]

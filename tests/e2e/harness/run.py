@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 
+from .bare import BareLab
 from .lab import Lab, Skip, Stopped
 
 
@@ -19,6 +20,12 @@ class Trial:
 
     def lab(self, count=3, **options):
         lab = Lab(count, **options)
+        self.labs.append(lab)
+        return lab
+
+    def bare(self, count=1, **options):
+        """Bare hosts; see BareLab."""
+        lab = BareLab(count, **options)
         self.labs.append(lab)
         return lab
 
