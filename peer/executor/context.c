@@ -138,8 +138,11 @@ int exec_run(struct exec_ctx *ctx, const struct exec_run *run, struct spawn_resu
                                 .input = run->input,
                                 .input_bytes = run->input_bytes,
                                 .kubeconfig = run->kubeconfig,
+                                .env = run->env,
                                 .secret_output = run->secret_output,
-                                .on_line = run->quiet ? NULL : exec_on_line,
+                                .on_line = run->quiet     ? NULL
+                                           : run->on_line ? run->on_line
+                                                          : exec_on_line,
                                 .ctx = ctx};
 
     memset(res, 0, sizeof(*res));

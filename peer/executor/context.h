@@ -53,7 +53,7 @@ uint64_t exec_now_ms(void);
 
 /* Runs a tool with the step's remaining time as limit and its output as progress; argv[0] is filled in:
  * argv[0] of `argv` must be there and may be "". In dry_run it tells the command and returns 0 with empty
- * output and status 0. `input`, `kubeconfig` and `secret_output` as in struct spawn_request. Errors as
+ * output and status 0. `input`, `kubeconfig`, `env` and `secret_output` as in struct spawn_request. Errors as
  * spawn_check. */
 struct exec_run {
     enum executor_tool tool;
@@ -61,6 +61,9 @@ struct exec_run {
     const void *input;
     size_t input_bytes;
     const char *kubeconfig;
+    const char *const *env; /* as in struct spawn_request */
+    /* In place of exec_on_line; gets the struct exec_ctx. */
+    void (*on_line)(void *ctx, bool is_stderr, const char *line);
     uint32_t timeout_ms; /* 0: what is left of the step's time */
     bool secret_output;
     bool quiet;     /* its output is not progress (a query) */

@@ -21,6 +21,7 @@
 #include "protocol/mem.h"
 #include "protocol/pack.h"
 
+#define ENV_FIXED      3    /* PATH, HOME, LANG */
 #define LINE_RAW_BYTES 1024 /* what is kept of a line before it is escaped and cut */
 
 static volatile sig_atomic_t canceled;
@@ -325,7 +326,7 @@ static int launch(const struct spawn_request *req, const char *path, const int f
 {
     char kubeconfig[PATH_MAX + 16];
     char *envp[] = {(char[]){"PATH=" SPAWN_PATH}, (char[]){"HOME=/root"}, (char[]){"LANG=C.UTF-8"},
-                    req->kubeconfig ? kubeconfig : NULL, NULL};
+                    [ENV_FIXED + SPAWN_ENV_MAX + 1] = NULL};
     int fault[2], e, used;
     pid_t parent = getpid();
     sigset_t all, before;
@@ -333,6 +334,14 @@ static int launch(const struct spawn_request *req, const char *path, const int f
     used = snprintf(kubeconfig, sizeof(kubeconfig), "KUBECONFIG=%s", req->kubeconfig ? req->kubeconfig : "");
     if (used < 0 || (size_t)used >= sizeof(kubeconfig))
         return ENAMETOOLONG;
+    used = ENV_FIXED;
+    if (req->kubeconfig)
+        envp[used++] = kubeconfig;
+    for (size_t i = 0; req->env && req->env[i]; i++) {
+        if (i == SPAWN_ENV_MAX)
+            return E2BIG;
+        envp[used++] = (char *)(uintptr_t)req->env[i];
+    }
     if (pipe2(fault, O_CLOEXEC))
         return errno;
     sigfillset(&all);

@@ -1,7 +1,7 @@
 /*
  * The one way in which the executor runs a program.
  *
- * A program gets an argument vector (no shell), an environment of PATH, HOME, LANG and at most KUBECONFIG,
+ * A program gets an argument vector (no shell), an environment of PATH, HOME, LANG and what a request names,
  * its input from memory, a process group of its own and a time limit. Its output is handed on line by line,
  * escaped and capped, and kept up to a bound. A run ends when both pipes are at their end and the child is
  * reaped; a grandchild that keeps a pipe open delays that by SPAWN_LINGER_MS at most. Only the executor's
@@ -17,6 +17,7 @@
 #include "protocol/err.h"
 
 #define SPAWN_PATH       "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define SPAWN_ENV_MAX    8
 #define SPAWN_LINE_BYTES 256 /* a line as told to on_line, with its NUL; the rest of a line is cut */
 #define SPAWN_KEEP_BYTES (8 * 1024 * 1024) /* the most that is kept of each stream */
 #define SPAWN_GRACE_MS   5000              /* from TERM to KILL, where a request says nothing else */
@@ -28,6 +29,7 @@ struct spawn_request {
     const void *input;       /* its stdin; NULL: empty. Borrowed */
     size_t input_bytes;
     const char *kubeconfig; /* the value of KUBECONFIG; NULL: not set */
+    const char *const *env; /* further NAME=VALUE, NULL-ended, SPAWN_ENV_MAX at most; NULL: none */
     uint32_t timeout_ms;    /* 0: none of its own (the step's limit still holds) */
     uint32_t grace_ms;      /* from TERM to KILL; 0: SPAWN_GRACE_MS, which no step may exceed */
     bool secret_output;     /* output holds a secret: on_line is not called, the copies are wiped */

@@ -264,17 +264,22 @@ static void test_secret_output_is_not_told(void **state)
 
 static void test_environment_and_descriptors(void **state)
 {
+    static const char *const further[] = {"FRONTEND=none", NULL};
+    static const char *const many[] = {"A=", "B=", "C=", "D=", "E=", "F=", "G=", "H=", "I=", NULL};
     struct spawn_result res;
     int extra = dup(0);
     (void)state;
 
     setenv("KPEER_LEAK", "1", 1);
     assert_int_equal(sh("env -u _ -u PWD -u OLDPWD -u SHLVL | sort; ls /proc/self/fd | tr '\\n' ' '; pwd",
-                        (struct spawn_request){.kubeconfig = "/k"}, &res, NULL),
+                        (struct spawn_request){.kubeconfig = "/k", .env = further}, &res, NULL),
                      0);
-    assert_non_null(strstr(res.out, "HOME=/root\nKUBECONFIG=/k\nLANG=C.UTF-8\nPATH=" SPAWN_PATH "\n"));
+    assert_non_null(
+        strstr(res.out, "FRONTEND=none\nHOME=/root\nKUBECONFIG=/k\nLANG=C.UTF-8\nPATH=" SPAWN_PATH "\n"));
     assert_null(strstr(res.out, "KPEER_LEAK"));
     assert_non_null(strstr(res.out, "0 1 2 3 /\n")); /* the fourth is the folder that ls reads */
+    spawn_result_fini(&res);
+    assert_int_equal(sh("true", (struct spawn_request){.env = many}, &res, NULL), KPEER_EIO);
     spawn_result_fini(&res);
     close(extra);
 }
