@@ -129,10 +129,7 @@ static void take_address(struct node *n, const struct node_event *ev)
     memcpy(a->address, ev->address, sizeof a->address);
     out_text(a, "%s on %s", n->address[0] ? n->address : "no address is proven",
              n->interface[0] ? n->interface : "any interface");
-    /* Proving an address that is ours no more would not end. */
-    if (n->work.main_step && n->work.main_kind == STEP_PROVE && n->address[0] &&
-        strcmp(n->work.proven_address, n->address) != 0)
-        out_cancel(n, n->work.main_step);
+    work_address_changed(n);
 }
 
 static void take_host(struct node *n, const struct node_event *ev)

@@ -78,6 +78,21 @@ void work_drop_other_founding(struct node *n)
     undo_founding(n);
 }
 
+/* What goes by an address that is ours no more would not end, or would build on it; a control plane that
+ * nobody was asked to accept yet is built again where we are now. */
+void work_address_changed(struct node *n)
+{
+    static const bool goes_by_it[STEP_KIND_COUNT] = {
+        [STEP_INIT] = true, [STEP_APPLY] = true, [STEP_JOIN] = true, [STEP_PROVE] = true};
+    struct work *w = &n->work;
+    if (n->address[0] == '\0')
+        return;
+    if (w->main_step && goes_by_it[w->main_kind] && strcmp(w->step_address, n->address) != 0)
+        out_cancel(n, w->main_step);
+    if (w->inited && !w->proposed && !n->committed && strcmp(w->plane_address, n->address) != 0)
+        undo_founding(n);
+}
+
 /* ---- results ---- */
 
 static void failed(struct node *n, const struct step_result *r)

@@ -134,6 +134,8 @@ struct work {
     bool applied;
     bool need_reset;
     bool proved;
+    char step_address[STEP_ADDRESS_BYTES];   /* of ours, that the main step under way goes by */
+    char plane_address[STEP_ADDRESS_BYTES];  /* of ours, that the last init was for */
     char proven_address[STEP_ADDRESS_BYTES]; /* of ours, that the last proof was asked for */
     char missing[160];                       /* what the proof under way waits for */
     char pod_address[STEP_ADDRESS_BYTES];
@@ -385,6 +387,7 @@ void work_endpoint(const struct node *n, char out[static STEP_ADDRESS_BYTES + 8]
 /* node_result.c */
 void work_propose(struct node *n);
 void work_lease_lost(struct node *n);
+void work_address_changed(struct node *n);
 void work_drop_other_founding(struct node *n);
 void work_result(struct node *n, const struct running *run, const struct step_result *r);
 

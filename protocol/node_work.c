@@ -188,6 +188,9 @@ static void begin_step(struct node *n, enum step_kind kind)
         out_event(n, EVENT_INIT_STARTED, &n->me->id)->term = n->formation.mine.term;
     if (kind == STEP_JOIN)
         out_event(n, EVENT_JOIN_STARTED, &n->me->id);
+    memcpy(w->step_address, n->address, sizeof w->step_address);
+    if (kind == STEP_INIT)
+        memcpy(w->plane_address, n->address, sizeof w->plane_address);
     if (kind == STEP_PROVE)
         memcpy(w->proven_address, n->address, sizeof w->proven_address);
     w->missing[0] = '\0';

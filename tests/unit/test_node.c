@@ -377,6 +377,43 @@ static void test_a_renewed_host_stops_its_steps(void **state)
     world_free(w);
 }
 
+/* As a DHCP server may have it in the middle of a founding: what goes by the old address is stopped and
+ * undone. */
+static void move_in_init(struct world *w, size_t who, const struct action *a)
+{
+    size_t *moved = w->ctx;
+    if (a->kind != ACT_RUN || a->step->kind != STEP_INIT || *moved)
+        return;
+    *moved = who + 1;
+    w->hold = true; /* it does not end by itself */
+}
+
+static void test_a_founder_that_moves_founds_anew(void **state)
+{
+    (void)state;
+    struct world *w = world_new(3, 3);
+    struct node_event ev = {.kind = EV_ADDRESS, .interface = "eth1", .address = "192.168.56.99"};
+    size_t moved = 0;
+    w->ctx = &moved;
+    w->on_action = move_in_init;
+    for (size_t i = 0; i < 3; i++)
+        world_start(w, i);
+    for (int i = 0; i < 10000 && !moved; i++)
+        world_run(w, 1);
+    assert_int_not_equal(moved, 0);
+    const struct node *n = w->peer[moved - 1].node;
+    struct step_result stopped = {.id = n->work.main_step, .kind = STEP_INIT, .code = KPEER_ECANCELED};
+    w->hold = false;
+    world_feed(w, moved - 1, &ev);
+    assert_int_equal(count_actions(n, ACT_CANCEL), 1);
+    world_feed(w, moved - 1, &(struct node_event){.kind = EV_STEP_DONE, .result = &stopped});
+    assert_true(world_run_ready(w, READY_MS));
+    assert_true(n->committed);
+    if (strcmp(n->record.founder_name, n->cfg.name) == 0)
+        assert_string_equal(n->record.endpoint, "192.168.56.99:6443");
+    world_free(w);
+}
+
 /* A copy of peer 0 speaks to peer 1 alone, and is gone again: peer 0 must learn why nobody hears it any more.
  */
 static void test_a_host_outbid_by_a_copy_is_heard_again(void **state)
@@ -873,6 +910,7 @@ int main(void)
         cmocka_unit_test(test_beacons_replayed_stale_and_forged),
         cmocka_unit_test(test_own_earlier_beacons_renew_nothing),
         cmocka_unit_test(test_a_renewed_host_stops_its_steps),
+        cmocka_unit_test(test_a_founder_that_moves_founds_anew),
         cmocka_unit_test(test_a_host_outbid_by_a_copy_is_heard_again),
         cmocka_unit_test(test_all_know_the_same_after_the_master_restarts),
         cmocka_unit_test(test_nobody_but_the_master_grants),

@@ -150,12 +150,18 @@ def test_a_majority_is_lost_for_good_before_the_decision(trial):
 # --- network ------------------------------------------------------------------------------------------------------------
 
 
+def constituted(hosts):
+    """Who has not heard yet that all are bound when another is cut off settles anew, and rightly so."""
+    wait_until("all know that the set is whole", lambda: all(host.status()["election"]["constituted"] for host in hosts), 20)
+
+
 def founder_alone(lab, where):
     """The founder is cut off there. The others found; it undoes its part and joins them."""
     founder, others = lab.hosts[0], lab.hosts[1:]
     with Hold(founder) as hold:
         jobs = start(lab, hold)
         hold.reach(where)
+        constituted(others)
         lab.cut(founder)
     for job in jobs[1:]:
         job.wait(110).expect(0)
@@ -173,6 +179,7 @@ def founder_and_one(lab, where):
     with Hold(founder) as hold:
         jobs = start(lab, hold)
         hold.reach(where)
+        constituted(lab.hosts[1:])
         lab.cut(third)
     for job in jobs[:2]:
         job.wait(110).expect(0)
