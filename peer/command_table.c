@@ -20,6 +20,12 @@ static const struct command_flag leave_flags[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct command_flag preflight_flags[] = {
+    {"fix", NULL, "install what misses and mend what can be mended, then check"},
+    {"undo", NULL, "put back everything that was mended and installed here"},
+    {NULL, NULL, NULL},
+};
+
 static const struct command_flag key_flags[] = {
     {"force", NULL, "generate: replace the key that is there"},
     {NULL, NULL, NULL},
@@ -69,6 +75,15 @@ const struct command command_table[] = {
               "host, puts "
               "back what kpeer changed, says goodbye, stops the agent.",
      .example = "  sudo kpeer leave\n  sudo kpeer leave --force"},
+    {.name = "preflight",
+     .summary = "every check on this host; --fix mends, --undo puts it back",
+     .run = cmd_preflight,
+     .flags = preflight_flags,
+     .about = "Checks whether this host can be a Node and tells what to do about what is red (exit 5). --fix "
+              "installs what misses and mends what can be mended; what it replaces is kept, and --undo puts "
+              "all of it back.",
+     .example = "  kpeer preflight\n  sudo kpeer preflight --fix\n  sudo kpeer preflight --undo",
+     .takes_agent_flags = true},
     {.name = "key",
      .summary = "the group key",
      .run = cmd_key,

@@ -18,6 +18,24 @@ def test_without_an_agent(trial):
     assert version["version"] and version["libraries"]["libzmq"], version
 
 
+def test_preflight_of_one_host(trial):
+    """Fit with the stand-ins there; without them it says what misses, and leaves nothing behind."""
+    host = trial.lab(1).hosts[0]
+    told = host.kpeer("preflight", "-o", "json").expect(0).json()
+    assert told["fit"] and told["role"] in ("master", "worker") and told["host"] == host.name, told
+    assert {"root", "cpu", "memory", "hostname", "swap"} <= {each["check"] for each in told["checks"]}, told
+    assert all(each["level"] != "red" and each["detail"] for each in told["checks"]), told
+    red = host.kpeer("preflight", "-o", "json", "--no-fix", "--role", "worker", "--config", "/dev/null").expect(0).json()
+    assert red["role"] == "worker", red
+    host.path("/etc/kpeer/other.yaml").parent.mkdir(parents=True, exist_ok=True)
+    host.path("/etc/kpeer/other.yaml").write_text("tools:\n  kubelet: /usr/bin/no-kubelet\n")
+    told = host.kpeer("preflight", "-o", "json", "--config", "/etc/kpeer/other.yaml").expect(5).json()
+    assert not told["fit"] and [each["check"] for each in told["checks"] if each["level"] == "red"] == ["kubelet"], told
+    host.kpeer("preflight", "--config", "/etc/kpeer/other.yaml").expect(5, "kubelet +red +there is no program", "not fit", "try: sudo kpeer preflight --fix")
+    host.kpeer("preflight", "--fix", "--undo").expect(2, "exclude")
+    host.kpeer("preflight", "--undo").expect(0, "is undone")
+
+
 def test_wrong_usage(trial):
     host = trial.lab(1).hosts[0]
     host.kpeer("up", "--expct", "3").expect(2, "--expct", "--expect|--help")
@@ -32,7 +50,7 @@ def test_wrong_usage(trial):
     error = host.kpeer("members", "--bogus", "-o", "json").expect(2).error()
     assert "bogus" in error["message"], error
     assert not host.agents() and not host.has("/var/lib/kpeer"), "a wrong call left something behind"
-    for word in ("up", "members", "status", "events", "leave", "key", "kubeconfig", "agent", "version"):
+    for word in ("up", "members", "status", "events", "leave", "key", "kubeconfig", "preflight", "agent", "version"):
         host.kpeer(word, "--help").expect(0, f"kpeer {word}", "--")
 
 

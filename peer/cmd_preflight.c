@@ -1,0 +1,271 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "peer/command.h"
+#include "peer/local.h"
+#include "peer/progress.h"
+#include "protocol/check.h"
+#include "protocol/mem.h"
+
+#define RED_STATUS 5 /* of KPEER_EPREFLIGHT */
+
+struct preflight {
+    struct call *call;
+    struct progress progress;
+    long long begun_ms;
+    enum step_kind kind; /* of the step that runs */
+    size_t back, left;   /* --undo: put back, left alone */
+};
+
+/* ---- steps ---- */
+
+/* What a fix or an undo does is worth a line each; what a check looks at is not. */
+static void on_progress(void *ctx, const struct step_progress *p)
+{
+    struct preflight *f = ctx;
+
+    progress_set(&f->progress, p->phase[0] ? p->phase : step_word(f->kind), p->line,
+                 progress_now_ms() - f->begun_ms);
+    if (writer_is_data(&f->call->out) || !p->line[0])
+        return;
+    if (f->kind == STEP_FIX || f->kind == STEP_UNDO)
+        progress_say(&f->progress, TINT_NONE, "%s%s%s", p->phase, p->phase[0] ? ": " : "", p->line);
+    f->back += strncmp(p->line, "put back ", 9) == 0;
+    f->left += strncmp(p->line, "left alone ", 11) == 0;
+}
+
+static void on_idle(void *ctx)
+{
+    struct preflight *f = ctx;
+
+    progress_draw(&f->progress);
+}
+
+static int run(struct preflight *f, enum step_kind kind, enum step_role role, struct step_result *res,
+               struct err *err)
+{
+    struct step step = {.kind = kind, .role = role};
+    const struct local_watch watch = {.progress = on_progress, .idle = on_idle, .ctx = f};
+    int code;
+
+    f->kind = kind;
+    f->begun_ms = progress_now_ms();
+    progress_set(&f->progress, step_word(kind), "", 0);
+    code = local_step(&f->call->cfg, &step, &watch, res, err);
+    progress_end(&f->progress);
+    return code;
+}
+
+/* The part that this host is checked for: as the agent would choose it. */
+static int choose_role(struct preflight *f, enum step_role *role, struct err *err)
+{
+    enum role_pref pref = f->call->cfg.role;
+    cleanup_free struct step_result *res = calloc(1, sizeof *res);
+    cleanup_free struct profile *p = calloc(1, sizeof *p);
+    int code;
+
+    *role = pref == ROLE_WORKER ? STEP_ROLE_WORKER : STEP_ROLE_MASTER;
+    if (pref != ROLE_AUTO)
+        return 0;
+    if (!res || !p)
+        return err_set(err, KPEER_ENOMEM, "out of memory");
+    code = run(f, STEP_INSPECT, *role, res, err);
+    if (code == 0) {
+        p->has_facts = res->have_facts;
+        p->facts = res->facts;
+        *role = check_fit_for_master(p) ? STEP_ROLE_MASTER : STEP_ROLE_WORKER;
+        step_result_fini(res);
+    }
+    return code;
+}
+
+/* A host that is red as a master may still do as a worker, where nobody asked for a master. */
+static int look(struct preflight *f, enum step_role *role, struct step_result *res, struct err *err)
+{
+    int code = run(f, STEP_PREFLIGHT, *role, res, err);
+
+    if (code || res->code != KPEER_EPREFLIGHT || f->call->cfg.role != ROLE_AUTO || *role == STEP_ROLE_WORKER)
+        return code;
+    cleanup_free struct step_result *other = calloc(1, sizeof *other);
+    if (!other)
+        return err_set(err, KPEER_ENOMEM, "out of memory");
+    code = run(f, STEP_PREFLIGHT, STEP_ROLE_WORKER, other, err);
+    if (code || other->code)
+        return code;
+    *role = STEP_ROLE_WORKER;
+    step_result_fini(res);
+    *res = *other;
+    return 0;
+}
+
+/* ---- what is shown ---- */
+
+static const char *level_word(enum finding_level level)
+{
+    return level == FINDING_GREEN ? "ok" : level == FINDING_WARN ? "warn" : "red";
+}
+
+static json_t *report(const struct preflight *f, enum step_role role, const struct step_result *res)
+{
+    json_t *checks = json_array();
+
+    for (size_t i = 0; i < res->finding_count; i++) {
+        const struct finding *x = &res->findings[i];
+
+        json_array_append_new(checks, json_pack("{s:s, s:s, s:s, s:s}", "check", x->check, "level",
+                                                level_word(x->level), "detail", x->detail, "next", x->next));
+    }
+    return json_pack("{s:s, s:s, s:b, s:o}", "host",
+                     f->call->cfg.name[0] ? f->call->cfg.name : res->facts.hostname, "role",
+                     role == STEP_ROLE_MASTER ? "master" : "worker", "fit", res->code == 0, "checks", checks);
+}
+
+static int show_checks(struct call *call, const json_t *checks, struct err *err)
+{
+    static const struct writer_column columns[] = {
+        {"CHECK", false}, {"STATE", false}, {"WHAT WAS SEEN", false}};
+    size_t rows = json_array_size(checks);
+    cleanup_free struct writer_cell *cells = calloc(rows ? rows * COUNT_OF(columns) : 1, sizeof *cells);
+
+    if (!cells)
+        return err_set(err, KPEER_ENOMEM, "out of memory");
+    for (size_t i = 0; i < rows; i++) {
+        const json_t *x = json_array_get(checks, i);
+        struct writer_cell *row = cells + i * COUNT_OF(columns);
+        const char *level = writer_text(x, "level");
+
+        writer_safe(row[0].text, sizeof row[0].text, writer_text(x, "check"));
+        writer_safe(row[1].text, sizeof row[1].text, level);
+        writer_safe(row[2].text, sizeof row[2].text, writer_text(x, "detail"));
+        row[1].tint = *level == 'o' ? TINT_GOOD : *level == 'w' ? TINT_WARN : TINT_BAD;
+    }
+    return writer_table(&call->out, columns, COUNT_OF(columns), cells, rows, err);
+}
+
+/* What to type, below the table where there is room for whole sentences. */
+static void show_cures(struct call *call, const json_t *checks)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < json_array_size(checks); i++) {
+        const json_t *x = json_array_get(checks, i);
+        char safe[200], check[64];
+
+        if (strcmp(writer_text(x, "level"), "ok") == 0 || !*writer_text(x, "next"))
+            continue;
+        writer_safe(check, sizeof check, writer_text(x, "check"));
+        writer_safe(safe, sizeof safe, writer_text(x, "next"));
+        fprintf(call->out.to, "%s%-18s %s\n", any ? "" : "\n", check, safe);
+        any = true;
+    }
+}
+
+static int show(struct preflight *f, const json_t *answer, struct err *err)
+{
+    struct call *call = f->call;
+    const json_t *checks = json_object_get(answer, "checks");
+    bool fit = json_is_true(json_object_get(answer, "fit"));
+    int code;
+
+    if (writer_is_data(&call->out))
+        return writer_value(&call->out, answer, err);
+    code = show_checks(call, checks, err);
+    if (code)
+        return code;
+    show_cures(call, checks);
+    fprintf(call->out.to, "\n%s%s is %sfit to be a %s%s\n",
+            writer_tint_on(&call->out, fit ? TINT_GOOD : TINT_BAD), writer_text(answer, "host"),
+            fit ? "" : "not ", writer_text(answer, "role"), writer_tint_off(&call->out, TINT_NONE));
+    if (!fit && !command_flag(call, "fix"))
+        fprintf(call->out.to, "  try: sudo kpeer preflight --fix\n");
+    return 0;
+}
+
+/* ---- the three uses ---- */
+
+/* The agent would mend again what is put back here. */
+static int refuse_with_agent(struct call *call, struct err *err)
+{
+    struct control_client *client = NULL;
+    struct err none = {0};
+
+    if (command_connect(call, &client, &none) != 0)
+        return 0;
+    control_close(client);
+    err_set(err, KPEER_EREFUSED, "an agent is at work on this host");
+    return err_hint(err, "kpeer leave takes this host out of the group and puts everything back");
+}
+
+static int undo(struct preflight *f, struct step_result *res, struct err *err)
+{
+    int code = refuse_with_agent(f->call, err);
+
+    code = code ? code : run(f, STEP_UNDO, STEP_ROLE_WORKER, res, err);
+    if (code)
+        return code;
+    code = local_outcome(res, err);
+    if (writer_is_data(&f->call->out)) {
+        json_t *answer = json_pack("{s:b, s:I, s:I}", "undone", code == 0, "back", (json_int_t)f->back,
+                                   "left", (json_int_t)f->left);
+        int written = writer_value(&f->call->out, answer, code ? NULL : err);
+
+        json_decref(answer);
+        return code ? code : written;
+    }
+    if (code == 0)
+        progress_say(&f->progress, TINT_GOOD,
+                     "%zu put back, %zu left alone: what kpeer changed here is undone", f->back, f->left);
+    return code;
+}
+
+static int fix(struct preflight *f, enum step_role role, struct err *err)
+{
+    cleanup_free struct step_result *res = calloc(1, sizeof *res);
+    int code;
+
+    if (!res)
+        return err_set(err, KPEER_ENOMEM, "out of memory");
+    code = run(f, STEP_FIX, role, res, err);
+    if (code == 0 && res->code != KPEER_EPREFLIGHT) /* what stays red is in the table that follows */
+        code = local_outcome(res, err);
+    step_result_fini(res);
+    return code;
+}
+
+static int check(struct preflight *f, struct step_result *res, struct err *err)
+{
+    enum step_role role;
+    json_t *answer;
+    bool fit;
+    int code = choose_role(f, &role, err);
+
+    if (code == 0 && command_flag(f->call, "fix"))
+        code = fix(f, role, err);
+    code = code ? code : look(f, &role, res, err);
+    if (code)
+        return code;
+    if (res->code && res->code != KPEER_EPREFLIGHT)
+        return local_outcome(res, err);
+    fit = res->code == 0;
+    answer = report(f, role, res);
+    code = answer ? show(f, answer, err) : err_set(err, KPEER_ENOMEM, "out of memory");
+    json_decref(answer);
+    return code ? code : fit ? 0 : RED_STATUS;
+}
+
+int cmd_preflight(struct call *call, struct err *err)
+{
+    struct preflight f = {.call = call};
+    cleanup_free struct step_result *res = calloc(1, sizeof *res);
+    int code;
+
+    if (!res)
+        return err_set(err, KPEER_ENOMEM, "out of memory");
+    if (command_flag(call, "fix") && command_flag(call, "undo"))
+        return err_set(err, KPEER_EINVAL, "--fix and --undo exclude each other");
+    progress_init(&f.progress, &call->out);
+    code = command_flag(call, "undo") ? undo(&f, res, err) : check(&f, res, err);
+    progress_end(&f.progress);
+    step_result_fini(res);
+    return code;
+}
