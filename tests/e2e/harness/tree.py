@@ -11,6 +11,8 @@ import stat
 LEFT_OUT = {
     "/var/log": "logs, which the running system writes by itself",
     "/var/lib/kpeer": "kpeer's own journal and state, which tell what it did",
+    "/var/lib/dpkg/status-old": "dpkg's list before the last change, which is none when it is undone",
+    "/var/cache/ldconfig/aux-cache": "inode numbers of libraries, which ldconfig keeps to be quicker",
 }
 
 
