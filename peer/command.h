@@ -84,6 +84,7 @@ void command_help(FILE *to, const struct command *command);
 int command_error(const struct call *call, const struct err *e);
 
 int cmd_agent(struct call *call, struct err *err);
+int cmd_config(struct call *call, struct err *err);
 int cmd_events(struct call *call, struct err *err);
 int cmd_key(struct call *call, struct err *err);
 int cmd_kubeconfig(struct call *call, struct err *err);

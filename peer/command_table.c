@@ -94,6 +94,19 @@ const struct command command_table[] = {
      .takes_key_file = true,
      .about = "Makes or shows the key that hosts of one group share. Whoever has it can join the group.",
      .example = "  sudo kpeer key generate\n  sudo kpeer key show --key-file /root/group.key"},
+    {.name = "config",
+     .summary = "the configuration in force, and whether a file is valid",
+     .run = cmd_config,
+     .args = "print|validate",
+     .min_args = 1,
+     .max_args = 1,
+     .about =
+         "print shows every key's value and whether it comes from the default, the file, the environment "
+         "or a flag; with -o yaml as a configuration file. validate reads the file of --config (else "
+         "/etc/kpeer/kpeer.yaml) and tells the place of a fault (exit 2).",
+     .example = "  kpeer config print -o wide\n  kpeer config print -o yaml > kpeer.yaml\n"
+                "  kpeer config validate --config kpeer.yaml",
+     .takes_agent_flags = true},
     {.name = "kubeconfig",
      .summary = "the cluster's admin kubeconfig",
      .run = cmd_kubeconfig,

@@ -121,11 +121,13 @@ static int load_file(struct config *cfg, const char *path, bool named, struct er
     n = read_all(fd, text, CONFIG_FILE_BYTES + 1);
     if (n < 0)
         return err_errno(err, errno, "configuration %s", path);
+    cfg->reading = CONFIG_FROM_FILE;
     return config_parse_yaml(cfg, path, text, (size_t)n, err);
 }
 
 static int load_env(struct config *cfg, char *const *env, struct err *err)
 {
+    cfg->reading = CONFIG_FROM_ENVIRONMENT;
     for (size_t i = 0; i < config_schema_count; i++) {
         char name[64];
         const char *value;
@@ -140,6 +142,7 @@ static int load_env(struct config *cfg, char *const *env, struct err *err)
 
 static int load_flags(struct config *cfg, const struct config_setting *flags, size_t count, struct err *err)
 {
+    cfg->reading = CONFIG_FROM_FLAG;
     for (size_t i = 0; i < count; i++) {
         bool again = false;
 

@@ -20,6 +20,7 @@
 #define CONFIG_DEFAULT_FILE "/etc/kpeer/kpeer.yaml"
 #define CONFIG_FILE_BYTES   (64 * 1024) /* a larger file is refused */
 #define CONFIG_PATH_BYTES   EXECUTOR_PATH_BYTES
+#define CONFIG_KEYS_MAX     128
 #define CONFIG_SEEDS_MAX    32
 #define CONFIG_SEED_BYTES   64
 
@@ -30,7 +31,12 @@ struct config_seed {
     uint16_t port;                    /* the group's own port where none was given */
 };
 
+/* Where a value comes from; later ones win. */
+enum config_origin { CONFIG_FROM_DEFAULT = 0, CONFIG_FROM_FILE, CONFIG_FROM_ENVIRONMENT, CONFIG_FROM_FLAG };
+
 struct config {
+    uint8_t origin[CONFIG_KEYS_MAX]; /* enum config_origin of each key of the schema */
+    uint8_t reading;                 /* enum config_origin of what is being read */
     char state_dir[CONFIG_PATH_BYTES];
     char run_dir[CONFIG_PATH_BYTES];
     char key_file[CONFIG_PATH_BYTES];
@@ -114,6 +120,7 @@ struct config_key {
     uint32_t max; /* CONFIG_UINT, CONFIG_DURATION; the most elements of a list */
     enum config_type type;
     enum config_scope scope; /* which commands take the flag: all, or `up` and `agent` */
+    bool makes;              /* CONFIG_PATH: kpeer makes it, so that it may be missing */
     const char *const_value; /* a flag without value sets this; NULL: "true" */
 };
 

@@ -32,6 +32,7 @@ const struct config_key config_schema[] = {
      .def = "/var/lib/kpeer",
      .doc = "where the agent keeps what must survive a restart",
      .type = CONFIG_PATH,
+     .makes = true,
      .scope = CONFIG_SHARED,
      FIELD(state_dir)},
     {.key = "run_dir",
@@ -40,6 +41,7 @@ const struct config_key config_schema[] = {
      .def = "/run/kpeer",
      .doc = "where the agent's local socket is",
      .type = CONFIG_PATH,
+     .makes = true,
      .scope = CONFIG_SHARED,
      FIELD(run_dir)},
     {.key = "log_level",
@@ -57,6 +59,7 @@ const struct config_key config_schema[] = {
      .def = "/etc/kpeer/group.key",
      .doc = "the group key",
      .type = CONFIG_PATH,
+     .makes = true,
      .scope = CONFIG_AGENT,
      FIELD(key_file)},
     {.key = "trust",
@@ -276,6 +279,8 @@ const struct config_key config_schema[] = {
     TOOL(TOOL_DPKG_DEB, "dpkg-deb"),
     TOOL(TOOL_DPKG_QUERY, "dpkg-query"),
 };
+
+_Static_assert(COUNT_OF(config_schema) <= CONFIG_KEYS_MAX, "struct config holds an origin for each key");
 
 const size_t config_schema_count = COUNT_OF(config_schema);
 

@@ -411,6 +411,7 @@ static int add_elements(struct config *cfg, const struct config_key *key, const 
 int config_set(struct config *cfg, const struct config_key *key, const char *text, bool append,
                struct err *err)
 {
+    cfg->origin[key - config_schema] = cfg->reading;
     if (key->type != CONFIG_SEED_LIST && key->type != CONFIG_TEXT_LIST) {
         if (*text == '\0')
             return err_set(err, KPEER_EINVAL, "it has no value");

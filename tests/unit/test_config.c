@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "peer/config.h"
+#include "peer/config_report.h"
 #include "protocol/mem.h"
 
 static struct config cfg;
@@ -45,6 +46,37 @@ static void test_defaults_are_valid(void **state)
         if (config_schema[i].def && config_set(&cfg, &config_schema[i], config_schema[i].def, false, &err))
             fail_msg("%s: %s", config_schema[i].key, err.text);
     }
+}
+
+/* What is printed can be read again, and is the same then. */
+static void test_a_printed_configuration_reads_back(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "expect: 3\nrole: worker\nseeds: [192.168.56.11:99, \"[fe80::1]:7\"]\ntimeout: 90s\nfix: false\n"
+        "ignore_preflight: [Swap, Mem]\nsettle: 1500ms\nflannel:\n  backend: host-gw\n"
+        "tools:\n  kubeadm: /opt/kubeadm\n";
+    struct err err = {0};
+    config_default(&cfg);
+    cfg.reading = CONFIG_FROM_FILE;
+    assert_int_equal(config_parse_yaml(&cfg, "f", text, strlen(text), &err), 0);
+    const struct config_key *expect = config_find_key("expect"), *port = config_find_key("port");
+    assert_string_equal(config_origin_word(&cfg, expect), "file");
+    assert_string_equal(config_origin_word(&cfg, port), "default");
+    struct config first = cfg;
+    json_t *report = config_report(&first);
+    assert_non_null(report);
+    assert_string_equal(json_string_value(json_object_get(report, "timeout")), "90s");
+    assert_null(json_object_get(report, "name"));
+    char *again = json_dumps(report, JSON_INDENT(1));
+    memset(&cfg, 0, sizeof cfg);
+    if (config_parse_yaml(&cfg, "f", again, strlen(again), &err))
+        fail_msg("%s in %s", err.text, again);
+    memcpy(cfg.origin, first.origin, sizeof cfg.origin);
+    cfg.reading = first.reading;
+    assert_memory_equal(&cfg, &first, sizeof cfg);
+    free(again);
+    json_decref(report);
 }
 
 static void test_schema_fields_do_not_overlap(void **state)
@@ -392,6 +424,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_defaults_are_valid),
+        cmocka_unit_test(test_a_printed_configuration_reads_back),
         cmocka_unit_test(test_schema_fields_do_not_overlap),
         cmocka_unit_test(test_whole_file),
         cmocka_unit_test(test_faults),

@@ -36,6 +36,26 @@ def test_preflight_of_one_host(trial):
     host.kpeer("preflight", "--undo").expect(0, "is undone")
 
 
+def test_configuration_is_printed_and_validated(trial):
+    host = trial.lab(1).hosts[0]
+    file = host.path("/etc/kpeer/kpeer.yaml")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("expect: 3\nflannel:\n  backend: host-gw\ntools:\n  kubeadm: /nowhere/kubeadm\n")
+    out = host.kpeer("config", "print", "--role", "worker").expect(0, "expect +3 +file", "role +worker +flag", "port +7373 +default").out
+    told = host.kpeer("config", "print", "-o", "json").expect(0).json()
+    assert told["expect"] == 3 and told["flannel"]["backend"] == "host-gw" and "name" not in told, (told, out)
+    printed = host.kpeer("config", "print", "-o", "yaml").expect(0).out
+    host.path("/etc/kpeer/again.yaml").write_text(printed)
+    assert host.kpeer("config", "print", "-o", "json", "--config", "/etc/kpeer/again.yaml").expect(0).json() == told
+    host.kpeer("config", "validate").expect(0, "kpeer.yaml: valid", "warning: tools.kubeadm: /nowhere/kubeadm: No such file")
+    assert host.kpeer("config", "validate", "-o", "json").expect(0).json()["warnings"] == 1
+    file.write_text("expect: 3\nexpct: 4\n")
+    host.kpeer("config", "validate").expect(2, "kpeer.yaml:2:1", "expct")
+    file.unlink()
+    host.kpeer("config", "shout").expect(2, "none of print, validate")
+    host.kpeer("config", "validate").expect(0, "not there: the defaults are in force")
+
+
 def test_wrong_usage(trial):
     host = trial.lab(1).hosts[0]
     host.kpeer("up", "--expct", "3").expect(2, "--expct", "--expect|--help")
@@ -50,7 +70,7 @@ def test_wrong_usage(trial):
     error = host.kpeer("members", "--bogus", "-o", "json").expect(2).error()
     assert "bogus" in error["message"], error
     assert not host.agents() and not host.has("/var/lib/kpeer"), "a wrong call left something behind"
-    for word in ("up", "members", "status", "events", "leave", "key", "kubeconfig", "preflight", "agent", "version"):
+    for word in ("up", "members", "status", "events", "leave", "key", "kubeconfig", "preflight", "config", "agent", "version"):
         host.kpeer(word, "--help").expect(0, f"kpeer {word}", "--")
 
 
