@@ -18,7 +18,7 @@ MIRROR_SECONDS = 60
 
 
 class Mirrors:
-    """A running tests/lab/aptrepo: `url` is where hosts find it, `folder` what it serves (free to be changed)."""
+    """A running tests/lab/aptrepo: `url` is for `packages.mirror`, `folder` what is served (free to be changed)."""
 
     def __init__(self, lab, *options):
         words = [str(APTREPO), "--name", lab.name, *map(str, options)]
