@@ -278,6 +278,11 @@ const struct config_key config_schema[] = {
     TOOL(TOOL_DPKG, "dpkg"),
     TOOL(TOOL_DPKG_DEB, "dpkg-deb"),
     TOOL(TOOL_DPKG_QUERY, "dpkg-query"),
+    TOOL(TOOL_SWAPON, "swapon"),
+    TOOL(TOOL_SWAPOFF, "swapoff"),
+    TOOL(TOOL_UFW, "ufw"),
+    TOOL(TOOL_FIREWALL_CMD, "firewall-cmd"),
+    TOOL(TOOL_NFT, "nft"),
 };
 
 _Static_assert(COUNT_OF(config_schema) <= CONFIG_KEYS_MAX, "struct config holds an origin for each key");

@@ -26,7 +26,7 @@
 #define STEP_ID_BYTES        33          /* 32 hex digits */
 #define STEP_RECORD_MAX      (64 * 1024) /* a committed record with its signatures, encoded */
 #define STEP_BLOB_MAX        (64 * 1024) /* what an answer may bring: an admin kubeconfig */
-#define STEP_FINDINGS_MAX    24
+#define STEP_FINDINGS_MAX    48
 #define STEP_FRAME_MAX       (160 * 1024) /* the largest frame on the socket pair */
 
 /* The executor's journal holds these numbers: a new kind goes to the end. */

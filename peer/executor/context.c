@@ -28,6 +28,11 @@ static const char *const tool_names[TOOL_COUNT] = {
     [TOOL_DPKG] = "dpkg",
     [TOOL_DPKG_DEB] = "dpkg-deb",
     [TOOL_DPKG_QUERY] = "dpkg-query",
+    [TOOL_SWAPON] = "swapon",
+    [TOOL_SWAPOFF] = "swapoff",
+    [TOOL_UFW] = "ufw",
+    [TOOL_FIREWALL_CMD] = "firewall-cmd",
+    [TOOL_NFT] = "nft",
 };
 
 const char *executor_tool_name(enum executor_tool tool)

@@ -43,6 +43,11 @@ enum executor_tool {
     TOOL_DPKG,
     TOOL_DPKG_DEB,
     TOOL_DPKG_QUERY,
+    TOOL_SWAPON,
+    TOOL_SWAPOFF,
+    TOOL_UFW,
+    TOOL_FIREWALL_CMD,
+    TOOL_NFT,
     TOOL_COUNT
 };
 

@@ -39,7 +39,7 @@ static const struct {
     [STEP_DRAIN] = {kube_drain, 120000, false},
     [STEP_DELETE_NODE] = {kube_delete_node, 30000, false},
     [STEP_RESET] = {kube_reset, 180000, true},
-    [STEP_UNDO] = {run_undo, 60000, true},
+    [STEP_UNDO] = {run_undo, 900000, true},
     [STEP_KUBECONFIG] = {kube_kubeconfig, 10000, false},
     [STEP_FIX] = {run_fix, 1800000, true}, /* packages over a slow line */
 };
@@ -70,7 +70,7 @@ static int run_inspect(struct exec_ctx *ctx, const struct step *step, struct ste
 
 static int run_fix(struct exec_ctx *ctx, const struct step *step, struct step_result *result, struct err *err)
 {
-    return run_inspect(ctx, step, result, err);
+    return host_fix(ctx, step, result, err);
 }
 
 /* The first red in full and the names of the others, so that the text alone tells what is the matter. */
@@ -136,7 +136,7 @@ static int run_undo(struct exec_ctx *ctx, const struct step *step, struct step_r
         err_set(err, KPEER_ESTATE, "Kubernetes is still on this host");
         return err_hint(err, "reset it first");
     }
-    return journal_undo(ctx->journal, NULL, say_back, say_left, ctx, err);
+    return journal_undo(ctx->journal, host_undoers, say_back, say_left, ctx, err);
 }
 
 static int refuse_state(const struct journal_state *s, struct err *err)

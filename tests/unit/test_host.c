@@ -89,6 +89,12 @@ static int setup(void **state)
     write_file(h, "/proc/swaps", "Filename\tType\tSize\tUsed\tPriority\n", 0644);
     write_file(h, "/proc/sys/net/ipv4/ip_forward", "1\n", 0644);
     write_file(h, "/proc/sys/net/bridge/bridge-nf-call-iptables", "1\n", 0644);
+    write_file(h, "/proc/filesystems", "nodev\tproc\nnodev\toverlay\n\text4\n", 0444);
+    write_file(h, "/etc/hosts", "127.0.0.1 localhost\n127.0.1.1 Node1 # this\n", 0644);
+    write_file(h, "/etc/sysctl.d/k8s.conf",
+               "net.ipv4.ip_forward=1\nnet/bridge/bridge-nf-call-iptables = 1\n"
+               "-net.bridge.bridge-nf-call-ip6tables = 1\n",
+               0644);
     write_file(h, "/proc/net/tcp", "  sl  local_address rem_address   st tx_queue\n", 0444);
     make_socket(h, "/run/containerd/containerd.sock");
     *state = h;

@@ -20,6 +20,7 @@ struct survey {
     bool own_half; /* what is left over here is of an init or join of ours; preparing takes it away */
     struct finding *findings;
     size_t count;
+    bool stale; /* a fix changed what the facts tell */
     const struct check *check;
 };
 
@@ -40,6 +41,10 @@ struct check {
 void check_tell(struct survey *s, enum finding_level level, const char *next, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* A survey of this host that has seen nothing yet. */
+struct survey check_begin(struct exec_ctx *ctx, enum step_role role, struct facts *facts,
+                          struct finding *findings);
+
 /* Whether the user said that this check does not matter: then it is not mended either. */
 bool check_ignored(const struct survey *s, const struct check *check);
 
@@ -48,11 +53,15 @@ extern const struct check *const check_table[];
 extern const size_t check_count;
 
 extern const struct check check_root, check_cpu, check_memory, check_cgroups;
-extern const struct check check_hostname, check_machine_id;
+extern const struct check check_hostname, check_resolves, check_machine_id;
 extern const struct check check_kubeadm, check_kubelet, check_kubectl, check_programs, check_leftovers;
 extern const struct check check_runtime;
-extern const struct check check_swap;
-extern const struct check check_ip_forward, check_bridge;
+extern const struct check check_swap, check_swap_boot;
+extern const struct check check_modules, check_modules_boot, check_ip_forward, check_bridge,
+    check_sysctl_boot;
 extern const struct check check_ports;
+
+/* The undoer of DEED_HOSTNAME. */
+int check_undo_hostname(void *ctx, const struct journal_deed *d, enum journal_undone *how, struct err *err);
 
 #endif

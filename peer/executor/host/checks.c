@@ -9,9 +9,11 @@
 #include "protocol/mem.h"
 
 const struct check *const check_table[] = {
-    &check_root,       &check_cpu,     &check_memory,  &check_cgroups,  &check_hostname,  &check_machine_id,
-    &check_kubeadm,    &check_kubelet, &check_kubectl, &check_programs, &check_leftovers, &check_swap,
-    &check_ip_forward, &check_bridge,  &check_runtime, &check_ports,
+    &check_root,         &check_cpu,        &check_memory,    &check_cgroups,     &check_hostname,
+    &check_resolves,     &check_machine_id, &check_leftovers, &check_kubeadm,     &check_kubelet,
+    &check_kubectl,      &check_programs,   &check_swap_boot, &check_swap,        &check_modules,
+    &check_modules_boot, &check_ip_forward, &check_bridge,    &check_sysctl_boot, &check_runtime,
+    &check_ports,
 };
 const size_t check_count = COUNT_OF(check_table);
 
@@ -21,6 +23,8 @@ bool check_ignored(const struct survey *s, const struct check *check)
 
     for (size_t i = 0; i < cfg->ignore_count; i++) {
         if (strcasecmp(cfg->ignore[i], "all") == 0)
+            return true;
+        if (strcasecmp(cfg->ignore[i], check->name) == 0)
             return true;
         for (size_t k = 0; k < COUNT_OF(check->kubeadm); k++) {
             if (check->kubeadm[k] && strcasecmp(cfg->ignore[i], check->kubeadm[k]) == 0)
@@ -54,8 +58,8 @@ void check_tell(struct survey *s, enum finding_level level, const char *next, co
     snprintf(f->next, sizeof(f->next), "%s", next);
 }
 
-static struct survey survey_begin(struct exec_ctx *ctx, enum step_role role, struct facts *facts,
-                                  struct finding *findings)
+struct survey check_begin(struct exec_ctx *ctx, enum step_role role, struct facts *facts,
+                          struct finding *findings)
 {
     const struct journal_state *j = journal_state(ctx->journal);
     bool done = (j->init_begun && j->init_done) || (j->join_begun && j->join_done);
@@ -73,7 +77,7 @@ int host_checks(struct exec_ctx *ctx, enum step_role role, const struct facts *f
                 struct err *err)
 {
     struct facts own = *facts;
-    struct survey s = survey_begin(ctx, role, &own, findings);
+    struct survey s = check_begin(ctx, role, &own, findings);
     size_t reds = 0;
 
     for (size_t i = 0; i < check_count; i++) {

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,6 +32,56 @@ char *look_text(const struct exec_ctx *ctx, const char *path)
         return NULL;
     /* What follows a NUL is not text. */
     return text;
+}
+
+int look_read(const struct exec_ctx *ctx, const char *path, char **text, size_t *n, struct err *err)
+{
+    char full[PATH_MAX];
+    int code = exec_path(ctx, path, full, sizeof(full), err);
+
+    return code ? code : file_read(full, LOOK_TEXT_MAX, text, n, err);
+}
+
+char *look_in(const struct exec_ctx *ctx, const char *dir, const char *name)
+{
+    char path[PATH_MAX];
+    int used = snprintf(path, sizeof(path), "%s/%s", dir, name);
+
+    return used < 0 || (size_t)used >= sizeof(path) ? NULL : look_text(ctx, path);
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void look_list(const struct exec_ctx *ctx, const char *dir, const char *suffix, struct look_names *out)
+{
+    char full[PATH_MAX];
+    size_t want = strlen(suffix);
+    struct dirent *entry;
+    DIR *d;
+
+    out->count = 0;
+    d = exec_path(ctx, dir, full, sizeof(full), NULL) ? NULL : opendir(full);
+    while (d && out->count < LOOK_NAMES_MAX && (entry = readdir(d)) != NULL) {
+        size_t n = strlen(entry->d_name);
+
+        if (entry->d_name[0] == '.' || n < want || strcmp(entry->d_name + n - want, suffix) != 0)
+            continue;
+        out->names[out->count] = strdup(entry->d_name);
+        out->count += out->names[out->count] != NULL;
+    }
+    if (d)
+        closedir(d);
+    qsort(out->names, out->count, sizeof(out->names[0]), by_bytes);
+}
+
+void look_names_free(struct look_names *names)
+{
+    for (size_t i = 0; i < names->count; i++)
+        free(names->names[i]);
+    names->count = 0;
 }
 
 bool look_line(const struct exec_ctx *ctx, const char *path, char *out, size_t out_bytes)
