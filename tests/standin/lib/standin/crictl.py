@@ -92,8 +92,8 @@ def list_images(output):
             json.dumps(
                 {
                     "images": [
-                        {"id": "sha256:" + images.digest(name), "repoTags": [name], "size": "1"}
-                        for name in images.present()
+                        {"id": "sha256:" + image_id, "repoTags": [name], "size": "1"}
+                        for name, image_id in images.kept().items()
                     ]
                 },
                 indent=2,
@@ -101,30 +101,86 @@ def list_images(output):
         )
         return
     host.say(f"{'IMAGE':<50} {'TAG':<20} {'IMAGE ID':<16} SIZE")
-    for name in images.present():
+    for name, image_id in images.kept().items():
         base, _, tag = name.rpartition(":")
-        host.say(f"{base:<50} {tag:<20} {images.digest(name)[:13]:<16} 1B")
+        host.say(f"{base:<50} {tag:<20} {image_id[:13]:<16} 1B")
 
 
-def ctr(words, quiet):
-    if words[:2] in (["containers", "ls"], ["tasks", "ls"], ["c", "ls"], ["t", "ls"]):
-        # Pods are addresses here; there are no containers to list.
-        if not quiet:
-            host.say("CONTAINER    IMAGE    RUNTIME" if words[0][0] == "c" else "TASK    PID    STATUS")
-        return
-    if words[:1] not in (["images"], ["image"], ["i"]):
-        raise host.Failure("No help topic for " + repr(" ".join(words)), 3)
-    verb = words[1] if len(words) > 1 else ""
+def ctr_check(filters):
+    """`ctr images check`: what is wanted are rows whose name is one of those asked for, all without a filter."""
+    names = [word.removeprefix("name==") for word in filters]
+    rows = [("REF", "TYPE", "DIGEST", "STATUS", "SIZE", "UNPACKED")]
+    for name, image_id in sorted(images.kept().items()):
+        if not names or name in names:
+            kind = "application/vnd.docker.distribution.manifest.v2+json"
+            rows.append((name, kind, "sha256:" + images.manifest(image_id), "complete (2/2)", "1.0 B/1.0 B", "true"))
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    for row in rows:
+        host.say(" ".join(text.ljust(width) for text, width in zip(row, widths)))
+
+
+def ctr_content(words):
+    """`ctr content get DIGEST`: the manifest of an image."""
+    if len(words) != 2 or words[0] != "get":
+        raise host.Failure("standin: ctr content knows get DIGEST")
+    for image_id in images.kept().values():
+        if words[1] == "sha256:" + images.manifest(image_id):
+            host.say(json.dumps({"schemaVersion": 2, "config": {"digest": "sha256:" + image_id}, "layers": []}))
+            return
+    raise host.Failure(f"ctr: content digest {words[1]}: not found")
+
+
+# Verb of `ctr images`: the flags it takes, and how many words must follow.
+CTR_IMAGES = {
+    "ls": ({"-q"}, None),
+    "list": ({"-q"}, None),
+    "check": (set(), None),
+    "pull": ({"--plain-http"}, 1),
+    "tag": ({"--force"}, 2),
+    "rm": ({"--sync"}, None),
+    "import": (set(), 1),
+}
+
+
+def ctr_images(words, argv):
+    verb, words = (words + [""])[0], words[1:]
+    if verb not in CTR_IMAGES:
+        raise host.Failure(f"standin: ctr images knows {', '.join(CTR_IMAGES)}, not {verb!r}")
+    known, count = CTR_IMAGES[verb]
+    odd = [word for word in argv if word.startswith("-") and word not in known | {"-n", "--namespace"}]
+    if odd:
+        raise host.Failure(f"Incorrect Usage: flag provided but not defined: {odd[0]}")
+    if count is not None and len(words) != count:
+        raise host.Failure(f"standin: ctr images {verb} takes {count} words, not {words}")
     if verb in ("ls", "list"):
         names = images.present()
-        host.say("\n".join(names) if quiet else "REF TYPE DIGEST SIZE PLATFORMS LABELS\n" + "\n".join(names))
-    elif verb == "pull" and len(words) > 2:
-        images.pull(words[-1])
-    elif verb == "import" and len(words) > 2:
-        if not os.path.exists(words[-1]):
-            raise host.Failure(f"ctr: open {words[-1]}: no such file or directory")
+        host.say("\n".join(names) if "-q" in argv else "REF TYPE DIGEST SIZE PLATFORMS LABELS\n" + "\n".join(names))
+    elif verb == "check":
+        ctr_check(words)
+    elif verb == "pull":
+        images.pull(words[0])
+    elif verb == "tag":
+        images.tag(*words, "--force" in argv)
+        host.say(words[1])
+    elif verb == "rm":
+        for word in words:
+            images.remove(word)
+            host.say(word)
+    elif not os.path.exists(words[0]):
+        raise host.Failure(f"ctr: open {words[0]}: no such file or directory")
+
+
+def ctr(words, argv):
+    if words[:2] in (["containers", "ls"], ["tasks", "ls"], ["c", "ls"], ["t", "ls"]):
+        # Pods are addresses here; there are no containers to list.
+        if "-q" not in argv:
+            host.say("CONTAINER    IMAGE    RUNTIME" if words[0][0] == "c" else "TASK    PID    STATUS")
+    elif words[:1] == ["content"]:
+        ctr_content(words[1:])
+    elif words[:1] in (["images"], ["image"], ["i"]):
+        ctr_images(words[1:], argv)
     else:
-        raise host.Failure("standin: ctr images knows ls, pull and import")
+        raise host.Failure("No help topic for " + repr(" ".join(words)), 3)
 
 
 def command(name, argv):
@@ -155,7 +211,7 @@ def command(name, argv):
         return
     need_runtime()
     if name == "ctr":
-        ctr(words, "-q" in argv)
+        ctr(words, argv)
     elif words[:1] in (["images"], ["image"]):
         list_images(output)
     elif words[:1] == ["pull"] and len(words) == 2:

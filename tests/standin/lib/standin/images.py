@@ -1,5 +1,6 @@
-"""Which images kubeadm needs in a version, and which of them this host has. A host has every image it is asked for, except those
-whose names match a line (a shell pattern) of /etc/standin/images-missing: those cannot be pulled either."""
+"""Which images kubeadm needs in a version, and which of them this host has. A host has every image that kubeadm needs, and
+Flannel's, except those whose names match a line (a shell pattern) of /etc/standin/images-absent, which have to be pulled first, or of
+/etc/standin/images-missing, which cannot be pulled either."""
 import fnmatch
 import hashlib
 import os
@@ -21,6 +22,9 @@ TAGS = {
     30: ("3.5.12-0", "v1.11.1", "3.9"),
     31: ("3.5.15-0", "v1.11.1", "3.10"),
 }
+
+
+FLANNEL = ["docker.io/flannel/flannel:v0.22.3", "docker.io/flannel/flannel-cni-plugin:v1.2.0"]
 
 
 def repository(version):
@@ -50,9 +54,54 @@ def pulled_file():
     return "/var/lib/containerd/standin-images"
 
 
+def is_absent(name):
+    lines = host.read(host.ETC + "/images-absent", "").split()
+    return any(fnmatch.fnmatch(name, line) for line in lines)
+
+
+def manifest(image_id):
+    """The digest of the manifest that leads to an image's id."""
+    return digest("manifest of " + image_id)
+
+
+def kept():
+    """Name: id of every image of this host."""
+    found = {name: digest(name) for name in needed(host.version()) + FLANNEL if not is_absent(name)}
+    for line in host.read(pulled_file(), "").splitlines():
+        name, _, image_id = line.partition(" ")
+        if image_id == "-":
+            found.pop(name, None)
+        else:
+            found[name] = image_id or digest(name)
+    return {name: image_id for name, image_id in found.items() if not missing(name)}
+
+
 def present():
-    names = needed(host.version()) + host.read(pulled_file(), "").split()
-    return [name for name in dict.fromkeys(names) if not missing(name)]
+    return list(kept())
+
+
+def note(name, image_id):
+    """Remembers that the name stands for this image from now on; "-": for none."""
+    os.makedirs(os.path.dirname(pulled_file()), exist_ok=True)
+    with open(pulled_file(), "a", encoding="utf-8") as file:
+        file.write(f"{name} {image_id}\n")
+
+
+def tag(source, target, force):
+    here = kept()
+    if source not in here:
+        raise host.Failure(f'ctr: image "{source}": not found')
+    if target in here and not force:
+        raise host.Failure(f'ctr: image "{target}": already exists')
+    note(target, here[source])
+
+
+def remove(name):
+    """containerd only warns of a name that is not there."""
+    if name in kept():
+        note(name, "-")
+        return True
+    return False
 
 
 def pull(name):
@@ -63,6 +112,4 @@ def pull(name):
             f'pull and unpack image \\"{name}\\": failed to resolve reference \\"{name}\\": failed to do '
             'request: dial tcp: lookup: Temporary failure in name resolution"'
         )
-    os.makedirs(os.path.dirname(pulled_file()), exist_ok=True)
-    with open(pulled_file(), "a", encoding="utf-8") as file:
-        file.write(name + "\n")
+    note(name, digest(name))
