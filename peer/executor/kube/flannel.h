@@ -45,4 +45,10 @@ int flannel_own(const char *repository, const char *version, char **out, size_t 
 int flannel_adapt(const char *manifest, size_t manifest_bytes, const struct flannel_wish *wish, char **out,
                   size_t *n, struct err *err);
 
+/* The images that the DaemonSets of a manifest run, each once, in their order; at most `max`, those that do
+ * not fit left out. Errors as flannel_adapt for what is no YAML. */
+#define FLANNEL_IMAGE_BYTES 192
+int flannel_images(const char *manifest, size_t manifest_bytes, char (*names)[FLANNEL_IMAGE_BYTES],
+                   size_t max, size_t *count, struct err *err);
+
 #endif
