@@ -255,6 +255,15 @@ static void packages_for_executor(const struct config *cfg, struct packages_conf
     }
 }
 
+/* A mirror's name becomes its prefix of images; anything else stays. */
+static void mirror_of_images(char *prefix, size_t n)
+{
+    const struct mirror *m = mirror_find(prefix);
+
+    if (m)
+        mem_copy_text(prefix, n, m->images ? m->images : "");
+}
+
 /* Images: what is set for them themselves comes before what the mirror has. */
 static void images_for_executor(const struct config *cfg, struct executor_config *out)
 {
@@ -264,6 +273,9 @@ static void images_for_executor(const struct config *cfg, struct executor_config
                   cfg->image_repository[0] || !m->images ? cfg->image_repository : m->images);
     mem_copy_text(out->flannel_images, sizeof out->flannel_images,
                   cfg->flannel_images[0] || !m->flannel ? cfg->flannel_images : m->flannel);
+    out->images = cfg->images;
+    mirror_of_images(out->images.mirror, sizeof out->images.mirror);
+    mirror_of_images(out->images.second, sizeof out->images.second);
 }
 
 void config_for_executor(const struct config *cfg, struct executor_config *out)

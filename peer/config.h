@@ -81,6 +81,7 @@ struct config {
     char flannel_backend[16];
     char flannel_manifest[CONFIG_PATH_BYTES];
     char flannel_images[128];
+    struct executor_images images;
     char tools[TOOL_COUNT][CONFIG_PATH_BYTES]; /* empty: found on the executor's own PATH */
 };
 

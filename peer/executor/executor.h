@@ -36,6 +36,8 @@ enum executor_tool {
     TOOL_IPTABLES_RESTORE,
     TOOL_PING,
     TOOL_MODPROBE,
+    TOOL_DOCKER,
+    TOOL_TAR,
     TOOL_APT_GET,
     TOOL_APT_CACHE,
     TOOL_APT_MARK,
@@ -70,6 +72,19 @@ struct packages_config {
     enum packages_runtime runtime;
 };
 
+/* Where images come from and what is asked of them. */
+struct executor_images {
+    char mirror[128];                   /* prefix, HOST[:PORT][/PATH]; empty: the images' own registries */
+    char archives[EXECUTOR_PATH_BYTES]; /* folder of archives; empty: none */
+    char ca[EXECUTOR_PATH_BYTES];       /* authority of registries that are not public; empty: the usual */
+    char digests[EXECUTOR_PATH_BYTES];  /* file of wanted digests; empty: none */
+    char
+        second[EXECUTOR_PATH_BYTES]; /* what `verify` compares with: prefix, folder or file; empty: digests */
+    uint32_t parallel;               /* pulls side by side */
+    uint32_t retries;                /* further tries of an image after the first */
+    bool insecure;                   /* plain http to registries that are not public */
+};
+
 /* From root's own configuration; the agent cannot change it once the executor runs. */
 struct executor_config {
     char state_dir[EXECUTOR_PATH_BYTES]; /* holds the executor's own folder; absolute */
@@ -86,6 +101,7 @@ struct executor_config {
     char probe_image[128]; /* image of the probe pods; empty: kube's default */
     char ignore[EXECUTOR_IGNORE_MAX][EXECUTOR_IGNORE_BYTES]; /* kubeadm preflight errors to ignore, by name */
     size_t ignore_count;
+    struct executor_images images;
     char root[EXECUTOR_PATH_BYTES]; /* what is looked at as the host's root folder; empty: "/". Tests only */
 };
 

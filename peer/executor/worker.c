@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "peer/executor/host/host.h"
+#include "peer/executor/images/images.h"
 #include "peer/executor/kube/kube.h"
 #include "peer/executor/turn.h"
 #include "protocol/field.h"
@@ -27,7 +28,7 @@ static const struct {
 } kinds[STEP_KIND_COUNT] = {
     [STEP_INSPECT] = {run_inspect, 15000, false},
     [STEP_PREFLIGHT] = {run_preflight, 30000, false},
-    [STEP_PREPARE] = {kube_prepare, 180000, true},
+    [STEP_PREPARE] = {kube_prepare, 2700000, true}, /* images over a slow line */
     [STEP_CA] = {kube_ca, 30000, true},
     [STEP_INIT] = {kube_init, 420000, true}, /* kubeadm itself waits 4 minutes for the control plane */
     [STEP_APPLY] = {kube_apply, 90000, true},
@@ -42,6 +43,9 @@ static const struct {
     [STEP_UNDO] = {run_undo, 900000, true},
     [STEP_KUBECONFIG] = {kube_kubeconfig, 10000, false},
     [STEP_FIX] = {run_fix, 1800000, true}, /* packages over a slow line */
+    [STEP_IMAGES_LIST] = {images_list, 60000, false},
+    [STEP_IMAGES_PULL] = {images_pull, 2700000, true},
+    [STEP_IMAGES_VERIFY] = {images_verify, 600000, false},
 };
 
 bool worker_changes_host(enum step_kind kind)
@@ -190,6 +194,12 @@ static int admit(const struct exec_ctx *ctx, struct step *step, struct err *err)
     return 0;
 }
 
+static bool only_looks(enum step_kind kind)
+{
+    return kind == STEP_INSPECT || kind == STEP_PREFLIGHT || kind == STEP_IMAGES_LIST ||
+           kind == STEP_IMAGES_VERIFY;
+}
+
 /* A rehearsal leaves no trace. A step that only looks must not fail for want of a journal either. */
 static int open_journal(struct exec_ctx *ctx, struct err *err)
 {
@@ -200,7 +210,7 @@ static int open_journal(struct exec_ctx *ctx, struct err *err)
         return journal_open(NULL, &ctx->journal, err);
     snprintf(dir, sizeof(dir), "%s/executor", ctx->cfg->state_dir);
     code = journal_open(dir, &ctx->journal, err);
-    if (code == 0 || (ctx->kind != STEP_INSPECT && ctx->kind != STEP_PREFLIGHT))
+    if (code == 0 || !only_looks(ctx->kind))
         return code;
     exec_say(ctx, "journal", -1, "cannot be read: %s", err ? err->text : "");
     return journal_open(NULL, &ctx->journal, err);

@@ -131,17 +131,6 @@ static void test_images(void **state)
     assert_int_equal(images.count, 3);
     assert_string_equal(images.names[0], "k8s.gcr.io/kube-apiserver:v1.20.2");
     assert_string_equal(parse_pause_image(&images), "k8s.gcr.io/pause:3.2");
-
-    static const char listing[] =
-        "IMAGE                TAG  IMAGE ID  SIZE\nk8s.gcr.io/pause     3.2  80d28bedfe5de 300kB\n"
-        "docker.io/a/b:v1\n";
-    assert_true(parse_lists_image(listing, "k8s.gcr.io/pause:3.2"));
-    assert_true(parse_lists_image(listing, "docker.io/a/b:v1"));
-    assert_false(parse_lists_image(listing, "k8s.gcr.io/pause:3.20"));
-    assert_false(parse_lists_image(listing, "k8s.gcr.io/pause:3"));
-    assert_false(parse_lists_image(listing, "docker.io/a/b:v"));
-    assert_false(parse_lists_image(listing, "untagged"));
-    assert_false(parse_lists_image("", "docker.io/a/b:v1"));
 }
 
 static void test_phase(void **state)

@@ -58,9 +58,6 @@ void parse_images(const char *text, size_t n, struct parse_images *images);
 /* The pause image among them, or NULL. */
 const char *parse_pause_image(const struct parse_images *images);
 
-/* Whether `listing` (lines of names, as `crictl images` or `ctr images list -q` print) names `image`. */
-bool parse_lists_image(const char *listing, const char *image);
-
 /* "[wait-control-plane] Waiting…" → "wait-control-plane". False: no phase in this line. */
 bool parse_phase(const char *line, char *phase, size_t phase_bytes);
 

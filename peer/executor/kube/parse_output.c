@@ -56,34 +56,6 @@ const char *parse_pause_image(const struct parse_images *images)
     return NULL;
 }
 
-/* Both "NAME:TAG" on a line and columns "NAME  TAG …" are ways to list it. */
-bool parse_lists_image(const char *listing, const char *image)
-{
-    const char *colon = strrchr(image, ':');
-    if (!colon)
-        return false;
-    size_t name = (size_t)(colon - image);
-    size_t length = 0;
-    for (const char *line; (line = next_line(&listing, &length)) != NULL;) {
-        if (length <= name || memcmp(line, image, name) != 0)
-            continue;
-        const char *tag = line + name + 1;
-        size_t left = length - name - 1;
-        if (line[name] != ':') {
-            size_t blanks = strspn(tag, " \t");
-            if ((line[name] != ' ' && line[name] != '\t') || blanks >= left)
-                continue;
-            tag += blanks;
-            left -= blanks;
-        }
-        size_t want = strlen(colon + 1);
-        if (left >= want && memcmp(tag, colon + 1, want) == 0 &&
-            (left == want || isspace((unsigned char)tag[want])))
-            return true;
-    }
-    return false;
-}
-
 bool parse_phase(const char *line, char *phase, size_t phase_bytes)
 {
     if (line[0] != '[')
