@@ -31,6 +31,11 @@ static const struct command_flag key_flags[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct command_flag images_flags[] = {
+    {"worker", NULL, "only what a worker needs"},
+    {NULL, NULL, NULL},
+};
+
 static const struct command_flag kubeconfig_flags[] = {
     {"install", NULL, "write it to ~/.kube/config of whoever called (also through sudo)"},
     {"force", NULL, "install: replace another kubeconfig that is there"},
@@ -84,6 +89,18 @@ const struct command command_table[] = {
               "all of it back.",
      .example = "  kpeer preflight\n  sudo kpeer preflight --fix\n  sudo kpeer preflight --undo",
      .takes_agent_flags = true},
+    {.name = "images",
+     .summary = "what Kubernetes and Flannel need on this host: list, pull, verify",
+     .run = cmd_images,
+     .args = "list|pull|verify",
+     .flags = images_flags,
+     .min_args = 1,
+     .max_args = 1,
+     .about =
+         "Lists the images that this host needs and has; pulls those that miss, from archives, a mirror or "
+         "their own registry, under the names that Kubernetes uses; compares them with a second source "
+         "(exit 1 where one differs or misses). `kpeer up` pulls by itself.",
+     .example = "  kpeer images list\n  sudo kpeer images pull --worker\n  sudo kpeer images verify -o json"},
     {.name = "key",
      .summary = "the group key",
      .run = cmd_key,

@@ -186,3 +186,46 @@ def test_events_follow_until_interrupted(trial):
     os.kill(kpeer, 2)
     done = job.wait(5).expect(0)
     assert all(json.loads(line)["event"] for line in done.out.splitlines())
+
+
+def test_images_are_pulled_before_init_and_join(trial):
+    lab = trial.lab(2)
+    for host in lab.hosts:
+        host.put("/etc/standin/images-absent", "*/kube-proxy:*\n*/pause:*\n")
+        listed = host.kpeer("images", "list", "-o", "json").expect(0).json()
+        here = {each["image"]: each["here"] for each in listed["images"]}
+        assert here["k8s.gcr.io/kube-proxy:v1.20.2"] is False, here
+    lab.form()
+    for host in lab.hosts:
+        assert host.ran("ctr -n k8s.io images pull k8s.gcr.io/kube-proxy:v1.20.2") == 1, "kube-proxy was not pulled once"
+        listed = host.kpeer("images", "list", "--worker", "-o", "json").expect(0).json()
+        assert all(each["here"] for each in listed["images"]) and len(listed["images"]) == 5, listed
+
+
+def test_images_that_cannot_be_pulled_are_named(trial):
+    host = trial.lab(1).hosts[0]
+    host.put("/etc/kpeer/kpeer.yaml", "images:\n  retries: 1\n  mirror: mirror.example/k8s\n")
+    host.put("/etc/standin/images-missing", "*pause:*\n")
+    error = host.kpeer("images", "pull", "-o", "json").expect(1).error()
+    assert "1 of 9 images" in error["message"] and "k8s.gcr.io/pause:3.2 from mirror.example/k8s/pause:3.2" in error["message"]
+    assert error["hint"], error
+    assert host.ran("ctr -n k8s.io images pull mirror.example/k8s/pause:3.2") == 2, "one further try was to be made"
+    host.remove("/etc/standin/images-missing")
+    host.put("/etc/standin/images-absent", "*pause:*\n")
+    host.kpeer("images", "pull").expect(0, r"9 of 9: k8s.gcr.io/pause:3.2 from mirror.example/k8s/pause:3.2")
+    names = host.run("ctr", "-n", "k8s.io", "images", "ls", "-q").out.split()
+    assert "k8s.gcr.io/pause:3.2" in names and not any(name.startswith("mirror.example") for name in names), names
+
+
+def test_images_other_than_wanted_are_refused(trial):
+    host = trial.lab(1).hosts[0]
+    host.put("/etc/kpeer/digests", f"k8s.gcr.io/pause:3.2 sha256:{'0' * 64}\n")
+    host.put("/etc/kpeer/kpeer.yaml", "images:\n  digests: /etc/kpeer/digests\n")
+    host.kpeer("images", "verify").expect(1, r"pause:3\.2 .* different", r"kube-proxy:v1\.20\.2 .* missing")
+    host.kpeer("images", "pull").expect(1, "not the image wanted", "another mirror")
+    assert "k8s.gcr.io/pause:3.2" not in host.run("ctr", "-n", "k8s.io", "images", "ls", "-q").out.split()
+    listed = host.kpeer("images", "list", "-o", "json").expect(0).json()["images"]
+    wanted = [f"{each['image']} {each['id']}" for each in listed if each["here"]]
+    host.remove("/etc/standin/images-absent")
+    host.put("/etc/kpeer/digests", "\n".join(wanted) + "\n")
+    host.kpeer("images", "pull").expect(0)
