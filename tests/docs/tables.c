@@ -5,8 +5,12 @@
  *   agent FLAG                  (of `up` and `agent`)
  *   key KEY DEFAULT             (DEFAULT is "-" where there is none)
  *   environment NAME
+ *   takes COMMAND               (those of `up` and `agent`)
+ * With an argument it takes each line of its standard input as a configuration file instead, and prints what
+ * is wrong with it, or an empty line.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "peer/command.h"
 
@@ -16,6 +20,8 @@ static void put_command(const struct command *c)
     for (const struct command_flag *f = c->flags; f && f->name; f++)
         if (f->doc)
             printf("flag %s %s\n", c->name, f->name);
+    if (c->takes_agent_flags)
+        printf("takes %s\n", c->name);
     if (c->takes_key_file)
         printf("flag %s key-file\n", c->name);
 }
@@ -31,8 +37,26 @@ static void put_key(const struct config_key *key)
         printf("%s %s\n", key->scope == CONFIG_SHARED ? "shared" : "agent", key->flag);
 }
 
-int main(void)
+static int try_examples(void)
 {
+    static struct config cfg;
+    char line[1024];
+
+    while (fgets(line, sizeof line, stdin)) {
+        struct err err = {0};
+
+        config_default(&cfg);
+        config_parse_yaml(&cfg, "example", line, strlen(line), &err);
+        puts(err.text);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    (void)argv;
+    if (argc > 1)
+        return try_examples();
     for (size_t i = 0; i < command_count; i++)
         put_command(&command_table[i]);
     for (size_t i = 0; i < config_schema_count; i++)
