@@ -245,9 +245,11 @@ static void test_no_node(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        PROVE_TEST(test_proven),    PROVE_TEST(test_other_host),    PROVE_TEST(test_no_product_uuid),
-        PROVE_TEST(test_not_ready), PROVE_TEST(test_wrong_address), PROVE_TEST(test_wrong_flannel),
-        PROVE_TEST(test_pod),       PROVE_TEST(test_silent_pod),    PROVE_TEST(test_no_node),
+        PROVE_TEST(test_proven),          PROVE_TEST(test_other_host),
+        PROVE_TEST(test_no_product_uuid), PROVE_TEST(test_shared_product_uuid),
+        PROVE_TEST(test_not_ready),       PROVE_TEST(test_wrong_address),
+        PROVE_TEST(test_wrong_flannel),   PROVE_TEST(test_pod),
+        PROVE_TEST(test_silent_pod),      PROVE_TEST(test_no_node),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
