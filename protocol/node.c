@@ -84,6 +84,7 @@ void node_free(struct node *n)
         free(n->member[i]);
     }
     gossip_fini(&n->gossip);
+    survey_free(n);
     out_free(n);
     seal_free(n->seal);
     free(n->cluster_blob);
@@ -222,6 +223,12 @@ static void dispatch(struct node *n, const struct node_event *ev)
     case EV_KUBECONFIG:
         serve_kubeconfig(n, ev->request, NULL);
         break;
+    case EV_SURVEY:
+        survey_request(n, ev->request);
+        break;
+    case EV_REACH:
+        survey_reach(n, ev->reach);
+        break;
     case EV_RETRY:
         work_retry(n);
         break;
@@ -334,6 +341,7 @@ static uint64_t wake(struct node *n)
     uint64_t at = min64(n->beacon_ms, alive_wake(n));
     at = min64(at, work_wake(n));
     at = min64(at, serve_wake(n));
+    at = min64(at, survey_wake(n));
     if (n->news_ms)
         at = min64(at, n->news_ms);
     if (n->members_dirty_ms)
@@ -373,6 +381,7 @@ int node_step(struct node *n, const struct node_event *event, uint64_t now_ms, s
         if (n->committed && !was_committed)
             work_tick(n);
         net_publish_profile(n);
+        survey_tick(n);
         net_tick(n);
         if (n->members_dirty_ms && n->now_ms >= n->members_dirty_ms + NODE_SNAPSHOT_MS)
             node_persist_members(n);

@@ -19,6 +19,9 @@
 #include "protocol/step.h"
 
 struct node;
+struct reach_order;   /* protocol/survey.h */
+struct reach_report;  /* likewise */
+struct survey_report; /* likewise */
 
 enum role_pref { ROLE_AUTO = 0, ROLE_MASTER = 1, ROLE_WORKER = 2 };
 enum member_role { MEMBER_UNDECIDED = 0, MEMBER_MASTER = 1, MEMBER_WORKER = 2 };
@@ -109,6 +112,8 @@ enum node_event_kind {
     EV_STEP_DONE,
     EV_LEAVE,      /* the user asks this host to leave; `force`: local part only */
     EV_KUBECONFIG, /* the user asks for the admin kubeconfig; answered by ACT_REPLY with bytes */
+    EV_SURVEY,     /* the user asks how the group looks; answered by ACT_REPLY with a survey */
+    EV_REACH,      /* what ACT_REACH asked for is done */
     EV_RETRY,      /* the user ran `up` again: try what failed once more */
 };
 
@@ -132,8 +137,9 @@ struct node_event {
     const struct host_nets *nets; /* EV_HOST, or NULL */
     const struct step_progress *progress;
     const struct step_result *result;
-    bool force;       /* EV_LEAVE */
-    uint64_t request; /* EV_LEAVE, EV_KUBECONFIG: repeated in ACT_REPLY */
+    const struct reach_report *reach; /* EV_REACH */
+    bool force;                       /* EV_LEAVE */
+    uint64_t request;                 /* EV_LEAVE, EV_KUBECONFIG, EV_SURVEY: repeated in ACT_REPLY */
 };
 
 enum action_kind {
@@ -148,6 +154,7 @@ enum action_kind {
     ACT_UNLINK, /* close it and admit it no more */
     ACT_EVENT,  /* tell those who watch */
     ACT_REPLY,  /* the answer to a user's request: code, text, hint; bytes when there are any (secret) */
+    ACT_REACH,  /* open the survey's listeners, try the others, or close; answered by EV_REACH */
     ACT_RENEW,  /* this identity is used by another live host: wipe identity and state, start again */
     ACT_STOP,   /* this host has left: stop the agent */
 };
@@ -193,9 +200,11 @@ struct action {
     const uint8_t *bytes; /* SEND, PERSIST, REPLY; owned by the node until its next step */
     size_t n;
     enum store_key store;
-    const struct hello *hello;        /* BEACON */
-    const struct step *step;          /* RUN, CANCEL */
-    char address[STEP_ADDRESS_BYTES]; /* LINK; EVENT address-proven */
+    const struct hello *hello;          /* BEACON */
+    const struct step *step;            /* RUN, CANCEL */
+    const struct reach_order *reach;    /* REACH */
+    const struct survey_report *survey; /* REPLY to EV_SURVEY; valid until the next step */
+    char address[STEP_ADDRESS_BYTES];   /* LINK; EVENT address-proven */
     uint16_t port;
     uint8_t box_pk[BOX_PK_BYTES];
     enum event_kind event;

@@ -13,6 +13,9 @@ static const bool allowed[MSG_COUNT][MODE_COUNT] = {
     [MSG_LEASE_ASK] = {true, false, false},  [MSG_LEASE_GRANT] = {true, false, false},
     [MSG_PROBE] = {true, true, true},        [MSG_PROBE_ACK] = {true, true, true},
     [MSG_CONFIG_ASK] = {false, true, false}, [MSG_CONFIG_GIVE] = {false, true, false},
+    [MSG_SURVEY_ASK] = {true, true, false},  [MSG_SURVEY_READY] = {true, true, false},
+    [MSG_SURVEY_GO] = {true, true, false},   [MSG_SURVEY_TELL] = {true, true, false},
+    [MSG_SURVEY_END] = {true, true, false},
 };
 
 #define CONFLICT_MS 60000
@@ -429,6 +432,13 @@ static void handle(struct node *n, struct member *m, int type, struct pack_reade
         break;
     case MSG_CONFIG_GIVE:
         on_config_give(n, m, r);
+        break;
+    case MSG_SURVEY_ASK:
+    case MSG_SURVEY_READY:
+    case MSG_SURVEY_GO:
+    case MSG_SURVEY_TELL:
+    case MSG_SURVEY_END:
+        survey_message(n, m, (enum message)type, r);
         break;
     case MSG_COUNT:
         break;

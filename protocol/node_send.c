@@ -8,7 +8,7 @@
 #define RECORD_AGAIN_MS 10000 /* how often a host of another cluster is told of ours */
 #define PUSH_BYTES      (64 * 1024)
 
-static void begin(struct node *n, struct pack_writer *w, enum message type, size_t fields)
+void net_begin(struct node *n, struct pack_writer *w, enum message type, size_t fields)
 {
     pack_writer_init(w, NET_MESSAGE_MAX);
     pack_put_array(w, 5 + fields);
@@ -37,8 +37,7 @@ static void send_sealed(struct node *n, const struct pack_writer *w, const struc
     a->n = bytes;
 }
 
-/* Seals what was written and sends it. */
-static void post(struct node *n, struct pack_writer *w, const struct member *to)
+void net_post(struct node *n, struct pack_writer *w, const struct member *to)
 {
     int rc = pack_writer_end(w, NULL);
     if (rc == KPEER_ENOMEM)
@@ -52,7 +51,7 @@ static void send_items(struct node *n, const struct member *to, const struct gos
                        size_t count, bool record)
 {
     struct pack_writer w;
-    begin(n, &w, MSG_PUSH, 2);
+    net_begin(n, &w, MSG_PUSH, 2);
     pack_put_array(&w, count);
     for (size_t i = 0; i < count; i++)
         pack_put_raw(&w, item[i]->wire, item[i]->wire_bytes);
@@ -60,7 +59,7 @@ static void send_items(struct node *n, const struct member *to, const struct gos
         pack_put_bin(&w, n->cluster_blob, n->cluster_bytes);
     else
         pack_put_nil(&w);
-    post(n, &w, to);
+    net_post(n, &w, to);
 }
 
 /* Anybody whom we can reach; NULL when there is nobody. */
@@ -192,11 +191,11 @@ void net_ask_lease(struct node *n)
         const struct member *m = node_member(n, &set->member[i]);
         if (!m || !net_reachable(m))
             continue;
-        begin(n, &w, MSG_LEASE_ASK, 3);
+        net_begin(n, &w, MSG_LEASE_ASK, 3);
         pack_put_bin(&w, set_id, sizeof set_id);
         pack_put_uint(&w, n->formation.mine.term);
         pack_put_uint(&w, n->formation.round);
-        post(n, &w, m);
+        net_post(n, &w, m);
     }
 }
 
@@ -204,39 +203,39 @@ void net_grant_lease(struct node *n, const struct member *to, const uint8_t set_
                      uint64_t term, uint64_t round)
 {
     struct pack_writer w;
-    begin(n, &w, MSG_LEASE_GRANT, 3);
+    net_begin(n, &w, MSG_LEASE_GRANT, 3);
     pack_put_bin(&w, set_id, SET_ID_BYTES);
     pack_put_uint(&w, term);
     pack_put_uint(&w, round);
-    post(n, &w, to);
+    net_post(n, &w, to);
 }
 
 void net_probe(struct node *n, const struct member *to, const struct peer_id *target,
                const struct peer_id *origin)
 {
     struct pack_writer w;
-    begin(n, &w, MSG_PROBE, 2);
+    net_begin(n, &w, MSG_PROBE, 2);
     pack_put_bin(&w, target->b, PEER_ID_BYTES);
     pack_put_bin(&w, origin->b, PEER_ID_BYTES);
-    post(n, &w, to);
+    net_post(n, &w, to);
 }
 
 void net_ack(struct node *n, const struct member *to, const struct peer_id *target,
              const struct peer_id *origin)
 {
     struct pack_writer w;
-    begin(n, &w, MSG_PROBE_ACK, 2);
+    net_begin(n, &w, MSG_PROBE_ACK, 2);
     pack_put_bin(&w, target->b, PEER_ID_BYTES);
     pack_put_bin(&w, origin->b, PEER_ID_BYTES);
-    post(n, &w, to);
+    net_post(n, &w, to);
 }
 
 void net_ask_kubeconfig(struct node *n, const struct member *founder, uint64_t request)
 {
     struct pack_writer w;
-    begin(n, &w, MSG_CONFIG_ASK, 1);
+    net_begin(n, &w, MSG_CONFIG_ASK, 1);
     pack_put_uint(&w, request);
-    post(n, &w, founder);
+    net_post(n, &w, founder);
 }
 
 void net_give_kubeconfig(struct node *n, const struct member *to, uint64_t request, int code,
@@ -251,11 +250,11 @@ void net_give_kubeconfig(struct node *n, const struct member *to, uint64_t reque
     }
     node_random_bytes(n, seed, sizeof seed);
     if (seal_box(to->profile.box_pk, seed, bytes, bytes_n, box) == 0) {
-        begin(n, &w, MSG_CONFIG_GIVE, 3);
+        net_begin(n, &w, MSG_CONFIG_GIVE, 3);
         pack_put_uint(&w, request);
         pack_put_int(&w, code);
         pack_put_bin(&w, box, bytes_n + SEAL_BOX_OVERHEAD_BYTES);
-        post(n, &w, to);
+        net_post(n, &w, to);
     }
     sodium_memzero(seed, sizeof seed);
     free(box);
@@ -322,10 +321,10 @@ void net_pull(struct node *n, struct member *m)
 {
     struct pack_writer w;
     m->pulled_ms = n->now_ms;
-    begin(n, &w, MSG_PULL, 2);
+    net_begin(n, &w, MSG_PULL, 2);
     pack_put_bool(&w, n->committed);
     gossip_summary_pack(&n->gossip, &w);
-    post(n, &w, m);
+    net_post(n, &w, m);
 }
 
 /* Whoever has none gets our record; whoever is in another cluster does now and then, so that both sides know.

@@ -14,6 +14,7 @@
  *   node_join.c    asking for a ticket, opening and using it
  *   node_leave.c   leaving
  *   node_serve.c   what the control plane does for others: tickets, proofs, removals, the admin kubeconfig
+ *   node_survey.c  how the hosts of the group see each other, asked for by a user
  *   node_view.c    what the user interface sees
  */
 #ifndef KPEER_NODE_STATE_H
@@ -24,6 +25,7 @@
 #include "protocol/node.h"
 #include "protocol/seal.h"
 #include "protocol/statement.h"
+#include "protocol/survey.h"
 #include "protocol/ticket.h"
 
 #define MEMBERS_MAX      1024
@@ -94,6 +96,7 @@ struct member {
     uint64_t discovered_ms;
     char address[STEP_ADDRESS_BYTES];
     uint16_t port;
+    uint64_t surveyed_ms;     /* when it had us try the others last; 0: never */
     uint64_t record_given_ms; /* our record, to one that has another; 0: never */
     int64_t clock_offset_ms;
     struct profile profile; /* whoever writes to it calls node_profile_taken */
@@ -107,6 +110,18 @@ struct running {
     struct peer_id subject;
     uint64_t started_ms;
     uint64_t request;
+};
+
+/* A survey that this host takes part in, as its asker told it. */
+struct part {
+    uint64_t survey; /* 0: none */
+    struct peer_id asker;
+    uint8_t key[SURVEY_KEY_BYTES];
+    bool opened;
+    bool trying;
+    uint16_t mtu;
+    uint8_t listen[SURVEY_PORTS];
+    uint64_t until_ms;
 };
 
 struct pending {
@@ -215,6 +230,9 @@ struct node {
     struct running running[RUNNING_MAX];
     uint32_t last_step_id;
     struct pending pending[PENDING_MAX];
+    struct part part;
+    struct asking *asking; /* a survey that our user asked for; NULL: none (node_survey.c) */
+    uint64_t surveyed_ms;  /* when we asked for one last; 0: never */
 
     uint64_t hello_counter;
     uint64_t message_counter;
@@ -327,6 +345,11 @@ enum message {
     MSG_PROBE_ACK = 6,   /* target, origin: "target is there", for origin */
     MSG_CONFIG_ASK = 7,  /* request: the admin kubeconfig, please */
     MSG_CONFIG_GIVE = 8, /* request, code, box */
+    MSG_SURVEY_ASK = 9,  /* survey, key: "open your listeners" */
+    MSG_SURVEY_READY = 10, /* survey, busy, mtu, wall_ms, listen */
+    MSG_SURVEY_GO = 11,    /* survey, [[id, mtu, listen] ...]: "try each other" */
+    MSG_SURVEY_TELL = 12,  /* survey, tcp, heard */
+    MSG_SURVEY_END = 13,   /* survey */
     MSG_COUNT
 };
 
@@ -337,7 +360,21 @@ void net_drop(struct node *n, enum drop why);
  * more. */
 bool net_of_this_start(struct member *m, uint64_t boot, uint64_t instance);
 
+/* node_survey.c */
+void survey_request(struct node *n, uint64_t request);
+void survey_reach(struct node *n, const struct reach_report *r);
+void survey_message(struct node *n, struct member *m, enum message type, struct pack_reader *r);
+/* A step is about to begin that may need the ports: they are let go of at once. */
+void survey_yield(struct node *n);
+void survey_tick(struct node *n);
+uint64_t survey_wake(const struct node *n);
+void survey_free(struct node *n);
+
 /* node_send.c */
+/* A message of `type` with so many fields beyond the common ones, to be filled and posted. */
+void net_begin(struct node *n, struct pack_writer *w, enum message type, size_t fields);
+/* Seals what was written and sends it; `to` may be NULL. */
+void net_post(struct node *n, struct pack_writer *w, const struct member *to);
 void net_publish_profile(struct node *n);
 void net_publish_ballot(struct node *n);
 void net_publish_grant(struct node *n, struct member *m);

@@ -172,6 +172,7 @@ static void begin_step(struct node *n, enum step_kind kind)
 {
     struct work *w = &n->work;
     struct step s = {.kind = kind};
+    survey_yield(n);
     if (kind == STEP_FIX || kind == STEP_PREFLIGHT)
         w->preflight_role = role_to_check(n);
     if (kind == STEP_INIT && w->founding[0] == '\0')

@@ -156,6 +156,7 @@ void host_start(struct world *w, struct host *h)
     h->up = h->was_up = true;
     h->fate = FATE_COMES;
     h->generation++;
+    h->reach = 0;
     h->wake_ms = 0;
     h->started_ms = w->now_ms;
     heard_forget(h);
@@ -190,8 +191,12 @@ static void carry_out(struct world *w, struct host *h, const struct action *a)
     case ACT_PERSIST:
         store(w, h, a);
         break;
+    case ACT_REACH:
+        survey_order(w, h, a->reach);
+        break;
     case ACT_RUN:
         watch_step(w, h, a->step);
+        survey_step(w, h, a->step);
         kube_run(w, h, a->step);
         break;
     case ACT_CANCEL:
@@ -209,7 +214,10 @@ static void carry_out(struct world *w, struct host *h, const struct action *a)
         trouble_event(w, h, a->event);
         break;
     case ACT_REPLY:
-        tell(w, h, "answers: %s", a->code ? a->text : "done");
+        tell(w, h, "answers: %s",
+             a->code                                   ? a->text
+             : a->survey && a->survey->fault_count > 0 ? a->survey->fault[0].text
+                                                       : "done");
         break;
     case ACT_RENEW:
     case ACT_STOP:
@@ -277,7 +285,7 @@ static const char *action_word(const struct action *a)
         [ACT_BEACON] = "a beacon",      [ACT_SEND] = "a message",      [ACT_PERSIST] = "a write",
         [ACT_RUN] = "a step",           [ACT_CANCEL] = "a step's end", [ACT_LINK] = "a link",
         [ACT_UNLINK] = "a link's end",  [ACT_EVENT] = "an event",      [ACT_REPLY] = "an answer",
-        [ACT_RENEW] = "a new identity", [ACT_STOP] = "its end",
+        [ACT_RENEW] = "a new identity", [ACT_REACH] = "a survey",      [ACT_STOP] = "its end",
     };
     return a->kind == ACT_EVENT ? event_word(a->event) : word[a->kind];
 }

@@ -39,7 +39,7 @@ static bool happen(struct world *w, struct item *it)
         host_start(w, h);
         return true;
     }
-    bool own = it->kind == H_WAKE || it->kind == H_STEP;
+    bool own = it->kind == H_WAKE || it->kind == H_STEP || it->kind == H_REACH;
     if (!h->up || (own && it->generation != h->generation))
         return true;
     if (stands_still(w, h, it->kind)) { /* it will see this when it goes on */
@@ -58,6 +58,10 @@ static bool happen(struct world *w, struct item *it)
         wire_arrive(w, h, it->packet);
     else if (it->kind == H_LINK_DOWN)
         link_down(w, h, it->number);
+    else if (it->kind == H_SURVEY)
+        survey_ask(w, h);
+    else if (it->kind == H_REACH)
+        survey_reached(w, h, it->number);
     return true;
 }
 
@@ -115,6 +119,7 @@ static void set_up(struct world *w)
         make_host(w, i);
     host_count_owed(w);
     trouble_plan(w);
+    survey_plan(w);
 }
 
 static void tear_down(struct world *w)

@@ -12,6 +12,7 @@
  *   kube.c      the executor and the clusters: steps that take time and fail, tokens, who is part of what
  *   trouble.c   the incidents
  *   liar.c      a member that lies
+ *   survey.c    users who ask how the group looks
  *   watch.c     the invariants of docs/formation.md, checked against what was stored, told and run
  *   promises.c  … those of them that are about what a host has promised
  *   tickets.c   … about tickets and their tokens
@@ -33,6 +34,7 @@
 #include "protocol/node.h"
 #include "protocol/seal.h"
 #include "protocol/statement.h"
+#include "protocol/survey.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/run.h"
 #include "tests/sim/scenario.h"
@@ -46,7 +48,7 @@
 
 /* ---- queue.c ---- */
 
-enum happening { H_PACKET, H_WAKE, H_STEP, H_START, H_LINK_DOWN, H_INCIDENT };
+enum happening { H_PACKET, H_WAKE, H_STEP, H_START, H_LINK_DOWN, H_INCIDENT, H_SURVEY, H_REACH };
 
 struct item {
     uint64_t at_ms;
@@ -199,6 +201,9 @@ struct host {
     struct kept *kept;          /* heard.c */
     size_t kept_count;
     uint64_t kept_digest;
+    uint64_t reach; /* the survey whose listeners are open; 0: none */
+    enum reach_what reach_what;
+    size_t reach_count;
 };
 
 struct parting {
@@ -213,7 +218,8 @@ struct world {
     struct outcome *out;
     uint64_t now_ms;
     /* Streams of their own, so that leaving something out changes the rest as little as possible. */
-    uint64_t net_rng, kube_rng, host_rng, liar_rng;
+    uint64_t net_rng, kube_rng, host_rng, liar_rng, survey_rng;
+    uint64_t surveys; /* asked for */
     struct queue queue;
     struct secret *key[GROUPS_MAX];
     struct seal *seal[GROUPS_MAX];
@@ -309,6 +315,13 @@ bool liar_is(const struct world *w, const struct host *h);
 void liar_hears(struct world *w, struct host *h);
 void liar_beacon(struct world *w, struct host *h, const struct hello *hello);
 void liar_message(struct world *w, struct host *h, const struct peer_id *to);
+
+/* survey.c */
+void survey_plan(struct world *w);
+void survey_ask(struct world *w, struct host *h);
+void survey_order(struct world *w, struct host *h, const struct reach_order *o);
+void survey_reached(struct world *w, struct host *h, uint32_t survey);
+void survey_step(struct world *w, struct host *h, const struct step *s);
 
 /* watch.c */
 void watch_identity(struct world *w, struct host *h);

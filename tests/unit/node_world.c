@@ -49,8 +49,10 @@ void world_free(struct world *w)
         for (int k = 0; k < STORE_KEY_COUNT; k++)
             free(w->peer[i].disk[k]);
     }
-    for (size_t i = w->mail_next; i < w->mail_count; i++)
+    for (size_t i = w->mail_next; i < w->mail_count; i++) {
         free(w->mail[i].bytes);
+        free(w->mail[i].reach);
+    }
     free(w->mail);
     seal_free(w->seal);
     secret_free(w->key);
@@ -91,6 +93,21 @@ static void persist(struct world_peer *p, const struct action *a)
     p->disk_bytes[a->store] = a->n;
 }
 
+static void reach(struct world *w, size_t who, const struct reach_order *o)
+{
+    struct reach_report *r = calloc(1, sizeof *r);
+    must(r);
+    *r = (struct reach_report){.what = o->what, .survey = o->survey, .mtu = 1500};
+    memset(r->listen, LISTEN_OURS, sizeof r->listen);
+    for (size_t d = 0; d < o->count; d++) {
+        memset(r->seen.tcp[d], REACH_OK, sizeof r->seen.tcp[d]);
+        r->seen.heard[d] = 1500;
+    }
+    if (w->on_reach)
+        w->on_reach(w, who, o, r);
+    post(w, (struct world_mail){.to = who, .reach = r}, NULL);
+}
+
 static void carry_out(struct world *w, size_t who, const struct action *a)
 {
     struct world_peer *p = &w->peer[who];
@@ -111,6 +128,10 @@ static void carry_out(struct world *w, size_t who, const struct action *a)
         break;
     case ACT_RUN:
         post(w, (struct world_mail){.to = who, .step = a->step->id, .kind = a->step->kind}, NULL);
+        break;
+    case ACT_REACH:
+        if (a->reach->what != REACH_CLOSE)
+            reach(w, who, a->reach);
         break;
     case ACT_REPLY:
         p->replies++;
@@ -197,6 +218,10 @@ static void deliver(struct world *w, const struct world_mail *m)
         step_done(w, m->to, m->step, m->kind);
         return;
     }
+    if (m->reach) {
+        world_feed(w, m->to, &(struct node_event){.kind = EV_REACH, .reach = m->reach});
+        return;
+    }
     if (w->on_message)
         w->on_message(w, m);
     memcpy(ev.address, w->peer[m->from].address, sizeof ev.address);
@@ -226,6 +251,7 @@ void world_run(struct world *w, uint64_t for_ms)
             struct world_mail m = w->mail[w->mail_next++];
             deliver(w, &m);
             free(m.bytes);
+            free(m.reach);
         }
         uint64_t at = next_wake(w);
         if (at > end)

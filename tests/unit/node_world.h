@@ -7,6 +7,7 @@
 
 #include "protocol/node.h"
 #include "protocol/seal.h"
+#include "protocol/survey.h"
 
 #define WORLD_PEERS 4
 
@@ -30,6 +31,7 @@ struct world_mail {
     size_t n;
     uint32_t step; /* not 0: the step that is done, of `to` */
     enum step_kind kind;
+    struct reach_report *reach; /* not NULL: what the sockets of `to` saw; owned */
 };
 
 struct world {
@@ -44,6 +46,8 @@ struct world {
     void (*on_event)(struct world *w, size_t who, const struct node_event *ev);
     void (*on_action)(struct world *w, size_t who, const struct action *a);
     void (*on_message)(struct world *w, const struct world_mail *m);
+    /* What the sockets saw, before it is told: all is well unless this changes it. */
+    void (*on_reach)(struct world *w, size_t who, const struct reach_order *o, struct reach_report *r);
     void *ctx;
 };
 

@@ -70,14 +70,17 @@ static struct header header_of(const struct world *w, size_t from, size_t to, ui
 static size_t fields_of(uint64_t type)
 {
     static const size_t fields[] = {
-        [MSG_PULL] = 2,  [MSG_PUSH] = 2,      [MSG_LEASE_ASK] = 3,  [MSG_LEASE_GRANT] = 3,
-        [MSG_PROBE] = 2, [MSG_PROBE_ACK] = 2, [MSG_CONFIG_ASK] = 1, [MSG_CONFIG_GIVE] = 3};
+        [MSG_PULL] = 2,       [MSG_PUSH] = 2,         [MSG_LEASE_ASK] = 3,  [MSG_LEASE_GRANT] = 3,
+        [MSG_PROBE] = 2,      [MSG_PROBE_ACK] = 2,    [MSG_CONFIG_ASK] = 1, [MSG_CONFIG_GIVE] = 3,
+        [MSG_SURVEY_ASK] = 2, [MSG_SURVEY_READY] = 5, [MSG_SURVEY_GO] = 2,  [MSG_SURVEY_TELL] = 3,
+        [MSG_SURVEY_END] = 1};
     return type < COUNT_OF(fields) ? fields[type] : 0;
 }
 
 static void put_body(struct pack_writer *w, uint64_t type, const struct peer_id *id)
 {
     uint8_t bytes[SEAL_BOX_OVERHEAD_BYTES + 1] = {0};
+    uint8_t many[SURVEY_SPREAD * SURVEY_TCP_PORTS] = {0};
     switch (type) {
     case MSG_PULL:
         pack_put_bool(w, false);
@@ -105,6 +108,33 @@ static void put_body(struct pack_writer *w, uint64_t type, const struct peer_id 
         pack_put_uint(w, 77);
         pack_put_int(w, 0);
         pack_put_bin(w, bytes, sizeof bytes);
+        break;
+    case MSG_SURVEY_ASK:
+        pack_put_uint(w, 5);
+        pack_put_bin(w, bytes, SURVEY_KEY_BYTES);
+        break;
+    case MSG_SURVEY_READY:
+        pack_put_uint(w, 5);
+        pack_put_bool(w, false);
+        pack_put_uint(w, 1500);
+        pack_put_int(w, 1);
+        pack_put_bin(w, bytes, SURVEY_PORTS);
+        break;
+    case MSG_SURVEY_GO:
+        pack_put_uint(w, 5);
+        pack_put_array(w, 1);
+        pack_put_array(w, 3);
+        pack_put_bin(w, id->b, sizeof id->b);
+        pack_put_uint(w, 1500);
+        pack_put_bin(w, bytes, SURVEY_PORTS);
+        break;
+    case MSG_SURVEY_TELL:
+        pack_put_uint(w, 5);
+        pack_put_bin(w, many, SURVEY_SPREAD * SURVEY_TCP_PORTS);
+        pack_put_bin(w, many, 2 * SURVEY_SPREAD);
+        break;
+    case MSG_SURVEY_END:
+        pack_put_uint(w, 5);
         break;
     default:
         break;
@@ -159,8 +189,10 @@ enum { FORMING, MEMBER, LEAVING, MODES };
 
 /* Written down a second time on purpose: whoever opens a door must do so in both places. */
 static const char *const open_in[MSG_COUNT] = {
-    [MSG_PULL] = "fml",  [MSG_PUSH] = "fml",      [MSG_LEASE_ASK] = "f",  [MSG_LEASE_GRANT] = "f",
-    [MSG_PROBE] = "fml", [MSG_PROBE_ACK] = "fml", [MSG_CONFIG_ASK] = "m", [MSG_CONFIG_GIVE] = "m",
+    [MSG_PULL] = "fml",      [MSG_PUSH] = "fml",        [MSG_LEASE_ASK] = "f",  [MSG_LEASE_GRANT] = "f",
+    [MSG_PROBE] = "fml",     [MSG_PROBE_ACK] = "fml",   [MSG_CONFIG_ASK] = "m", [MSG_CONFIG_GIVE] = "m",
+    [MSG_SURVEY_ASK] = "fm", [MSG_SURVEY_READY] = "fm", [MSG_SURVEY_GO] = "fm", [MSG_SURVEY_TELL] = "fm",
+    [MSG_SURVEY_END] = "fm",
 };
 
 static struct world *in_mode(int mode)
@@ -536,6 +568,10 @@ static struct world *catch_all(struct catch *c)
         world_feed(w, i, &(struct node_event){.kind = EV_LINK_DOWN, .peer = w->peer[(i + 2) % 3].me->id});
         world_run(w, 100);
     }
+    world_feed(w, 0, &(struct node_event){.kind = EV_SURVEY, .request = 15});
+    world_run(w, 1000);
+    world_feed(w, 1, &(struct node_event){.kind = EV_SURVEY, .request = 16});
+    world_run(w, 1000);
     world_stop(w, 0); /* the one that misses something while it is away asks for it */
     world_run(w, 10000);
     world_start(w, 0);
