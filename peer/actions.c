@@ -6,6 +6,7 @@
 
 #include "peer/agent_state.h"
 #include "peer/log.h"
+#include "peer/report_survey.h"
 
 int64_t agent_wall_ms(void)
 {
@@ -115,7 +116,7 @@ static int do_event(struct agent *a, const struct action *act, struct err *err)
     return 0;
 }
 
-/* An answer with bytes is the kubeconfig; others are just done. */
+/* An answer with bytes is the kubeconfig, one with a survey that; others are just done. */
 static int do_reply(struct agent *a, const struct action *act, struct err *err)
 {
     struct control_call *call = control_find(a->control, act->request);
@@ -126,12 +127,19 @@ static int do_reply(struct agent *a, const struct action *act, struct err *err)
         control_fail(call, act->code, act->text, act->hint);
         return 0;
     }
-    json_t *data = json_object();
+    json_t *data = act->survey ? report_survey(act->survey) : json_object();
     if (data && act->bytes)
         json_object_set_new(data, "kubeconfig", json_stringn((const char *)act->bytes, act->n));
     else if (data && act->text[0])
         json_object_set_new(data, "message", json_string(act->text));
     control_reply(call, data);
+    return 0;
+}
+
+static int do_reach(struct agent *a, const struct action *act, struct err *err)
+{
+    (void)err;
+    reach_do(a->reach, act->reach, loop_now_ms());
     return 0;
 }
 
@@ -156,7 +164,7 @@ static int do_stop(struct agent *a, const struct action *act, struct err *err)
 static int (*const carry_out[])(struct agent *, const struct action *, struct err *) = {
     [ACT_BEACON] = do_beacon, [ACT_SEND] = do_send,   [ACT_PERSIST] = do_persist, [ACT_RUN] = do_run,
     [ACT_CANCEL] = do_cancel, [ACT_LINK] = do_link,   [ACT_UNLINK] = do_unlink,   [ACT_EVENT] = do_event,
-    [ACT_REPLY] = do_reply,   [ACT_RENEW] = do_renew, [ACT_STOP] = do_stop,
+    [ACT_REACH] = do_reach,   [ACT_REPLY] = do_reply, [ACT_RENEW] = do_renew,     [ACT_STOP] = do_stop,
 };
 
 /* One event and its actions. */

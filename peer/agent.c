@@ -154,11 +154,13 @@ static void live(struct agent *a)
     while (!a->stop) {
         uint64_t now = loop_now_ms();
         uint64_t wake = discovery_tick(a->discovery, now), links = transport_tick(a->transport, now);
+        uint64_t tries = reach_tick(a->reach, now);
         if (now >= a->wake_ms) {
             struct node_event tick = {.kind = EV_TICK};
             agent_feed(a, &tick);
         }
         wake = links < wake ? links : wake;
+        wake = tries < wake ? tries : wake;
         wake = a->wake_ms < wake ? a->wake_ms : wake;
         if (!a->stop && loop_once(&a->loop, wake, &e))
             agent_fail(a, &e);

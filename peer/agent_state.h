@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "discovery/discovery.h"
+#include "discovery/reach.h"
 #include "peer/config.h"
 #include "peer/control.h"
 #include "peer/loop.h"
@@ -48,6 +49,7 @@ struct agent {
     uint64_t instance;
     struct transport *transport;
     struct discovery *discovery;
+    struct reach *reach;
     struct node *node;
     uint64_t wake_ms; /* of the core */
     size_t refused_count;

@@ -21,7 +21,7 @@ static const struct {
     bool changes;
 } commands[] = {
     {"status", false}, {"members", false},   {"events", false}, {"version", false},
-    {"leave", true},   {"kubeconfig", true}, {"retry", true},
+    {"leave", true},   {"kubeconfig", true}, {"retry", true},   {"survey", true},
 };
 
 #define UID_NOBODY 65534

@@ -50,6 +50,18 @@ static void on_link_down(void *ctx, const struct peer_id *peer)
     agent_feed(ctx, &ev);
 }
 
+static void on_reach(void *ctx, const struct reach_report *report)
+{
+    struct node_event ev = {.kind = EV_REACH, .reach = report};
+    agent_feed(ctx, &ev);
+}
+
+static void on_reachable(void *ctx)
+{
+    struct agent *a = ctx;
+    reach_readable(a->reach, loop_now_ms());
+}
+
 static void on_discovery(void *ctx)
 {
     struct agent *a = ctx;
@@ -166,7 +178,7 @@ static int watch_discovery(struct agent *a, struct err *err)
     for (size_t i = 0; !rc && i < DISCOVERY_FDS; i++)
         if (fds[i] >= 0)
             rc = loop_add(&a->loop, fds[i], on_discovery, a, err);
-    return rc;
+    return rc ? rc : loop_add(&a->loop, reach_fd(a->reach), on_reachable, a, err);
 }
 
 int agent_life_start(struct agent *a, struct err *err)
@@ -175,6 +187,8 @@ int agent_life_start(struct agent *a, struct err *err)
     int rc = read_identity(a, err);
     if (!rc)
         rc = open_discovery(a, err);
+    if (!rc)
+        rc = reach_new(&a->reach, on_reach, a, err);
     if (!rc)
         rc = watch_discovery(a, err);
     if (!rc)
@@ -197,12 +211,16 @@ void agent_life_stop(struct agent *a)
             if (fds[i] >= 0)
                 loop_remove(&a->loop, fds[i]);
     }
+    if (a->reach)
+        loop_remove(&a->loop, reach_fd(a->reach));
     node_free(a->node);
+    reach_free(a->reach);
     transport_close(a->transport);
     discovery_close(a->discovery);
     identity_free(a->identity);
     a->node = NULL;
     a->transport = NULL;
     a->discovery = NULL;
+    a->reach = NULL;
     a->identity = NULL;
 }
