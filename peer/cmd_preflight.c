@@ -4,6 +4,7 @@
 #include "peer/command.h"
 #include "peer/local.h"
 #include "peer/progress.h"
+#include "peer/report_survey.h"
 #include "protocol/check.h"
 #include "protocol/mem.h"
 
@@ -98,6 +99,32 @@ static int look(struct preflight *f, enum step_role *role, struct step_result *r
     return 0;
 }
 
+/* How the hosts of the group see each other; *out stays NULL where no agent runs. */
+static int look_at_group(struct preflight *f, json_t **out, struct err *err)
+{
+    struct control_client *client = NULL;
+    enum control_kind kind = CONTROL_DATA;
+    struct err none = {0};
+    int code;
+
+    if (command_connect(f->call, &client, &none) != 0)
+        return 0;
+    f->begun_ms = progress_now_ms();
+    code = control_request(client, "survey", NULL, err);
+    for (code = code ? code : KPEER_ETIMEOUT; code == KPEER_ETIMEOUT;) {
+        long long ms = progress_now_ms() - f->begun_ms;
+        progress_set(&f->progress, "group", "the hosts look at each other", ms);
+        progress_draw(&f->progress);
+        code = ms > REPORT_SURVEY_MS ? err_set(err, KPEER_EIO, "the agent does not say how the group looks")
+                                     : control_next(client, 200, &kind, out, err);
+    }
+    progress_end(&f->progress);
+    if (!code && kind != CONTROL_DATA)
+        code = err_set(err, KPEER_EINVAL, "the agent's answer is malformed");
+    control_close(client);
+    return code;
+}
+
 /* ---- what is shown ---- */
 
 static const char *level_word(enum finding_level level)
@@ -163,7 +190,7 @@ static void show_cures(struct call *call, const json_t *checks)
 static int show(struct preflight *f, const json_t *answer, struct err *err)
 {
     struct call *call = f->call;
-    const json_t *checks = json_object_get(answer, "checks");
+    const json_t *checks = json_object_get(answer, "checks"), *group = json_object_get(answer, "group");
     bool fit = json_is_true(json_object_get(answer, "fit"));
     int code;
 
@@ -178,7 +205,10 @@ static int show(struct preflight *f, const json_t *answer, struct err *err)
             fit ? "" : "not ", writer_text(answer, "role"), writer_tint_off(&call->out, TINT_NONE));
     if (!fit && !command_flag(call, "fix"))
         fprintf(call->out.to, "  try: sudo kpeer preflight --fix\n");
-    return 0;
+    if (!json_is_object(group))
+        return 0;
+    fprintf(call->out.to, "\n");
+    return report_survey_show(&call->out, group, err);
 }
 
 /* ---- the three uses ---- */
@@ -235,7 +265,7 @@ static int fix(struct preflight *f, enum step_role role, struct err *err)
 static int check(struct preflight *f, struct step_result *res, struct err *err)
 {
     enum step_role role;
-    json_t *answer;
+    json_t *answer, *group = NULL;
     bool fit;
     int code = choose_role(f, &role, err);
 
@@ -246,8 +276,12 @@ static int check(struct preflight *f, struct step_result *res, struct err *err)
         return code;
     if (res->code && res->code != KPEER_EPREFLIGHT)
         return local_outcome(res, err);
-    fit = res->code == 0;
+    code = look_at_group(f, &group, err);
+    if (code)
+        return code;
+    fit = res->code == 0 && (!group || json_is_true(json_object_get(group, "green")));
     answer = report(f, role, res);
+    json_object_set_new(answer, "group", group ? group : json_null());
     code = answer ? show(f, answer, err) : err_set(err, KPEER_ENOMEM, "out of memory");
     json_decref(answer);
     return code ? code : fit ? 0 : RED_STATUS;

@@ -23,19 +23,19 @@ BYTES = PATH + 4096
 PROMISES_HEAD, SUM = 32, 32  # of a file of the agent's: what comes before and after the content
 
 _guard = threading.Lock()
-_compiled = []
+_compiled = {}
 
 
-def compiled():
+def compiled(name="hold"):
     """The preloaded object's bytes, compiled once a run."""
     with _guard:
-        if not _compiled:
-            source = pathlib.Path(__file__).with_name("hold.c")
+        if name not in _compiled:
+            source = pathlib.Path(__file__).with_name(f"{name}.c")
             with tempfile.TemporaryDirectory(prefix="kpeer-e2e-") as folder:
                 subprocess.run(["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-o",
                                 f"{folder}/hold.so", source, "-ldl"], check=True)
-                _compiled.append(pathlib.Path(f"{folder}/hold.so").read_bytes())
-        return _compiled[0]
+                _compiled[name] = pathlib.Path(f"{folder}/hold.so").read_bytes()
+        return _compiled[name]
 
 
 class At:
