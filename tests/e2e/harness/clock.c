@@ -1,5 +1,5 @@
-/* Preloaded into one host's agent by the tests: its wall clock is off by KPEER_TEST_CLOCK seconds, as all hosts of
- * a lab share the machine's. */
+/* Preloaded into one host's agent by the tests: its wall clock is off by KPEER_TEST_CLOCK seconds, as all
+ * hosts of a lab share the machine's. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
