@@ -125,3 +125,15 @@ bool parse_has_word(const char *text, const char *word)
     }
     return false;
 }
+
+char *parse_pause_image(const char *text)
+{
+    for (const char *at = text; at; at = next_line(at)) {
+        size_t n = strcspn(at, " \t\r\n");
+        const char *found = strstr(at, "/pause:");
+
+        if (found && found < at + n && n < 200)
+            return strndup(at, n);
+    }
+    return NULL;
+}

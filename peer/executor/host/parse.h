@@ -35,4 +35,7 @@ bool parse_cgroup_enabled(const char *text, const char *controller);
 /* Whether a line of blank-separated words holds `word`. */
 bool parse_has_word(const char *text, const char *word);
 
+/* The pause image among those that kubeadm lists, one a line; the caller frees it. NULL: none. */
+char *parse_pause_image(const char *text);
+
 #endif
