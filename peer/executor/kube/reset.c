@@ -365,7 +365,7 @@ static void stop_kubelet(struct exec_ctx *ctx)
 /* A cluster that others made on this host is theirs, and `leave` must not end it. */
 static bool is_ours(const struct journal_state *s)
 {
-    return s->init_begun || s->join_begun || s->changes > 0;
+    return s->init_begun || s->join_begun;
 }
 
 int kube_reset(struct exec_ctx *ctx, const struct step *step, struct step_result *result, struct err *err)
