@@ -92,7 +92,7 @@ static char *pause_image(struct survey *s)
         argv[7] = repository;
     }
     if (mend_run(s->ctx, TOOL_KUBEADM, argv, true, &res, NULL) == 0)
-        image = parse_pause_image(res.out);
+        image = parse_pause_line(res.out);
     spawn_result_fini(&res);
     return image;
 }

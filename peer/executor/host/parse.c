@@ -126,7 +126,7 @@ bool parse_has_word(const char *text, const char *word)
     return false;
 }
 
-char *parse_pause_image(const char *text)
+char *parse_pause_line(const char *text)
 {
     for (const char *at = text; at; at = next_line(at)) {
         size_t n = strcspn(at, " \t\r\n");

@@ -36,6 +36,6 @@ bool parse_cgroup_enabled(const char *text, const char *controller);
 bool parse_has_word(const char *text, const char *word);
 
 /* The pause image among those that kubeadm lists, one a line; the caller frees it. NULL: none. */
-char *parse_pause_image(const char *text);
+char *parse_pause_line(const char *text);
 
 #endif
