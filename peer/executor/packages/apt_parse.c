@@ -303,6 +303,7 @@ static const struct {
     {"unmet dependencies", KPEER_ENOTFOUND,
      "look at this host's apt sources, or set packages.folder to hold all"},
     {"held broken packages", KPEER_ESTATE, "see which packages are held: apt-mark showhold"},
+    {"dpkg: error processing", KPEER_EIO, "see /var/log/apt/term.log, and try again once that is mended"},
     {"Packages need to be removed", KPEER_ESTATE,
      "another package stands in the way: see apt-get install kubeadm"},
 };

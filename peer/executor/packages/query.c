@@ -1,0 +1,227 @@
+#include "peer/executor/packages/query.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "peer/executor/packages/packages.h"
+#include "protocol/mem.h"
+#include "protocol/wanted.h"
+
+#define QUERY_MS 20000
+#define FORMAT   "${Package}\t${Version}\t${Status}\n"
+
+const char *const kube_packages[KUBE_PACKAGES] = {
+    [PKG_KUBEADM] = "kubeadm",     [PKG_KUBELET] = "kubelet",    [PKG_KUBECTL] = "kubectl",
+    [PKG_CRI_TOOLS] = "cri-tools", [PKG_CNI] = "kubernetes-cni",
+};
+
+bool query_package(struct exec_ctx *ctx, const char *name, struct apt_package *out)
+{
+    const struct exec_run run = {
+        .tool = TOOL_DPKG_QUERY,
+        .argv = (const char *const[]){"", "--show", "--showformat", FORMAT, name, NULL},
+        .timeout_ms = QUERY_MS,
+        .quiet = true,
+        .read_only = true,
+    };
+    struct spawn_result res;
+    bool found;
+
+    found = exec_run(ctx, &run, &res, NULL) == 0 && res.out[0] &&
+            apt_parse_package(res.out, strcspn(res.out, "\n"), out);
+    spawn_result_fini(&res);
+    return found;
+}
+
+int query_all(struct exec_ctx *ctx, char **out, struct err *err)
+{
+    const struct exec_run run = {
+        .tool = TOOL_DPKG_QUERY,
+        .argv = (const char *const[]){"", "--show", "--showformat", FORMAT, NULL},
+        .timeout_ms = QUERY_MS,
+        .quiet = true,
+        .read_only = true,
+    };
+    struct spawn_result res;
+    int code = exec_run(ctx, &run, &res, err);
+
+    if (code == 0) {
+        *out = strdup(res.out);
+        code = *out ? 0 : err_set(err, KPEER_ENOMEM, "out of memory");
+    }
+    spawn_result_fini(&res);
+    return code;
+}
+
+static bool is_program(const char *name)
+{
+    char path[PATH_MAX];
+
+    return spawn_find(name, path, sizeof(path), NULL) == 0;
+}
+
+static bool is_there(const struct exec_ctx *ctx, const char *path)
+{
+    char full[PATH_MAX];
+    struct stat st;
+
+    return exec_path(ctx, path, full, sizeof(full), NULL) == 0 && stat(full, &st) == 0;
+}
+
+/* What stands in for a package that did not bring it: Kubernetes from an archive, or built. */
+static bool is_present_without(const struct exec_ctx *ctx, const char *name)
+{
+    static const struct {
+        const char *package;
+        enum executor_tool tool;
+    } tools[] = {{"kubeadm", TOOL_KUBEADM},
+                 {"kubelet", TOOL_KUBELET},
+                 {"kubectl", TOOL_KUBECTL},
+                 {"cri-tools", TOOL_CRICTL}};
+
+    for (size_t i = 0; i < COUNT_OF(tools); i++)
+        if (strcmp(tools[i].package, name) == 0)
+            return is_program(exec_tool(ctx, tools[i].tool));
+    if (strcmp(name, "kubernetes-cni") == 0)
+        return is_there(ctx, "/opt/cni/bin/loopback") || is_there(ctx, "/usr/lib/cni/loopback");
+    return is_program(name);
+}
+
+static bool is_runtime_there(const struct exec_ctx *ctx)
+{
+    static const char *const sockets[] = {"/run/containerd/containerd.sock", "/run/crio/crio.sock",
+                                          "/run/cri-dockerd.sock", "/run/docker.sock"};
+    static const char *const programs[] = {"containerd", "dockerd", "crio"};
+
+    for (size_t i = 0; i < COUNT_OF(sockets); i++)
+        if (is_there(ctx, sockets[i]))
+            return true;
+    for (size_t i = 0; i < COUNT_OF(programs); i++)
+        if (is_program(programs[i]))
+            return true;
+    return false;
+}
+
+static struct needed *add(struct exec_ctx *ctx, struct packages_need *all, const char *name, bool is_kube)
+{
+    struct needed *n = &all->of[all->count++];
+
+    *n = (struct needed){.name = name, .is_kube = is_kube};
+    if (query_package(ctx, name, &n->package) && n->package.broken)
+        n->need = NEED_REPAIR;
+    else if (!n->package.installed && !is_present_without(ctx, name))
+        n->need = NEED_INSTALL;
+    return n;
+}
+
+/* "v1.23.3" of a kubeadm that no package brought. */
+static void ask_kubeadm(struct exec_ctx *ctx, char out[static STEP_VERSION_BYTES])
+{
+    const struct exec_run run = {
+        .tool = TOOL_KUBEADM,
+        .argv = (const char *const[]){"", "version", "-o", "short", NULL},
+        .timeout_ms = QUERY_MS,
+        .quiet = true,
+        .read_only = true,
+    };
+    struct spawn_result res;
+    struct version v;
+
+    if (exec_run(ctx, &run, &res, NULL) == 0) {
+        res.out[strcspn(res.out, "\n")] = '\0';
+        if (!version_parse(res.out, &v) || mem_copy_text(out, STEP_VERSION_BYTES, res.out))
+            out[0] = '\0';
+    }
+    spawn_result_fini(&res);
+}
+
+static void add_kube(struct exec_ctx *ctx, struct packages_need *all)
+{
+    struct version v;
+
+    for (size_t i = 0; i < KUBE_PACKAGES; i++) {
+        struct needed *n = add(ctx, all, kube_packages[i], true);
+
+        if (i <= PKG_KUBECTL && n->package.installed &&
+            !wanted_fits(ctx->cfg->kubernetes_version, n->package.version))
+            n->need = NEED_OTHER;
+    }
+    if (all->of[PKG_KUBEADM].package.installed && version_parse(all->of[PKG_KUBEADM].package.version, &v))
+        snprintf(all->version, sizeof(all->version), "v%u.%u.%u", v.major, v.minor, v.patch);
+    else if (all->of[PKG_KUBEADM].need == NEED_NOTHING)
+        ask_kubeadm(ctx, all->version);
+}
+
+static void add_runtime(struct exec_ctx *ctx, struct packages_need *all)
+{
+    static const char *const names[] = {
+        [RUNTIME_CONTAINERD] = "containerd",
+        [RUNTIME_DOCKER] = "docker.io",
+        [RUNTIME_CRIO] = "cri-o",
+    };
+    enum packages_runtime runtime = ctx->cfg->packages.runtime;
+    struct needed *n;
+
+    if (runtime >= RUNTIME_NONE)
+        return;
+    n = add(ctx, all, names[runtime], false);
+    if (n->need == NEED_INSTALL && is_runtime_there(ctx))
+        n->need = NEED_NOTHING;
+}
+
+int query_needs(struct exec_ctx *ctx, struct packages_need *out, struct err *err)
+{
+    memset(out, 0, sizeof(*out));
+    add_kube(ctx, out);
+    add_runtime(ctx, out);
+    add(ctx, out, "conntrack", false);
+    add(ctx, out, "iptables", false);
+    return spawn_canceled() ? err_set(err, KPEER_ECANCELED, "stopped on request") : 0;
+}
+
+/* ---- for the table of checks ---- */
+
+static void list(char out[static PACKAGES_LIST_BYTES], const char *name, const char *version)
+{
+    size_t used = strlen(out);
+
+    snprintf(out + used, PACKAGES_LIST_BYTES - used, "%s%s%s%s", used ? ", " : "", name,
+             version[0] ? " " : "", version);
+}
+
+static bool is_ours(const struct exec_ctx *ctx)
+{
+    char path[PATH_MAX];
+
+    return spawn_find(exec_tool(ctx, TOOL_APT_GET), path, sizeof(path), NULL) == 0 &&
+           ctx->cfg->packages.install;
+}
+
+int packages_look(struct exec_ctx *ctx, enum step_role role, struct packages_state *out, struct err *err)
+{
+    struct packages_need need;
+    int code = query_needs(ctx, &need, err);
+
+    (void)role; /* a worker needs kubectl as well: kubeadm's package wants it */
+    memset(out, 0, sizeof(*out));
+    if (code)
+        return code;
+    for (size_t i = 0; i < need.count; i++) {
+        const struct needed *n = &need.of[i];
+
+        if (n->need == NEED_REPAIR)
+            list(out->broken, n->name, "");
+        else if (n->need == NEED_OTHER)
+            list(out->wrong, n->name, n->package.version);
+        else if (n->need == NEED_INSTALL)
+            list(out->missing, n->name, "");
+        else if (n->is_kube && n->package.installed && !n->package.held)
+            list(out->unheld, n->name, "");
+    }
+    mem_copy_text(out->version, sizeof(out->version), need.version);
+    out->can_install = is_ours(ctx);
+    return 0;
+}

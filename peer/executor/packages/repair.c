@@ -1,0 +1,91 @@
+#include "peer/executor/packages/repair.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <string.h>
+
+#include "peer/executor/packages/apt_parse.h"
+
+#define AUDIT_MS     20000
+#define CONFIGURE_MS 600000
+#define LOCK_WAIT_MS 300000
+#define LOCK_LOOK_MS 2000
+
+/* dpkg's journal of a run that did not end. */
+static bool has_updates(const struct exec_ctx *ctx)
+{
+    char path[PATH_MAX];
+    struct dirent *entry;
+    bool found = false;
+    DIR *d = exec_path(ctx, "/var/lib/dpkg/updates", path, sizeof(path), NULL) ? NULL : opendir(path);
+
+    while (d && !found && (entry = readdir(d)) != NULL)
+        found = entry->d_name[0] >= '0' && entry->d_name[0] <= '9';
+    if (d)
+        closedir(d);
+    return found;
+}
+
+static bool needs_repair(struct exec_ctx *ctx)
+{
+    const struct exec_run run = {.tool = TOOL_DPKG,
+                                 .argv = (const char *const[]){"", "--audit", NULL},
+                                 .timeout_ms = AUDIT_MS,
+                                 .quiet = true,
+                                 .read_only = true};
+    struct spawn_result res;
+    bool found = has_updates(ctx);
+
+    if (!found) {
+        exec_run(ctx, &run, &res, NULL);
+        found = res.out && res.out[0];
+        spawn_result_fini(&res);
+    }
+    return found;
+}
+
+static int configure(struct exec_ctx *ctx, bool *locked, struct err *err)
+{
+    static const char *const env[] = {"DEBIAN_FRONTEND=noninteractive", NULL};
+    const struct exec_run run = {
+        .tool = TOOL_DPKG,
+        .argv = (const char *const[]){"", "--force-confdef", "--force-confold", "--configure", "-a", NULL},
+        .env = env,
+        .timeout_ms = CONFIGURE_MS,
+        .quiet = true,
+    };
+    struct spawn_result res;
+    struct err own = {0};
+    int code = exec_run(ctx, &run, &res, &own);
+
+    *locked = code && res.errout && strstr(res.errout, "lock");
+    if (code == KPEER_EIO && res.exit_status > 0)
+        code = apt_parse_failure(res.errout, "finishing what dpkg was interrupted in", &own);
+    spawn_result_fini(&res);
+    if (code && err)
+        *err = own;
+    return code;
+}
+
+int repair_dpkg(struct exec_ctx *ctx, struct err *err)
+{
+    uint64_t until = exec_now_ms() + LOCK_WAIT_MS;
+    bool told = false, locked = false;
+    int code;
+
+    while (needs_repair(ctx)) {
+        if (!told)
+            exec_say(ctx, "packages", -1, "dpkg was interrupted or is at work: finishing that first");
+        told = true;
+        code = configure(ctx, &locked, err);
+        if (code == 0)
+            return 0;
+        if (!locked || exec_now_ms() > until)
+            /* What cannot be configured now may be by what is installed next; apt says if not. */
+            return locked || code == KPEER_ECANCELED ? code : 0;
+        code = exec_pause(ctx, LOCK_LOOK_MS, err);
+        if (code)
+            return code;
+    }
+    return 0;
+}

@@ -1,0 +1,14 @@
+/*
+ * dpkg, left half way by a power cut, brought to an end. Used by this folder alone.
+ */
+#ifndef KPEER_PACKAGES_REPAIR_H
+#define KPEER_PACKAGES_REPAIR_H
+
+#include "peer/executor/context.h"
+#include "protocol/err.h"
+
+/* Finishes what dpkg was interrupted in, and waits, bounded, while somebody else's dpkg is at work. Nothing
+ * to finish is success. */
+int repair_dpkg(struct exec_ctx *ctx, struct err *err);
+
+#endif
