@@ -54,6 +54,7 @@ extern const size_t check_count;
 
 extern const struct check check_root, check_cpu, check_memory, check_cgroups;
 extern const struct check check_hostname, check_resolves, check_machine_id;
+extern const struct check check_packages;
 extern const struct check check_kubeadm, check_kubelet, check_kubectl, check_programs, check_leftovers;
 extern const struct check check_runtime, check_containerd, check_docker, check_kubelet_enabled;
 extern const struct check check_swap, check_swap_boot;

@@ -7,6 +7,7 @@
 #include "peer/executor/host/mend.h"
 #include "peer/executor/host/parse_boot.h"
 #include "peer/executor/host/unit.h"
+#include "peer/executor/packages/packages.h"
 #include "protocol/mem.h"
 
 /* A module that is in use by then stays: the next start is without it. */
@@ -52,8 +53,6 @@ static int undo_swap(void *ctx, const struct journal_deed *d, enum journal_undon
 }
 
 journal_undoer *const host_undoers[DEED_KIND_COUNT] = {
-    [DEED_UNIT] = unit_undo,
-    [DEED_MODULE] = undo_module,
-    [DEED_SWAP] = undo_swap,
-    [DEED_HOSTNAME] = check_undo_hostname,
+    [DEED_UNIT] = unit_undo,     [DEED_HOLD] = packages_undo, [DEED_PACKAGE] = packages_undo,
+    [DEED_MODULE] = undo_module, [DEED_SWAP] = undo_swap,     [DEED_HOSTNAME] = check_undo_hostname,
 };

@@ -93,8 +93,7 @@ static bool madison_line(const char *line, const char *name, char *version, size
            take(first + 1, second, version, version_bytes) && apt_is_version(version);
 }
 
-/* An epoch says nothing of Kubernetes' own version. */
-static bool upstream_version(const char *version, struct version *out)
+bool apt_upstream_version(const char *version, struct version *out)
 {
     const char *colon = strchr(version, ':');
 
@@ -109,7 +108,7 @@ int apt_parse_madison(const char *text, const char *name, const char *wanted, ch
     bool found = false;
 
     for (const char *line = text; *line; line = next_line(line)) {
-        if (!madison_line(line, name, version, sizeof(version)) || !upstream_version(version, &v))
+        if (!madison_line(line, name, version, sizeof(version)) || !apt_upstream_version(version, &v))
             continue;
         if (wanted_minor(wanted, &w) && (v.major != w.major || v.minor != w.minor))
             continue;
@@ -134,7 +133,7 @@ bool apt_parse_companion(const char *text, const char *name, const char *minor, 
     for (const char *line = text; *line; line = next_line(line)) {
         bool above, best_above, better;
 
-        if (!madison_line(line, name, version, sizeof(version)) || !upstream_version(version, &v))
+        if (!madison_line(line, name, version, sizeof(version)) || !apt_upstream_version(version, &v))
             continue;
         above = bounded && (v.major > limit.major || (v.major == limit.major && v.minor > limit.minor));
         best_above =

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "protocol/err.h"
+#include "protocol/wanted.h"
 
 #define APT_NAME_BYTES    96
 #define APT_VERSION_BYTES 96
@@ -39,6 +40,10 @@ struct apt_plan {
 /* Whether text has the form of a package's name (letters, digits and +-.) or version (those and :~). */
 bool apt_is_name(const char *text);
 bool apt_is_version(const char *text);
+
+/* The version of what is packaged, without epoch and revision. False: it has not the form of Kubernetes' own.
+ */
+bool apt_upstream_version(const char *version, struct version *out);
 
 /* One line "NAME\tVERSION\tSTATUS" as dpkg-query is asked for ("install ok installed"). False: not of this
  * form. */

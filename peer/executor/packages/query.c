@@ -138,18 +138,32 @@ static void ask_kubeadm(struct exec_ctx *ctx, char out[static STEP_VERSION_BYTES
     spawn_result_fini(&res);
 }
 
+static bool fits(const char *wanted, const char *package_version)
+{
+    const char *colon = strchr(package_version, ':');
+
+    return wanted_fits(wanted, colon ? colon + 1 : package_version);
+}
+
 static void add_kube(struct exec_ctx *ctx, struct packages_need *all)
 {
     struct version v;
 
     for (size_t i = 0; i < KUBE_PACKAGES; i++) {
         struct needed *n = add(ctx, all, kube_packages[i], true);
+        const struct needed *first = &all->of[PKG_KUBEADM];
+
+        /* Who brought kubeadm without a package brought what goes with it as well. */
+        if (i > PKG_KUBECTL && n->need == NEED_INSTALL && first->need == NEED_NOTHING &&
+            !first->package.installed)
+            n->need = NEED_NOTHING;
 
         if (i <= PKG_KUBECTL && n->package.installed &&
-            !wanted_fits(ctx->cfg->kubernetes_version, n->package.version))
+            !fits(ctx->cfg->kubernetes_version, n->package.version))
             n->need = NEED_OTHER;
     }
-    if (all->of[PKG_KUBEADM].package.installed && version_parse(all->of[PKG_KUBEADM].package.version, &v))
+    if (all->of[PKG_KUBEADM].package.installed &&
+        apt_upstream_version(all->of[PKG_KUBEADM].package.version, &v))
         snprintf(all->version, sizeof(all->version), "v%u.%u.%u", v.major, v.minor, v.patch);
     else if (all->of[PKG_KUBEADM].need == NEED_NOTHING)
         ask_kubeadm(ctx, all->version);
