@@ -36,7 +36,7 @@ static int fix_packages(struct survey *s, struct err *err)
 
 const struct check check_packages = {
     .name = "packages",
-    .why = "all hosts need Kubernetes in one version, and a runtime",
+    .why = "Kubernetes in one version on all hosts",
     .mend = "install them from packages.mirror or packages.folder, and hold them",
     .undo = "they are purged and the repository is forgotten",
     .look = look_packages,

@@ -27,23 +27,15 @@ static const struct {
     const char *path;
     bool all;
 } leavings[] = {
-    {"/var/lib/containerd", true},
-    {"/run/containerd", true},
-    {"/opt/containerd", false},
-    {"/etc/containerd", false},
-    {"/var/lib/docker", true},
-    {"/run/docker", true},
-    {"/etc/docker", false},
-    {"/var/lib/kubelet", true},
-    {"/etc/kubernetes", false},
-    {"/usr/libexec/kubernetes", false},
-    {"/opt/cni", false},
-    {"/etc/cni", false},
-    {"/var/lib/cni", true},
-    {"/var/lib/containers", true},
-    {"/etc/crio", false},
-    {"/var/lib/crio", true},
-    {"/var/cache/debconf/tmp.ci", false},
+    {"/var/lib/containerd", true}, {"/run/containerd", true},
+    {"/opt/containerd", false},    {"/etc/containerd", false},
+    {"/var/lib/docker", true},     {"/run/docker", true},
+    {"/etc/docker", false},        {"/var/lib/kubelet", true},
+    {"/etc/kubernetes", false},    {"/usr/libexec/kubernetes", false},
+    {"/opt/cni", false},           {"/etc/cni", false},
+    {"/var/lib/cni", true},        {"/var/lib/dockershim", true},
+    {"/var/lib/containers", true}, {"/etc/crio", false},
+    {"/var/lib/crio", true},       {"/var/cache/debconf/tmp.ci", false},
 };
 
 /* nftw has no argument for what it calls; a worker is one process and walks once. */

@@ -13,12 +13,13 @@
 #include "peer/executor/packages/sources.h"
 #include "protocol/mem.h"
 
-#define ARGS_MAX    60
-#define QUERY_MS    60000
-#define REFRESH_MS  600000
-#define LOCK_WAIT_S 300
-#define FOLDER_MODE 0755 /* apt drops to a user of its own, who must get here */
-#define REMOVE_FDS  16
+#define ARGS_MAX     60
+#define QUERY_MS     60000
+#define REFRESH_MS   600000
+#define LOCK_WAIT_S  300
+#define FOLDER_MODE  0755 /* apt drops to a user of its own, who must get here */
+#define STEP_PERCENT 10   /* a line each */
+#define REMOVE_FDS   16
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
 {
@@ -88,8 +89,7 @@ static int write_conf(const struct work *w, const char *name, const char *list, 
                      "APT::Install-Recommends \"false\";\n"
                      "APT::Install-Suggests \"false\";\n"
                      "APT::Color \"false\";\n"
-                     "APT::Update::Error-Mode \"%s\";\n"
-                     "%s"
+                     "%s%s"
                      "Acquire::Languages \"none\";\n"
                      "Acquire::Retries \"1\";\n"
                      "Acquire::http::Timeout \"15\";\n"
@@ -100,7 +100,7 @@ static int write_conf(const struct work *w, const char *name, const char *list, 
                      "#clear APT::Update::Pre-Invoke;\n"
                      "#clear APT::Update::Post-Invoke;\n"
                      "#clear APT::Update::Post-Invoke-Success;\n",
-                     w->dir, w->dir, w->dir, list, parts, strict ? "any" : "persistent-failure",
+                     w->dir, w->dir, w->dir, list, parts, strict ? "APT::Update::Error-Mode \"any\";\n" : "",
                      w->offline ? "APT::Sandbox::User \"root\";\n" : "", LOCK_WAIT_S);
 
     if (n < 0 || (size_t)n >= sizeof(text))
@@ -207,7 +207,7 @@ void work_close(struct work *w)
 /* What apt and dpkg say while they work: their progress, and for whom they wait. */
 static void on_apt_line(void *ctx, bool is_stderr, const char *line)
 {
-    static int32_t last = -1; /* a worker carries out one step */
+    static int32_t last = -STEP_PERCENT; /* a worker carries out one step */
     char what[160];
     int32_t percent;
     bool is_download;
@@ -215,7 +215,8 @@ static void on_apt_line(void *ctx, bool is_stderr, const char *line)
     (void)is_stderr;
     if (strstr(line, "Waiting for cache lock")) {
         exec_say(ctx, "packages", -1, "%s", line);
-    } else if (apt_parse_status(line, &percent, &is_download, what, sizeof(what)) && percent != last) {
+    } else if (apt_parse_status(line, &percent, &is_download, what, sizeof(what)) &&
+               (percent < last || percent >= last + STEP_PERCENT)) {
         exec_say(ctx, is_download ? "download" : "packages", percent, "%s", what);
         last = percent;
     }
@@ -273,9 +274,10 @@ int work_refresh(struct work *w, enum work_sources sources, struct err *err)
     const struct work_run run = {
         .tool = TOOL_APT_GET,
         .sources = sources,
-        .args = (const char *const[]){"-q", "-o", "APT::Status-Fd=1", "update", NULL},
+        .args = (const char *const[]){"-q", "update", NULL},
         .what = sources == WORK_OWN ? "the repository for Kubernetes" : "this host's apt sources",
         .timeout_ms = REFRESH_MS,
+        .quiet = true,
     };
     struct spawn_result res;
     int code;
