@@ -148,7 +148,7 @@ static void test_space(void **state)
     (void)state;
 #define SPACE(x)                                                                                             \
     apt_parse_space("Need to get 9 MB.\nAfter this operation, " x " of additional disk space will be "       \
-                                                                  "used.\n")
+                    "used.\n")
     assert_int_equal(SPACE("223 MB"), 223000000);
     assert_int_equal(SPACE("1,234 kB"), 1234000);
     assert_int_equal(SPACE("1.5 GB"), 1500000000);
