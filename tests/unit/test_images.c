@@ -169,7 +169,6 @@ static void test_crictl(void **state)
         "{\"id\":\"odd\",\"repoTags\":[\"k8s.gcr.io/etcd:1\"]},{},3]}";
     struct image_rows rows;
     struct err err = {0};
-    char id[STEP_HASH_BYTES];
     (void)state;
     assert_int_equal(parse_images_crictl(text, strlen(text), &rows, &err), 0);
     assert_int_equal(rows.count, 3);
@@ -184,9 +183,6 @@ static void test_crictl(void **state)
                                       "{", "null", "{\"images\":[],\"images\":[]}"};
     for (size_t i = 0; i < COUNT_OF(bad); i++)
         assert_int_equal(parse_images_crictl(bad[i], strlen(bad[i]), &rows, &err), KPEER_EINVAL);
-    assert_int_equal(parse_images_inspecti("{\"status\":{\"id\":\"" A "\"}}", strlen(A) + 20, id, &err), 0);
-    assert_string_equal(id, A);
-    assert_int_equal(parse_images_inspecti("{\"status\":{\"id\":\"x\"}}", 21, id, &err), KPEER_EINVAL);
 }
 
 static void test_sandbox(void **state)
@@ -328,6 +324,11 @@ static void test_cause(void **state)
         cause, sizeof cause);
     assert_string_equal(cause, "r.example/a:1: not found");
     assert_non_null(strstr(parse_images_hint(cause), "images.mirror"));
+    parse_images_cause(
+        "ctr: failed to resolve reference \"r/a:1\": failed to do request: Head \"http://r/v2\": dial tcp "
+        "1.2.3.4:5: connect: connection refused",
+        cause, sizeof cause);
+    assert_string_equal(cause, "dial tcp 1.2.3.4:5: connect: connection refused");
     parse_images_cause("x509: certificate signed by unknown authority", cause, sizeof cause);
     assert_non_null(strstr(parse_images_hint(cause), "images.ca"));
     parse_images_cause("", cause, sizeof cause);
@@ -348,7 +349,7 @@ static void feed_all(const char *text, size_t n)
     struct archive_entries *entries = calloc(1, sizeof *entries);
     struct image_rows rows;
     struct image_manifest m;
-    char id[STEP_HASH_BYTES], name[REFERENCE_BYTES];
+    char name[REFERENCE_BYTES];
     assert_true(copy && entries);
     memcpy(copy, text, n);
     if (parse_images_ctr(copy, n, &rows, NULL) == 0)
@@ -359,7 +360,6 @@ static void feed_all(const char *text, size_t n)
         image_rows_fini(&rows);
     if (parse_images_digests(copy, n, &rows, NULL) == 0)
         image_rows_fini(&rows);
-    parse_images_inspecti(copy, n, id, NULL);
     parse_images_sandbox(copy, n, name);
     parse_images_manifest(copy, n, "amd64", &m, NULL);
     parse_images_archive(copy, n, entries, NULL);

@@ -291,7 +291,7 @@ static int pull(struct hand *h)
         int rc = try_sources(h, &sources, &again);
         if (rc == 0 || rc == KPEER_ECANCELED || !again || round >= h->ctx.cfg->images.retries)
             return rc;
-        exec_say(&h->ctx, "images", -1, "%s %s; again in %u s", h->name, h->image->err.text, wait / 1000);
+        exec_say(&h->ctx, "images", -1, "again in %u s: %s %s", wait / 1000, h->name, h->image->err.text);
         if (exec_pause(&h->ctx, wait, &h->image->err) != 0)
             return h->image->err.code;
         wait = wait * 2 < BACKOFF_MAX_MS ? wait * 2 : BACKOFF_MAX_MS;

@@ -152,18 +152,6 @@ int parse_images_crictl(const char *text, size_t n, struct image_rows *rows, str
     return 0;
 }
 
-int parse_images_inspecti(const char *text, size_t n, char id[static STEP_HASH_BYTES], struct err *err)
-{
-    cleanup_json json_t *root = load(text, n, "crictl's answer", err);
-    if (!root)
-        return KPEER_EINVAL;
-    const char *found = json_string_value(json_object_get(json_object_get(root, "status"), "id"));
-    if (!found || !reference_is_digest(found))
-        return err_set(err, KPEER_EINVAL, "crictl's answer has no image id");
-    mem_copy_text(id, STEP_HASH_BYTES, found);
-    return 0;
-}
-
 bool parse_images_sandbox(const char *text, size_t n, char name[static REFERENCE_BYTES])
 {
     cleanup_json json_t *root = load(text, n, "", NULL);
@@ -327,6 +315,23 @@ int parse_images_digests(const char *text, size_t n, struct image_rows *rows, st
     return 0;
 }
 
+/* Behind `WORDS "…": ` where the text has it; else the text. */
+static const char *behind_quote(const char *text, const char *words)
+{
+    const char *at = strstr(text, words);
+    const char *quote = at ? strchr(at + strlen(words), '"') : NULL;
+    const char *end = quote ? strstr(quote + 1, "\": ") : NULL;
+    return end ? end + 3 : text;
+}
+
+/* Which program, image and address it was the caller tells better. */
+static const char *skip_known(const char *line)
+{
+    const char *at = strncmp(line, "ctr: ", 5) == 0 ? line + 5 : line;
+    at = behind_quote(at, "failed to resolve reference");
+    return behind_quote(at, "failed to do request:");
+}
+
 void parse_images_cause(const char *errout, char *cause, size_t cause_bytes)
 {
     size_t n = strlen(errout);
@@ -338,10 +343,7 @@ void parse_images_cause(const char *errout, char *cause, size_t cause_bytes)
     char line[1024];
     snprintf(line, sizeof line, "%.*s", (int)(n - start < sizeof line ? n - start : sizeof line - 1),
              errout + start);
-    const char *at = strncmp(line, "ctr: ", 5) == 0 ? line + 5 : line;
-    const char *quoted =
-        strncmp(at, "failed to resolve reference \"", 29) == 0 ? strstr(at + 29, "\": ") : NULL;
-    mem_clip_text(cause, cause_bytes, quoted ? quoted + 3 : at);
+    mem_clip_text(cause, cause_bytes, skip_known(line));
 }
 
 const char *parse_images_hint(const char *cause)

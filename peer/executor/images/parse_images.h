@@ -43,9 +43,6 @@ int parse_images_ctr(const char *text, size_t n, struct image_rows *rows, struct
 /* `crictl images -o json`. */
 int parse_images_crictl(const char *text, size_t n, struct image_rows *rows, struct err *err);
 
-/* `crictl inspecti -o json NAME`: the image's id. */
-int parse_images_inspecti(const char *text, size_t n, char id[static STEP_HASH_BYTES], struct err *err);
-
 /* `crictl info`: the pause image that the runtime starts pods with. False: not told. */
 bool parse_images_sandbox(const char *text, size_t n, char name[static REFERENCE_BYTES]);
 
