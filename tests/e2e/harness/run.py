@@ -9,6 +9,7 @@ import time
 import traceback
 
 from .bare import BareLab
+from .full import FullLab
 from .lab import Lab, Skip, Stopped
 
 
@@ -26,6 +27,12 @@ class Trial:
     def bare(self, count=1, **options):
         """Bare hosts; see BareLab."""
         lab = BareLab(count, **options)
+        self.labs.append(lab)
+        return lab
+
+    def full(self, count=1, **options):
+        """Full hosts; see FullLab."""
+        lab = FullLab(count, **options)
         self.labs.append(lab)
         return lab
 
