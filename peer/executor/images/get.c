@@ -9,7 +9,7 @@
 #include "peer/executor/images/pool.h"
 #include "protocol/mem.h"
 
-#define PULL_MS        (20u * 60 * 1000) /* one try of one image */
+#define PULL_MS        (10u * 60 * 1000) /* one try of one source; what has come is kept for the next */
 #define BACKOFF_MS     1000u
 #define BACKOFF_MAX_MS 30000u
 #define DIGESTS_MAX    (256 * 1024)
@@ -127,6 +127,23 @@ static void name_from_here(struct get *get, struct get_image *image, const struc
     }
 }
 
+/* A run that was cut short leaves names of the mirror's to images that have their own by now. */
+static void drop_staged(struct get *get, const struct get_image *image, const struct image_rows *rows)
+{
+    const char *mirror = get->ctx->cfg->images.mirror;
+    size_t n = strlen(mirror);
+    struct reference_sources sources;
+    if (n == 0 || image->how == GET_MISSING || get->ctx->dry_run)
+        return;
+    reference_sources(image->need->name, mirror, &sources);
+    for (size_t i = 0; i < sources.count; i++) {
+        const char *name = sources.names[i];
+        if (strncmp(name, mirror, n) == 0 && name[n] == '/' && strcmp(name, image->need->name) != 0 &&
+            image_rows_find(rows, name))
+            runtime_remove(get->runtime, name, NULL);
+    }
+}
+
 static int look(struct get *get, enum get_how how, struct err *err)
 {
     struct image_rows rows = {0};
@@ -140,6 +157,7 @@ static int look(struct get *get, enum get_how how, struct err *err)
             image->how = how == GET_IMPORTED ? GET_IMPORTED : GET_HERE;
         else if (runtime_can_name(get->runtime) && !get->ctx->dry_run)
             name_from_here(get, image, &rows, how);
+        drop_staged(get, image, &rows);
     }
     image_rows_fini(&rows);
     return rc;
