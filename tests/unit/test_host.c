@@ -384,6 +384,11 @@ static void test_parsing_odd_input(void **state)
         parse_version("v1.2.3-0123456789012345678901234567890123456789", out, sizeof(out), NULL), 0);
     assert_false(parse_version_parts("", &major, &minor));
     assert_false(parse_version_parts("v1", &major, &minor));
+    /* Found by fuzzing: scanf's numbers begin with blanks and signs. */
+    assert_int_not_equal(parse_version("v1.\v\v2.2", out, sizeof(out), NULL), 0);
+    assert_int_not_equal(parse_version("v1.-2.2", out, sizeof(out), NULL), 0);
+    assert_false(parse_version_parts("v1.-2.2", &major, &minor));
+    assert_false(parse_version_parts("v1. 2.2", &major, &minor));
     assert_true(parse_version_parts("v1.35.0", &major, &minor));
     assert_int_equal(minor, 35);
     assert_true(parse_has_word("a bc d\n", "d"));

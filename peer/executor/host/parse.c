@@ -13,11 +13,6 @@ static const char *next_line(const char *at)
     return *at ? at + 1 : NULL;
 }
 
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 uint32_t parse_meminfo(const char *text)
 {
     for (const char *at = text; at; at = next_line(at)) {
@@ -80,6 +75,25 @@ bool parse_tcp_listens(const char *text, uint16_t port)
     return false;
 }
 
+/* One to four digits and what follows them; NULL: there are none, or more. scanf would also take blanks and
+ * signs. */
+static const char *take_number(const char *at, unsigned *value)
+{
+    size_t n = strspn(at, "0123456789");
+
+    if (n == 0 || n > 4)
+        return NULL;
+    *value = (unsigned)strtoul(at, NULL, 10);
+    return at + n;
+}
+
+/* "v1.20" and what follows it. */
+static const char *take_minor(const char *at, unsigned *major, unsigned *minor)
+{
+    at = *at == 'v' ? take_number(at + 1, major) : NULL;
+    return at && *at == '.' ? take_number(at + 1, minor) : NULL;
+}
+
 int parse_version(const char *text, char *out, size_t out_bytes, struct err *err)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-+~";
@@ -88,7 +102,9 @@ int parse_version(const char *text, char *out, size_t out_bytes, struct err *err
     for (const char *at = strchr(text, 'v'); at; at = strchr(at + 1, 'v')) {
         size_t n = strspn(at, allowed);
 
-        if (!is_digit(at[1]) || sscanf(at, "v%4u.%4u.%4u", &major, &minor, &patch) != 3 || n >= out_bytes)
+        const char *rest = take_minor(at, &major, &minor);
+
+        if (!rest || *rest != '.' || !take_number(rest + 1, &patch) || n >= out_bytes)
             continue;
         memcpy(out, at, n);
         out[n] = 0;
@@ -99,7 +115,13 @@ int parse_version(const char *text, char *out, size_t out_bytes, struct err *err
 
 bool parse_version_parts(const char *version, unsigned *major, unsigned *minor)
 {
-    return version[0] == 'v' && is_digit(version[1]) && sscanf(version, "v%4u.%4u.", major, minor) == 2;
+    unsigned parts[2];
+
+    if (!take_minor(version, &parts[0], &parts[1]))
+        return false;
+    *major = parts[0];
+    *minor = parts[1];
+    return true;
 }
 
 bool parse_cgroup_enabled(const char *text, const char *controller)
