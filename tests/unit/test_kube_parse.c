@@ -33,15 +33,17 @@ static void test_version(void **state)
 {
     (void)state;
     static const char good[] = "{\"clientVersion\": {\"major\": \"1\", \"gitVersion\": \"v1.20.2\"}}";
-    static const char *const bad[] = {"",
-                                      "null",
-                                      "[]",
-                                      "{}",
-                                      "{\"clientVersion\": 3}",
-                                      "v1.20.2",
-                                      "{\"clientVersion\": {\"gitVersion\": \"1.20\"}}",
-                                      "{\"clientVersion\": {\"gitVersion\": [1]}}",
-                                      "{\"clientVersion\": "};
+    static const char *const bad[] = {
+        "",
+        "null",
+        "[]",
+        "{}",
+        "{\"clientVersion\": 3}",
+        "v1.20.2",
+        "{\"clientVersion\": {\"gitVersion\": \"1.20\"}}",
+        "{\"clientVersion\": {\"gitVersion\": \"v1||`\x7f|4\"}}", /* by fuzzing */
+        "{\"clientVersion\": {\"gitVersion\": [1]}}",
+        "{\"clientVersion\": "};
     char version[STEP_VERSION_BYTES] = "untouched";
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(parse_kubeadm_version(bad[i], strlen(bad[i]), version, NULL), KPEER_EINVAL);
@@ -193,6 +195,10 @@ static void test_cause(void **state)
     assert_string_equal(cause, "two");
     parse_cause("", "", cause, sizeof cause);
     assert_string_equal(cause, "");
+    /* Found by fuzzing: a token at the place where the text is cut must not be left half and readable. */
+    char cut[24];
+    parse_cause("error abcdef.0123456789abcdef", "", cut, sizeof cut);
+    assert_string_equal(cut, "error ******.**********");
     parse_cause("error: token abcdef.0123456789abcdef is bad", "", cause, sizeof cause);
     assert_null(strstr(cause, "0123456789abcdef"));
     char small[8];

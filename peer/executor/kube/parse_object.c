@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/field.h"
 #include "protocol/mem.h"
 
 #define cleanup_json __attribute__((cleanup(cleanup_json_decref)))
@@ -59,9 +60,11 @@ int parse_kubeadm_version(const char *text, size_t n, char version[static STEP_V
     if (rc != 0)
         return rc;
     const char *found = json_string_value(get(root, "clientVersion", "gitVersion"));
-    if (!found || found[0] != 'v' || !isdigit((unsigned char)found[1]))
+    char cut[STEP_VERSION_BYTES];
+    take_cut(cut, sizeof cut, found);
+    if (!field_version(cut))
         return err_set(err, KPEER_EINVAL, "kubeadm version names no version");
-    take_cut(version, STEP_VERSION_BYTES, found);
+    memcpy(version, cut, sizeof cut);
     return 0;
 }
 

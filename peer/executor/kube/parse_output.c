@@ -6,6 +6,9 @@
 
 #include "protocol/mem.h"
 
+#define CAUSE_BYTES                                                                                          \
+    (2 * ERR_TEXT_BYTES) /* what is looked at of a cause, longer than any text that keeps one */
+
 /* The next line of a text: its start and length; NULL at the end. */
 static const char *next_line(const char **at, size_t *n)
 {
@@ -147,17 +150,19 @@ static void last_line(const char *text, const char *needle, char *cause, size_t 
         join(cause, room, found, found_n);
 }
 
+/* Secrets are hidden before the text is cut to fit: half of one would not be known for what it is. */
 void parse_cause(const char *errout, const char *out, char *cause, size_t cause_bytes)
 {
-    cause[0] = '\0';
-    collect_errors(errout, cause, cause_bytes);
-    if (!cause[0])
-        last_line(errout, "error", cause, cause_bytes);
-    if (!cause[0])
-        last_line(errout, NULL, cause, cause_bytes);
-    if (!cause[0])
-        last_line(out, NULL, cause, cause_bytes);
-    parse_mask(cause);
+    char whole[CAUSE_BYTES] = "";
+    collect_errors(errout, whole, sizeof whole);
+    if (!whole[0])
+        last_line(errout, "error", whole, sizeof whole);
+    if (!whole[0])
+        last_line(errout, NULL, whole, sizeof whole);
+    if (!whole[0])
+        last_line(out, NULL, whole, sizeof whole);
+    parse_mask(whole);
+    snprintf(cause, cause_bytes, "%s", whole);
 }
 
 const char *parse_hint(const char *cause)
