@@ -215,6 +215,8 @@ static void test_failures(void **state)
         struct err err = {0};
 
         assert_int_equal(apt_parse_failure(cases[i].errout, "apt", &err), cases[i].code);
+        assert_int_equal(apt_parse_failure(cases[i].errout, "apt", NULL),
+                         cases[i].code); /* found by fuzzing */
         assert_non_null(strstr(err.text, cases[i].text));
         assert_true(err.hint[0]);
     }

@@ -349,7 +349,8 @@ int apt_parse_failure(const char *errout, const char *what, struct err *err)
             continue;
         clean_line(at, line, sizeof(line));
         err_set(err, causes[i].code, "%s: %s", what, line);
-        return err_hint(err, "%s", causes[i].hint);
+        err_hint(err, "%s", causes[i].hint);
+        return causes[i].code;
     }
     clean_line(plain_cause(errout), line, sizeof(line));
     err_set(err, KPEER_EIO, "%s: %s", what, line[0] ? line : "it failed without a word");
