@@ -40,11 +40,9 @@ static void manifest(const uint8_t *bytes, size_t n)
     cleanup_free char *text = fuzz_text(bytes, n);
     static struct archive_entries entries;
     struct image_manifest m;
-    char id[STEP_HASH_BYTES], name[REFERENCE_BYTES];
+    char name[REFERENCE_BYTES];
     if (parse_images_manifest(text, n, "amd64", &m, NULL) == 0)
         FUZZ_MUST(fuzz_ends(m.next, sizeof m.next) && reference_is_digest(m.next));
-    if (parse_images_inspecti(text, n, id, NULL) == 0)
-        FUZZ_MUST(fuzz_ends(id, sizeof id) && reference_is_digest(id));
     if (parse_images_sandbox(text, n, name))
         FUZZ_MUST(fuzz_ends(name, sizeof name) && fuzz_shows(name));
     if (parse_images_archive(text, n, &entries, NULL))
