@@ -291,6 +291,11 @@ void config_for_executor(const struct config *cfg, struct executor_config *out)
     packages_for_executor(cfg, &out->packages);
     mem_copy_text(out->kubernetes_version, sizeof out->kubernetes_version, cfg->kubernetes);
     mem_copy_text(out->probe_image, sizeof out->probe_image, cfg->probe_image);
+    mem_copy_text(out->pod_cidr, sizeof out->pod_cidr, cfg->pod_cidr);
+    mem_copy_text(out->service_cidr, sizeof out->service_cidr, cfg->service_cidr);
+    out->port = cfg->port;
+    out->multicast_port = cfg->multicast_port;
+    out->tell_firewall = cfg->firewall == FIREWALL_TELL;
     memcpy(out->ignore, cfg->ignore_preflight, sizeof out->ignore);
     out->ignore_count = cfg->ignore_preflight_count;
 }

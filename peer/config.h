@@ -24,6 +24,7 @@
 #define CONFIG_SEEDS_MAX    32
 #define CONFIG_SEED_BYTES   64
 
+enum config_firewall { FIREWALL_OPEN = 0, FIREWALL_TELL = 1 };
 enum config_trust { TRUST_KEY = 0, TRUST_SUBNET = 1 };
 
 struct config_seed {
@@ -74,6 +75,7 @@ struct config {
     char image_repository[128]; /* empty: kubeadm's default */
     char pod_cidr[STEP_CIDR_BYTES];
     char service_cidr[STEP_CIDR_BYTES];
+    int firewall; /* enum config_firewall */
     char probe_image[128];
     char ignore_preflight[EXECUTOR_IGNORE_MAX][EXECUTOR_IGNORE_BYTES];
     size_t ignore_preflight_count;

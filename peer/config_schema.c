@@ -9,6 +9,7 @@
 
 static const char *const level_words[] = {"error", "warn", "info", "debug", NULL};
 static const char *const trust_words[] = {"key", "subnet", NULL};
+static const char *const firewall_words[] = {"open", "tell", NULL};
 static const char *const role_words[] = {"auto", "master", "worker", "control-plane", NULL};
 static const char *const layout_words[] = {"auto", "minor", "legacy", NULL};
 static const char *const runtime_words[] = {"containerd", "docker", "cri-o", "none", NULL};
@@ -222,6 +223,12 @@ const struct config_key config_schema[] = {
      .doc = "the registry that kubeadm's images come from",
      .type = CONFIG_TEXT,
      FIELD(image_repository)},
+    {.key = "firewall",
+     .def = "open",
+     .doc = "a firewall that is shut: open what is needed (ufw, firewalld), or only tell the rules",
+     .words = firewall_words,
+     .type = CONFIG_CHOICE,
+     FIELD(firewall)},
     {.key = "pod_cidr",
      .def = "10.244.0.0/16",
      .doc = "the pods' network",

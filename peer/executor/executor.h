@@ -102,6 +102,11 @@ struct executor_config {
     char ignore[EXECUTOR_IGNORE_MAX][EXECUTOR_IGNORE_BYTES]; /* kubeadm preflight errors to ignore, by name */
     size_t ignore_count;
     struct executor_images images;
+    char pod_cidr[50];     /* of the cluster to be; empty: not known */
+    char service_cidr[50]; /* likewise */
+    uint16_t port;         /* of kpeer's links (TCP) and seeds (UDP); 0: not known */
+    uint16_t multicast_port;
+    bool tell_firewall;             /* tell the rules that miss, and add none */
     char root[EXECUTOR_PATH_BYTES]; /* what is looked at as the host's root folder; empty: "/". Tests only */
 };
 

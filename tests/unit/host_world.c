@@ -105,7 +105,7 @@ static void draw(struct picture *p, const char *path)
     struct dirent **entries;
     struct stat st;
     const char *below = path + p->root_bytes;
-    bool in_etc = strncmp(below, "/etc/", 5) == 0;
+    bool in_etc = strncmp(below, "/etc/", 5) == 0 && strncmp(below, "/etc/ufw", 8) != 0;
     int n;
 
     if (is_hidden(below) || lstat(path, &st))
@@ -162,6 +162,12 @@ static void make_programs(struct world *w)
     world_tool(w, TOOL_SWAPON,
                "p=-2; if [ \"$1\" = -p ]; then p=$2; shift 2; fi\n"
                "printf '%s\\tfile\\t1024\\t0\\t%s\\n' \"$2\" $p >> $R/proc/swaps");
+    world_tool(w, TOOL_UFW,
+               "f=$R/etc/ufw/added\n"
+               "case $* in status) [ -e $f ] && echo Status: active;; 'show added') cat $f;;\n"
+               "'delete '*) r=\"ufw ${*#delete }\";; 'route delete '*) r=\"ufw route ${*#route delete }\";;\n"
+               "*) grep -qxF \"ufw $*\" $f || echo \"ufw $*\" >> $f;; esac\n"
+               "[ \"$r\" ] || exit 0; grep -vxF \"$r\" $f > $R/tools/f; cat $R/tools/f > $f");
     world_tool(
         w, TOOL_SYSTEMCTL,
         "v=$1; for u in \"$@\"; do :; done; cd $R/units || exit 1\n"
@@ -205,6 +211,7 @@ static void make_files(struct world *w)
     world_write(w, "/units/kubelet.service", "disabled inactive\n", 0644);
     world_write(w, "/units/containerd.service", "enabled active\n", 0644);
     world_write(w, "/run/systemd/system/x", "", 0644);
+    world_write(w, "/etc/ufw/added", "Added user rules:\nufw allow 22/tcp\nufw allow 10250/tcp\n", 0644);
     world_write(w, "/etc/docker/daemon.json", "{ \"debug\": true }", 0640);
     world_write(w, "/etc/containerd/config.toml", "disabled_plugins = [\"cri\"] # as it came\n", 0644);
     world_socket(w, "/run/containerd/containerd.sock");
@@ -223,6 +230,10 @@ int world_open(struct world *w)
                                .kind = STEP_FIX,
                                .progress = hear,
                                .progress_arg = w};
+    strcpy(w->cfg.pod_cidr, "10.244.0.0/16");
+    strcpy(w->cfg.service_cidr, "10.96.0.0/12");
+    strcpy(w->cfg.ignore[w->cfg.ignore_count++], "packages"); /* they would be this machine's own */
+    w->cfg.port = w->cfg.multicast_port = 7373;
     make_files(w);
     make_programs(w);
     strcat(strcpy(w->journal_dir, w->root), "/journal/executor");

@@ -77,7 +77,7 @@ static int teardown(void **state)
 /* What is this machine's own matter, or wants a person. */
 static bool is_mended(const struct finding *f)
 {
-    static const char *const others[] = {"programs", "cpu", "disk", "kubectl"};
+    static const char *const others[] = {"programs", "packages", "cpu", "disk", "kubectl"};
 
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         if (strcmp(f->check, others[i]) == 0)
@@ -133,6 +133,10 @@ static void test_red_green_same_undone(void **state)
     assert_true(world_has(w, "/units/zramswap.service", "masked inactive"));
     assert_true(world_has(w, "/units/dev-vdb.swap", "masked inactive"));
     assert_false(world_has(w, "/proc/swaps", "swapfile"));
+    assert_true(world_has(w, "/etc/ufw/added", "\nufw allow 7373/udp\n"));
+    assert_true(world_has(w, "/etc/ufw/added", "\nufw route allow out on flannel.1\n"));
+    assert_false(world_has(w, "/etc/ufw/added", "6443")); /* this one is a worker */
+    assert_true(world_has(w, "/etc/docker/daemon.json", "\"debug\": true"));
     mended = world_picture(w, true);
     world_reopen(w);
     assert_green(w);
@@ -150,9 +154,8 @@ static void test_what_the_user_ignores_is_not_mended(void **state)
 {
     struct world *w = *state;
 
-    strcpy(w->cfg.ignore[0], "Swap");
-    strcpy(w->cfg.ignore[1], "machine-id");
-    w->cfg.ignore_count = 2;
+    strcpy(w->cfg.ignore[w->cfg.ignore_count++], "Swap");
+    strcpy(w->cfg.ignore[w->cfg.ignore_count++], "machine-id");
     assert_int_equal(world_fix(w), 0);
     assert_true(world_has(w, "/proc/swaps", "swapfile"));
     assert_int_equal(world_finding(w, "swap")->level, FINDING_WARN);
@@ -204,6 +207,81 @@ static void test_one_that_cannot_be_mended(void **state)
     assert_int_equal(world_finding(w, "ip-forward")->level, FINDING_GREEN);
     assert_non_null(strstr(w->said, "no memory"));
     assert_int_equal(world_undo(w), 0);
+}
+
+static void test_firewall_that_is_only_told(void **state)
+{
+    struct world *w = *state;
+
+    w->cfg.tell_firewall = true;
+    assert_int_equal(world_fix(w), 0);
+    assert_int_equal(world_finding(w, "firewall")->level, FINDING_RED);
+    assert_non_null(strstr(w->said, "ufw allow 8472/udp\n"));
+    assert_false(world_has(w, "/etc/ufw/added", "8472"));
+}
+
+static void test_firewalld(void **state)
+{
+    struct world *w = *state;
+
+    world_tool(w, TOOL_UFW, "exit 0");
+    world_tool(
+        w, TOOL_FIREWALL_CMD,
+        "f=$R/run/rules; for a; do case $a in --permanent) f=$R/etc/firewalld/zones/public.xml;; --state) "
+        "echo running; exit 0;; --*-port=*|--*-interface=*) r=${a#--*-}; v=${a#--}; v=${v%%-*};; esac; done\n"
+        "case $v in query) grep -qxF $r $f;; add) mkdir -p $R/etc/firewalld/zones; echo $r >> $f;; "
+        "remove) grep -vxF $r $f > $R/tools/f; cat $R/tools/f > $f;; esac");
+    world_write(w, "/run/rules", "port=22/tcp\n", 0644);
+    world_write(w, "/etc/firewalld/firewalld.conf", "", 0644);
+    assert_green(w);
+    assert_true(world_has(w, "/run/rules", "\nport=30000-32767/udp\n"));
+    assert_true(world_has(w, "/etc/firewalld/zones/public.xml", "interface=cni0\n"));
+    assert_int_equal(world_undo(w), 0);
+    assert_false(world_has(w, "/run/rules", "7373"));
+    assert_null(world_read(w, "/etc/firewalld/zones/public.xml"));
+}
+
+static void test_rules_that_nobody_manages(void **state)
+{
+    struct world *w = *state;
+
+    world_tool(w, TOOL_UFW, "exit 0");
+    world_tool(w, TOOL_NFT,
+               "echo 'table inet filter {'; echo ' chain in {'; echo '  type filter hook input priority 0; "
+               "policy drop;'; "
+               "echo '  tcp dport { 22, 10250, 7373 } accept'; echo ' }'; echo '}'");
+    assert_int_equal(world_fix(w), 0);
+    assert_int_equal(world_finding(w, "firewall")->level, FINDING_WARN);
+    assert_non_null(strstr(w->said, "nft insert rule inet filter in udp dport 8472-8472 accept\n"));
+    assert_null(strstr(w->said, "dport 10250"));
+    assert_non_null(strstr(w->said, "iifname cni0 accept\n"));
+}
+
+static void test_what_only_a_person_can_mend(void **state)
+{
+    struct world *w = *state;
+
+    world_write(w, "/proc/net/route",
+                "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n"
+                "eth0\t00000000\t0202000A\t0003\t0\t0\t0\t00000000\t0\n"
+                "tun0\t0003F40A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\n",
+                0444);
+    world_write(w, "/etc/environment", "PATH=\"/bin\"\nHTTPS_PROXY=http://p:3128\nNO_PROXY=localhost\n",
+                0644);
+    world_write(w, "/etc/docker/daemon.json", "{ \"debug\": }", 0640);
+    world_write(w, "/etc/sysctl.d/zz.conf", "net.ipv4.ip_forward = 0\n", 0644);
+    assert_int_equal(world_fix(w), 0);
+    assert_int_equal(world_finding(w, "cidr")->level, FINDING_RED);
+    assert_non_null(strstr(world_finding(w, "cidr")->detail, "10.244.3.0/24 by tun0"));
+    assert_int_equal(world_finding(w, "proxy")->level, FINDING_WARN);
+    assert_non_null(strstr(world_finding(w, "proxy")->next, "10.244.0.0/16,10.96.0.0/12"));
+    assert_int_equal(world_finding(w, "docker")->level, FINDING_RED);
+    assert_true(world_has(w, "/etc/docker/daemon.json", "{ \"debug\": }"));
+    assert_int_equal(world_finding(w, "sysctl-boot")->level, FINDING_WARN);
+    assert_non_null(strstr(world_finding(w, "sysctl-boot")->detail, "/etc/sysctl.d/zz.conf"));
+    world_write(w, "/etc/environment", "http_proxy=x\nno_proxy='a,10.244.0.0/16, 10.96.0.0/12'\n", 0644);
+    assert_int_equal(world_fix(w), 0);
+    assert_int_equal(world_finding(w, "proxy")->level, FINDING_GREEN);
 }
 
 static void test_rename(void **state)
@@ -303,6 +381,10 @@ int main(void)
         WITH_WORLD(test_what_others_changed_since_is_left),
         WITH_WORLD(test_without_systemd),
         WITH_WORLD(test_one_that_cannot_be_mended),
+        WITH_WORLD(test_firewall_that_is_only_told),
+        WITH_WORLD(test_firewalld),
+        WITH_WORLD(test_rules_that_nobody_manages),
+        WITH_WORLD(test_what_only_a_person_can_mend),
         WITH_WORLD(test_rename),
         cmocka_unit_test(test_cut_then_undo),
         cmocka_unit_test(test_cut_then_fix_and_undo),

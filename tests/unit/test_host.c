@@ -317,6 +317,25 @@ static void test_ports(void **state)
     expect(h, STEP_ROLE_WORKER, "ports", FINDING_GREEN);
 }
 
+/* Who holds a port is found by the socket's number. */
+static void test_who_holds_a_port(void **state)
+{
+    struct host *h = *state;
+    char path[160];
+
+    write_file(
+        h, "/proc/net/tcp",
+        "  sl  local_address\n   0: 00000000:280A 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0 "
+        "       0 4711 1 0\n",
+        0444);
+    write_file(h, "/proc/42/comm", "haproxy\n", 0444);
+    write_file(h, "/proc/42/fd/none", "", 0444);
+    snprintf(path, sizeof(path), "%s/proc/42/fd/3", h->root);
+    assert_int_equal(symlink("socket:[4711]", path), 0);
+    expect(h, STEP_ROLE_WORKER, "ports", FINDING_RED);
+    assert_non_null(strstr(finding(h, "ports")->detail, "10250 (haproxy)"));
+}
+
 static void test_leftovers(void **state)
 {
     struct host *h = *state;
@@ -410,6 +429,7 @@ int main(void)
         WITH_HOST(test_kernel_settings),
         WITH_HOST(test_cgroups),
         WITH_HOST(test_ports),
+        WITH_HOST(test_who_holds_a_port),
         WITH_HOST(test_leftovers),
         WITH_HOST(test_not_root),
         cmocka_unit_test(test_parsing_odd_input),

@@ -52,7 +52,7 @@ bool check_ignored(const struct survey *s, const struct check *check);
 extern const struct check *const check_table[];
 extern const size_t check_count;
 
-extern const struct check check_root, check_cpu, check_memory, check_cgroups;
+extern const struct check check_root, check_cpu, check_memory, check_disk, check_cgroups, check_clock;
 extern const struct check check_hostname, check_resolves, check_machine_id;
 extern const struct check check_packages;
 extern const struct check check_kubeadm, check_kubelet, check_kubectl, check_programs, check_leftovers;
@@ -60,9 +60,10 @@ extern const struct check check_runtime, check_containerd, check_docker, check_k
 extern const struct check check_swap, check_swap_boot;
 extern const struct check check_modules, check_modules_boot, check_ip_forward, check_bridge,
     check_sysctl_boot;
-extern const struct check check_ports;
+extern const struct check check_ports, check_cidr, check_proxy, check_firewall;
 
-/* The undoer of DEED_HOSTNAME. */
+/* The undoers of DEED_HOSTNAME and DEED_RULE. */
+int check_undo_rule(void *ctx, const struct journal_deed *d, enum journal_undone *how, struct err *err);
 int check_undo_hostname(void *ctx, const struct journal_deed *d, enum journal_undone *how, struct err *err);
 
 #endif

@@ -9,11 +9,21 @@
 #include "protocol/mem.h"
 
 const struct check *const check_table[] = {
-    &check_root,     &check_cpu,          &check_memory,     &check_cgroups,         &check_hostname,
-    &check_resolves, &check_machine_id,   &check_leftovers,  &check_packages,        &check_kubeadm,
-    &check_kubelet,  &check_kubectl,      &check_programs,   &check_swap_boot,       &check_swap,
-    &check_modules,  &check_modules_boot, &check_ip_forward, &check_bridge,          &check_sysctl_boot,
-    &check_docker,   &check_containerd,   &check_runtime,    &check_kubelet_enabled, &check_ports,
+    &check_root,         &check_cpu,
+    &check_memory,       &check_disk,
+    &check_clock,        &check_cgroups,
+    &check_hostname,     &check_resolves,
+    &check_machine_id,   &check_leftovers,
+    &check_packages,     &check_kubeadm,
+    &check_kubelet,      &check_kubectl,
+    &check_programs,     &check_swap_boot,
+    &check_swap,         &check_modules,
+    &check_modules_boot, &check_ip_forward,
+    &check_bridge,       &check_sysctl_boot,
+    &check_docker,       &check_containerd,
+    &check_runtime,      &check_kubelet_enabled,
+    &check_ports,        &check_cidr,
+    &check_proxy,        &check_firewall,
 };
 const size_t check_count = COUNT_OF(check_table);
 

@@ -53,6 +53,7 @@ static int undo_swap(void *ctx, const struct journal_deed *d, enum journal_undon
 }
 
 journal_undoer *const host_undoers[DEED_KIND_COUNT] = {
-    [DEED_UNIT] = unit_undo,     [DEED_HOLD] = packages_undo, [DEED_PACKAGE] = packages_undo,
-    [DEED_MODULE] = undo_module, [DEED_SWAP] = undo_swap,     [DEED_HOSTNAME] = check_undo_hostname,
+    [DEED_UNIT] = unit_undo,       [DEED_HOLD] = packages_undo, [DEED_PACKAGE] = packages_undo,
+    [DEED_MODULE] = undo_module,   [DEED_SWAP] = undo_swap,     [DEED_HOSTNAME] = check_undo_hostname,
+    [DEED_RULE] = check_undo_rule,
 };
