@@ -9,6 +9,7 @@
 #include "protocol/mem.h"
 
 #define RED_STATUS 5 /* of KPEER_EPREFLIGHT */
+#define ANSWER_MS  5000
 
 struct preflight {
     struct call *call;
@@ -97,6 +98,25 @@ static int look(struct preflight *f, enum step_role *role, struct step_result *r
     step_result_fini(res);
     *res = *other;
     return 0;
+}
+
+/* What this host shares with another, its agent knows and changes; where none runs, there is nothing to do.
+ */
+static int fix_shared(struct preflight *f, struct err *err)
+{
+    struct control_client *client = NULL;
+    json_t *answer = NULL;
+    struct err none = {0};
+    int code;
+
+    if (command_connect(f->call, &client, &none) != 0)
+        return 0;
+    code = control_ask(client, "fix", NULL, ANSWER_MS, &answer, err);
+    if (code == 0 && !writer_is_data(&f->call->out))
+        progress_say(&f->progress, TINT_NONE, "group: %s", writer_text(answer, "message"));
+    json_decref(answer);
+    control_close(client);
+    return code;
 }
 
 /* How the hosts of the group see each other; *out stays NULL where no agent runs. */
@@ -271,6 +291,8 @@ static int check(struct preflight *f, struct step_result *res, struct err *err)
 
     if (code == 0 && command_flag(f->call, "fix"))
         code = fix(f, role, err);
+    if (code == 0 && command_flag(f->call, "fix"))
+        code = fix_shared(f, err);
     code = code ? code : look(f, &role, res, err);
     if (code)
         return code;

@@ -218,6 +218,8 @@ void config_for_node(const struct config *cfg, struct node_config *out)
     out->role = cfg->role;
     out->expect = cfg->expect;
     out->pinned = cfg->interface[0] || cfg->subnet[0];
+    out->rename = cfg->hostnames == HOSTNAMES_AUTO;
+    out->name_fixed = cfg->name[0] != '\0';
     out->fix = cfg->fix;
     out->dry_run = cfg->dry_run;
     out->port = cfg->port;

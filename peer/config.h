@@ -35,6 +35,8 @@ struct config_seed {
 /* Where a value comes from; later ones win. */
 enum config_origin { CONFIG_FROM_DEFAULT = 0, CONFIG_FROM_FILE, CONFIG_FROM_ENVIRONMENT, CONFIG_FROM_FLAG };
 
+enum config_hostnames { HOSTNAMES_KEEP = 0, HOSTNAMES_AUTO = 1 };
+
 struct config {
     uint8_t origin[CONFIG_KEYS_MAX]; /* enum config_origin of each key of the schema */
     uint8_t reading;                 /* enum config_origin of what is being read */
@@ -59,7 +61,8 @@ struct config {
     uint32_t heartbeat_ms;
     uint32_t timeout_ms; /* of `up` */
     bool dry_run;
-    bool fix; /* mend this host before it is checked */
+    int hostnames; /* enum config_hostnames */
+    bool fix;      /* mend this host before it is checked */
 
     char kubernetes[STEP_VERSION_BYTES]; /* as in protocol/wanted.h; empty: that of the kubeadm at hand */
     int mirror;                          /* a row of peer/mirror.h: for packages and images */

@@ -10,6 +10,7 @@
 static const char *const level_words[] = {"error", "warn", "info", "debug", NULL};
 static const char *const trust_words[] = {"key", "subnet", NULL};
 static const char *const firewall_words[] = {"open", "tell", NULL};
+static const char *const hostnames_words[] = {"keep", "auto", NULL};
 static const char *const role_words[] = {"auto", "master", "worker", "control-plane", NULL};
 static const char *const layout_words[] = {"auto", "minor", "legacy", NULL};
 static const char *const runtime_words[] = {"containerd", "docker", "cri-o", "none", NULL};
@@ -111,6 +112,15 @@ const struct config_key config_schema[] = {
      .type = CONFIG_NAME,
      .scope = CONFIG_AGENT,
      FIELD(name)},
+    {.key = "hostnames",
+     .def = "keep",
+     .doc =
+         "auto: hosts that share a name or a machine-id, as clones do, get one of their own by themselves; "
+         "keep: they are told what to type",
+     .words = hostnames_words,
+     .type = CONFIG_CHOICE,
+     .scope = CONFIG_AGENT,
+     FIELD(hostnames)},
     {.key = "fix",
      .flag = "no-fix",
      .def = "true",

@@ -8,17 +8,14 @@
  * "data"|"event"|"error"|"done", …} until "done" or "error".
  *
  * The commands, their arguments and what the agent answers:
- *   status      {}                                  report_status
- *   members     {}                                  report_members
- *   events      {"since_ms": N|null, "follow": B}   what the ring holds of the last N ms (null: nothing),
- * each as an event; then done, or (follow) control_subscribe leave       {"force": B} EV_LEAVE; the end when
- * ACT_REPLY comes kubeconfig  {}                                  EV_KUBECONFIG; {"kubeconfig": TEXT} from
- * ACT_REPLY's bytes survey      {}                                  EV_SURVEY; report_survey when the hosts
- * have answered retry       {}                                  EV_RETRY; {} at once version     {}
- * {"version": TEXT, "pid": N}
- *
- * Whether a caller may, is settled before the callback is called. Single-threaded: all calls from the agent's
- * loop.
+ *   status: {}; report_status
+ *   members: {}; report_members
+ *   events: {"since_ms": N|null, "follow": BOOL}; what the ring holds of the last N ms (null: nothing), each
+ * as an event; then done, or (follow) control_subscribe leave: {"force": BOOL}; EV_LEAVE; the end when
+ * ACT_REPLY comes kubeconfig: {}; EV_KUBECONFIG; {"kubeconfig": TEXT} from ACT_REPLY's bytes survey: {};
+ * EV_SURVEY; report_survey when the hosts have answered fix: {}; EV_FIX; {"message": TEXT} at once, before
+ * what it says is done retry: {}; EV_RETRY; {} at once version: {}; {"version": TEXT, "pid": N} Whether a
+ * caller may, is settled before the callback is called. Single-threaded: all calls from the agent's loop.
  */
 #ifndef KPEER_CONTROL_H
 #define KPEER_CONTROL_H

@@ -20,8 +20,8 @@ static const struct {
     const char *cmd;
     bool changes;
 } commands[] = {
-    {"status", false}, {"members", false},   {"events", false}, {"version", false},
-    {"leave", true},   {"kubeconfig", true}, {"retry", true},   {"survey", true},
+    {"status", false},    {"members", false}, {"events", false}, {"version", false}, {"leave", true},
+    {"kubeconfig", true}, {"retry", true},    {"survey", true},  {"fix", true},
 };
 
 #define UID_NOBODY 65534

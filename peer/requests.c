@@ -66,6 +66,12 @@ static void ask_kubeconfig(struct agent *a, struct control_call *call)
     agent_feed(a, &ev);
 }
 
+static void ask_fix(struct agent *a, struct control_call *call)
+{
+    struct node_event ev = {.kind = EV_FIX, .request = call->id};
+    agent_feed(a, &ev);
+}
+
 static void ask_survey(struct agent *a, struct control_call *call)
 {
     struct node_event ev = {.kind = EV_SURVEY, .request = call->id};
@@ -92,8 +98,9 @@ static const struct {
     const char *cmd;
     void (*ask)(struct agent *a, struct control_call *call);
 } requests[] = {
-    {"status", ask_status}, {"members", ask_members},       {"events", ask_events},   {"leave", ask_leave},
-    {"retry", ask_retry},   {"kubeconfig", ask_kubeconfig}, {"version", ask_version}, {"survey", ask_survey},
+    {"status", ask_status},   {"members", ask_members}, {"events", ask_events},
+    {"leave", ask_leave},     {"retry", ask_retry},     {"kubeconfig", ask_kubeconfig},
+    {"version", ask_version}, {"survey", ask_survey},   {"fix", ask_fix},
 };
 
 void agent_request(void *ctx, struct control_call *call)

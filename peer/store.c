@@ -319,12 +319,20 @@ static bool have_common_mac(const uint8_t *file, const struct store_host *h)
     return false;
 }
 
+static bool have_all_macs(const uint8_t *file, const struct store_host *h)
+{
+    uint8_t now[HOST_BYTES];
+    put_host(now, h);
+    return file[16] > 0 && file[16] == now[16] && memcmp(file + 17, now + 17, (size_t)now[16] * 6) == 0;
+}
+
 /* One hardware address in common will do: cards come and go. Where either side has none, machine-id alone
- * decides. */
+ * decides. A host whose machine-id alone is another one now was given it, as clones are: a copy of its disk
+ * would have other hardware. */
 static bool same_host(const uint8_t *file, const struct store_host *h)
 {
     if (memcmp(file, h->machine_id, 16) != 0)
-        return false;
+        return have_all_macs(file, h);
     return file[16] == 0 || h->mac_count == 0 || have_common_mac(file, h);
 }
 
@@ -380,6 +388,15 @@ static int move_aside(struct store *s, char stale[static 64], struct err *err)
     return rc;
 }
 
+/* What it belongs to is brought up to date, or the next change would make it another's. */
+static int keep_host(struct store *s, uint8_t *file, const struct store_host *host, struct err *err)
+{
+    if (memcmp(file + IDENTITY_SEED_BYTES, host->machine_id, 16) == 0)
+        return 0;
+    put_host(file + IDENTITY_SEED_BYTES, host);
+    return put_file(s, IDENTITY, file, IDENTITY_SEED_BYTES + HOST_BYTES, err);
+}
+
 int store_identity(struct store *s, const struct store_host *host, struct identity **out, bool *renewed,
                    char stale[static 64], struct err *err)
 {
@@ -393,7 +410,9 @@ int store_identity(struct store *s, const struct store_host *host, struct identi
         rc = err_set(err, KPEER_EIO, "%s/%s has a wrong length", s->dir, IDENTITY);
         hint_damaged(s, IDENTITY, err);
     } else if (file && same_host(file + IDENTITY_SEED_BYTES, host)) {
-        rc = identity_new(out, file, err);
+        rc = keep_host(s, file, host, err);
+        if (!rc)
+            rc = identity_new(out, file, err);
     } else {
         if (have_files(s)) {
             rc = move_aside(s, stale, err);

@@ -80,7 +80,8 @@ struct mark {
 
 static const struct mark marks[] = {
     {"name", same_name, NULL,
-     "give one of them another name (hostnamectl set-hostname NAME), then kpeer up again there"},
+     "on one of them: kpeer preflight --fix (or hostnamectl set-hostname NAME, then kpeer up again); for all "
+     "clones at once: hostnames: auto in kpeer.yaml"},
     {"machine-id", same_machine_id, "the same machine-id",
      "on one of them: rm /etc/machine-id && systemd-machine-id-setup, then reboot it"},
     {"product-uuid", same_product_uuid, "the same product UUID",

@@ -223,6 +223,9 @@ static void dispatch(struct node *n, const struct node_event *ev)
     case EV_KUBECONFIG:
         serve_kubeconfig(n, ev->request, NULL);
         break;
+    case EV_FIX:
+        rename_request(n, ev->request);
+        break;
     case EV_SURVEY:
         survey_request(n, ev->request);
         break;

@@ -51,6 +51,8 @@ struct node_config {
     enum role_pref role;
     uint32_t expect; /* 0: not told */
     bool pinned;     /* the user chose the interface or subnet: a lone host may then found */
+    bool rename;     /* hosts that share a name are renamed, and get machine-ids of their own */
+    bool name_fixed; /* the user chose it: it stays */
     bool fix;        /* let this host be mended before it is checked */
     bool dry_run;    /* rehearsal; a group is rehearsing or not, all of it */
     uint16_t port;   /* TCP, where this peer listens */
@@ -112,6 +114,7 @@ enum node_event_kind {
     EV_STEP_DONE,
     EV_LEAVE,      /* the user asks this host to leave; `force`: local part only */
     EV_KUBECONFIG, /* the user asks for the admin kubeconfig; answered by ACT_REPLY with bytes */
+    EV_FIX,        /* the user asks to mend what this host shares with another; answered by ACT_REPLY */
     EV_SURVEY,     /* the user asks how the group looks; answered by ACT_REPLY with a survey */
     EV_REACH,      /* what ACT_REACH asked for is done */
     EV_RETRY,      /* the user ran `up` again: try what failed once more */
@@ -139,7 +142,7 @@ struct node_event {
     const struct step_result *result;
     const struct reach_report *reach; /* EV_REACH */
     bool force;                       /* EV_LEAVE */
-    uint64_t request;                 /* EV_LEAVE, EV_KUBECONFIG, EV_SURVEY: repeated in ACT_REPLY */
+    uint64_t request;                 /* EV_LEAVE, EV_KUBECONFIG, EV_FIX, EV_SURVEY: repeated in ACT_REPLY */
 };
 
 enum action_kind {
@@ -189,6 +192,7 @@ enum event_kind {
     EVENT_CONFLICT,
     EVENT_PHASE,
     EVENT_BLOCKED,
+    EVENT_RENAMED,
     EVENT_LEFT,
     EVENT_KIND_COUNT
 };

@@ -206,6 +206,7 @@ void work_result(struct node *n, const struct running *run, const struct step_re
         if (r->code == 0 && r->have_facts) {
             n->facts = r->facts;
             w->have_facts = true;
+            w->stale_facts = false;
             succeeded(w);
         } else {
             failed(n, r);
@@ -216,6 +217,15 @@ void work_result(struct node *n, const struct running *run, const struct step_re
         break;
     case STEP_PREFLIGHT:
         preflight_done(n, r);
+        break;
+    case STEP_RENAME:
+    case STEP_MACHINE_ID:
+        if (r->code == 0) {
+            rename_done(n, run->kind);
+            succeeded(w);
+        } else if (r->code != KPEER_ECANCELED) {
+            failed(n, r);
+        }
         break;
     case STEP_PREPARE:
         w->prepared = r->code == 0;

@@ -15,6 +15,7 @@
  *   node_leave.c   leaving
  *   node_serve.c   what the control plane does for others: tickets, proofs, removals, the admin kubeconfig
  *   node_survey.c  how the hosts of the group see each other, asked for by a user
+ *   node_rename.c  names and machine-ids that several hosts share
  *   node_view.c    what the user interface sees
  */
 #ifndef KPEER_NODE_STATE_H
@@ -139,7 +140,12 @@ struct work {
     char joined[STEP_ID_BYTES];   /* cluster that this host is part of */
     bool have_facts;
     bool have_nets;
-    bool fixed; /* what could be mended was, since the last look that was red */
+    bool rename_once;                 /* the user asked for it */
+    bool stale_facts;                 /* they are to be read anew */
+    unsigned renames;                 /* in this run */
+    char first_name[STEP_NAME_BYTES]; /* before them */
+    char new_name[STEP_NAME_BYTES];   /* that the step under way gives */
+    bool fixed;                       /* what could be mended was, since the last look that was red */
     enum preflight preflight;
     enum step_role preflight_role;
     bool master_red; /* fit as a worker only */
@@ -359,6 +365,14 @@ void net_drop(struct node *n, enum drop why);
 /* False for what an earlier start of a peer said. A later start makes what the earlier one said count no
  * more. */
 bool net_of_this_start(struct member *m, uint64_t boot, uint64_t instance);
+
+/* node_rename.c */
+/* Which step gives this host something of its own that it shares with another; STEP_NONE: none has to. */
+enum step_kind rename_next(const struct node *n);
+void rename_new_name(const struct node *n, char out[static STEP_NAME_BYTES]);
+void rename_done(struct node *n, enum step_kind kind);
+void rename_request(struct node *n, uint64_t request);
+void rename_tick(struct node *n);
 
 /* node_survey.c */
 void survey_request(struct node *n, uint64_t request);

@@ -39,6 +39,7 @@ static const char *const event_words[EVENT_KIND_COUNT] = {
     [EVENT_CONFLICT] = "conflict",
     [EVENT_PHASE] = "phase",
     [EVENT_BLOCKED] = "blocked",
+    [EVENT_RENAMED] = "renamed",
     [EVENT_LEFT] = "left",
 };
 static const char *const drop_words[] = {"foreign", "malformed", "forged", "replayed",

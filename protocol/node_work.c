@@ -81,7 +81,7 @@ enum step_kind work_next(const struct node *n)
     bool settled_in = w->joined[0] || w->inited;
     if (w->leaving != LEAVE_NONE)
         return next_leaving(w);
-    if (!w->have_facts)
+    if (!w->have_facts || w->stale_facts)
         return STEP_INSPECT;
     if (w->need_reset)
         return STEP_RESET;
@@ -89,6 +89,8 @@ enum step_kind work_next(const struct node *n)
         return n->cfg.fix && !w->fixed ? STEP_FIX : STEP_PREFLIGHT;
     if (n->address[0] == '\0')
         return STEP_NONE;
+    if (rename_next(n) != STEP_NONE)
+        return rename_next(n);
     if (!settled_in && !w->prepared && (in_company(n) || group_is_set(n)))
         return STEP_PREPARE;
     if (!group_is_set(n))
@@ -178,6 +180,10 @@ static void begin_step(struct node *n, enum step_kind kind)
     if (kind == STEP_INIT && w->founding[0] == '\0')
         new_cluster_id(n);
     fill_step(n, &s);
+    if (kind == STEP_RENAME) {
+        rename_new_name(n, w->new_name);
+        memcpy(s.node_name, w->new_name, sizeof s.node_name);
+    }
     if (kind == STEP_JOIN)
         work_use_ticket(n, &s);
     keep_fields(&s);
@@ -302,6 +308,7 @@ void work_tick(struct node *n)
     work_propose(n);
     check_ready(n);
     work_ask_ticket(n);
+    rename_tick(n);
     if (!w->main_step) {
         enum step_kind next = work_next(n);
         if (next != STEP_NONE && may_begin(n, next))

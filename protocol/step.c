@@ -37,6 +37,8 @@ static const struct {
     [STEP_FIX] = {"fix", STEP_F_ROLE},
     [STEP_IMAGES_LIST] = {"images-list", STEP_F_ROLE},
     [STEP_IMAGES_PULL] = {"images-pull", STEP_F_ROLE},
+    [STEP_RENAME] = {"rename", STEP_F_NODE_NAME},
+    [STEP_MACHINE_ID] = {"machine-id", 0},
     [STEP_IMAGES_VERIFY] = {"images-verify", STEP_F_ROLE},
 };
 

@@ -54,6 +54,8 @@ enum step_kind {
     STEP_IMAGES_LIST, /* which images this host needs for `role`, and which are there; answers JSON in blob */
     STEP_IMAGES_PULL, /* pull those that miss; answers JSON in blob */
     STEP_IMAGES_VERIFY, /* compare them with a second source; answers JSON in blob */
+    STEP_RENAME,        /* call this host `node_name`, which is no Node yet */
+    STEP_MACHINE_ID,    /* give it a machine-id of its own */
     STEP_KIND_COUNT
 };
 

@@ -19,7 +19,7 @@
 typedef int step_function(struct exec_ctx *ctx, const struct step *step, struct step_result *result,
                           struct err *err);
 
-static step_function run_inspect, run_fix, run_preflight, run_undo;
+static step_function run_inspect, run_rename, run_machine_id, run_fix, run_preflight, run_undo;
 
 static const struct {
     step_function *run;
@@ -45,6 +45,8 @@ static const struct {
     [STEP_FIX] = {run_fix, 1800000, true}, /* packages over a slow line */
     [STEP_IMAGES_LIST] = {images_list, 60000, false},
     [STEP_IMAGES_PULL] = {images_pull, 2700000, true},
+    [STEP_RENAME] = {run_rename, 30000, true},
+    [STEP_MACHINE_ID] = {run_machine_id, 30000, true},
     [STEP_IMAGES_VERIFY] = {images_verify, 600000, false},
 };
 
@@ -70,6 +72,42 @@ static int run_inspect(struct exec_ctx *ctx, const struct step *step, struct ste
     (void)step;
     result->have_facts = code == 0;
     return code;
+}
+
+/* A name or an id that a Node goes by must not change any more. */
+static int refuse_node(const struct exec_ctx *ctx, struct err *err)
+{
+    const struct journal_state *state = journal_state(ctx->journal);
+
+    if (!state->init_begun && !state->join_begun)
+        return 0;
+    err_set(err, KPEER_ESTATE, "this host is or becomes a Node under its present name");
+    return err_hint(err, "reset it first: kpeer leave --force");
+}
+
+static int run_rename(struct exec_ctx *ctx, const struct step *step, struct step_result *result,
+                      struct err *err)
+{
+    int code = refuse_node(ctx, err);
+
+    (void)result;
+    exec_say(ctx, "rename", -1, "%s %s", ctx->dry_run ? "would call this host" : "this host is now called",
+             step->node_name);
+    if (code || ctx->dry_run)
+        return code;
+    code = host_rename(ctx, step->node_name, err);
+    return code ? code : host_learn_name(ctx, step->node_name, err);
+}
+
+static int run_machine_id(struct exec_ctx *ctx, const struct step *step, struct step_result *result,
+                          struct err *err)
+{
+    int code = refuse_node(ctx, err);
+
+    (void)step;
+    (void)result;
+    exec_say(ctx, "machine-id", -1, "%s", ctx->dry_run ? "would make another one" : "another one is made");
+    return code || ctx->dry_run ? code : host_new_machine_id(ctx, err);
 }
 
 static int run_fix(struct exec_ctx *ctx, const struct step *step, struct step_result *result, struct err *err)

@@ -145,6 +145,7 @@ void host_start(struct world *w, struct host *h)
     node_config_default(&cfg);
     mem_copy_text(cfg.name, sizeof cfg.name, h->name);
     mem_copy_text(cfg.version, sizeof cfg.version, "0.0.0");
+    cfg.rename = w->alike;
     cfg.expect = h->group == 0 ? w->s->expect : 0;
     cfg.ticket_ttl_ms = w->s->ticket_ttl_ms;
     if (node_new(&h->node, &cfg, h->identity, w->key[h->group], stored, draw(&w->host_rng), seed, &err) !=

@@ -13,7 +13,7 @@ static uint64_t duration(struct world *w, enum step_kind kind)
         [STEP_INIT] = 12000,      [STEP_APPLY] = 1500,   [STEP_TOKEN_MINT] = 300, [STEP_TOKEN_REVOKE] = 300,
         [STEP_JOIN] = 6000,       [STEP_PROVE] = 3000,   [STEP_REACH] = 500,      [STEP_DRAIN] = 1000,
         [STEP_DELETE_NODE] = 300, [STEP_RESET] = 1500,   [STEP_UNDO] = 100,       [STEP_KUBECONFIG] = 50,
-        [STEP_FIX] = 400,
+        [STEP_FIX] = 400,         [STEP_RENAME] = 100,   [STEP_MACHINE_ID] = 100,
     };
     uint64_t most = kind == STEP_INIT && w->s->slow_init ? 300000 : most_ms[kind];
     return 5 + draw_below(&w->kube_rng, most);
@@ -158,8 +158,9 @@ static void facts(const struct host *h, struct step_result *r)
 {
     r->have_facts = true;
     memcpy(r->facts.hostname, h->name, sizeof r->facts.hostname);
-    uint32_t id = h->slot + 1;
+    uint32_t id = h->copied ? UINT32_MAX : h->slot + 1;
     memcpy(r->facts.machine_id, &id, sizeof id);
+    id = h->slot + 1;
     memcpy(r->facts.product_uuid, &id, sizeof id);
     r->facts.cpus = 2;
     r->facts.memory_mb = h->slot % 3 == 2 ? 1000 : 4000; /* every third is too small for a master */
@@ -184,6 +185,14 @@ static int effect(struct world *w, struct host *h, const struct task *t)
         return join(w, h, t);
     case STEP_PROVE:
         return reachable_plane(w, h, h->kube.built[0] ? h->kube.built : h->kube.joined) ? 0 : KPEER_ETIMEOUT;
+    case STEP_RENAME:
+        if (h->kube.built[0] || h->kube.joined[0])
+            broken(w, 0, "%s is renamed to %s, being a Node", h->name, t->node_name);
+        memcpy(h->name, t->node_name, sizeof h->name);
+        return 0;
+    case STEP_MACHINE_ID:
+        h->copied = false;
+        return 0;
     case STEP_RESET:
         h->kube.built[0] = h->kube.joined[0] = '\0';
         h->kube.serves = h->kube.told = h->kube.leftover = false;

@@ -1,14 +1,21 @@
 /* In some runs, users ask now and then how the group looks: that must change nothing of what comes out. */
 #include "tests/sim/world.h"
 
-#define ONE_RUN_IN  3
-#define SURVEYS_MAX 12
-#define LATE_MS     30000 /* also after all faults */
+#define ONE_RUN_IN   3
+#define ALIKE_ONE_IN 6
+#define SURVEYS_MAX  12
+#define LATE_MS      30000 /* also after all faults */
 
-void survey_plan(struct world *w)
+/* Streams of its own, so that seeds without surveys are what they were. */
+void survey_draw(struct world *w)
 {
     uint64_t rng = w->s->seed ^ 0x737572766579;
     w->survey_rng = draw(&rng);
+    w->alike = draw_below(&w->survey_rng, ALIKE_ONE_IN) == 0;
+}
+
+void survey_plan(struct world *w)
+{
     if (draw_below(&w->survey_rng, ONE_RUN_IN) != 0)
         return;
     for (uint64_t n = 1 + draw_below(&w->survey_rng, SURVEYS_MAX); n > 0; n--)

@@ -1,3 +1,4 @@
+#include "protocol/mem.h"
 #include "tests/sim/world.h"
 
 #include <inttypes.h>
@@ -92,6 +93,9 @@ static void make_host(struct world *w, uint32_t slot)
     if (!h->link || !h->heard)
         abort();
     snprintf(h->name, sizeof h->name, h->exists ? "node%u" : "clone%u", slot + 1);
+    h->copied = w->alike && h->exists;
+    if (h->copied)
+        mem_copy_text(h->name, sizeof h->name, "alike");
     host_readdress(w, h);
     if (!h->exists)
         return;
@@ -115,6 +119,7 @@ static void set_up(struct world *w)
     if (!w->host || !w->token)
         abort();
     make_keys(w);
+    survey_draw(w);
     for (uint32_t i = 0; i < w->slots; i++)
         make_host(w, i);
     host_count_owed(w);

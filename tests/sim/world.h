@@ -201,6 +201,7 @@ struct host {
     struct kept *kept;          /* heard.c */
     size_t kept_count;
     uint64_t kept_digest;
+    bool copied;    /* its machine-id is that of the others */
     uint64_t reach; /* the survey whose listeners are open; 0: none */
     enum reach_what reach_what;
     size_t reach_count;
@@ -219,6 +220,7 @@ struct world {
     uint64_t now_ms;
     /* Streams of their own, so that leaving something out changes the rest as little as possible. */
     uint64_t net_rng, kube_rng, host_rng, liar_rng, survey_rng;
+    bool alike;       /* all hosts began as copies of one that had no kpeer yet, and rename themselves */
     uint64_t surveys; /* asked for */
     struct queue queue;
     struct secret *key[GROUPS_MAX];
@@ -317,6 +319,7 @@ void liar_beacon(struct world *w, struct host *h, const struct hello *hello);
 void liar_message(struct world *w, struct host *h, const struct peer_id *to);
 
 /* survey.c */
+void survey_draw(struct world *w);
 void survey_plan(struct world *w);
 void survey_ask(struct world *w, struct host *h);
 void survey_order(struct world *w, struct host *h, const struct reach_order *o);

@@ -165,9 +165,11 @@ void world_feed(struct world *w, size_t who, const struct node_event *event)
     }
 }
 
-static void fill_facts(size_t who, struct facts *f)
+static void fill_facts(const struct world *w, size_t who, struct facts *f)
 {
     f->machine_id[0] = f->product_uuid[0] = (uint8_t)(who + 1);
+    if (w->peer[who].machine_id)
+        f->machine_id[0] = w->peer[who].machine_id;
     f->cpus = 2;
     f->memory_mb = who % 3 == 2 ? 1000 : 4000;
     snprintf(f->hostname, sizeof f->hostname, "node%zu", who + 1);
@@ -178,7 +180,9 @@ static void step_done(struct world *w, size_t who, uint32_t id, enum step_kind k
 {
     static uint8_t blob[] = "a kubeconfig";
     struct step_result r = {.id = id, .kind = kind};
-    fill_facts(who, &r.facts);
+    if (kind == STEP_MACHINE_ID)
+        w->peer[who].machine_id = 0;
+    fill_facts(w, who, &r.facts);
     r.have_facts = kind == STEP_INSPECT || kind == STEP_FIX || kind == STEP_PREFLIGHT;
     if (kind == STEP_CA)
         mem_copy_text(r.ca_hash, sizeof r.ca_hash,

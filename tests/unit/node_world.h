@@ -19,7 +19,8 @@ struct world_peer {
     size_t disk_bytes[STORE_KEY_COUNT];
     char address[STEP_ADDRESS_BYTES];
     uint64_t wake_ms;
-    bool stopped; /* ACT_STOP was seen */
+    uint8_t machine_id; /* 0: its own */
+    bool stopped;       /* ACT_STOP was seen */
     uint64_t replies;
     int reply_code;
 };

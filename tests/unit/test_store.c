@@ -297,9 +297,26 @@ static void test_a_copied_disk_gets_a_new_identity(void **state)
     snprintf(path, sizeof path, "%.50s/%.40s/promises", dir, stale);
     assert_int_equal(access(path, F_OK), 0);
     other.machine_id[0] = 9;
-    memcpy(other.mac, copy.mac, sizeof other.mac);
     struct peer_id third = identity_on(s, &other, &renewed, stale);
     assert_true(renewed && !peer_id_equal(&third, &second));
+}
+
+/* A host that was given another machine-id stays who it is, also when a card is changed after that. */
+static void test_another_machine_id(void **state)
+{
+    struct store *s = *state;
+    struct store_host host = home;
+    bool renewed;
+    char stale[64];
+    struct peer_id first = identity_on(s, &host, &renewed, stale);
+    put(s, STORE_PROMISES, "mine");
+    host.machine_id[0] = 9;
+    struct peer_id again = identity_on(s, &host, &renewed, stale);
+    assert_true(!renewed && peer_id_equal(&first, &again));
+    host.mac[0][5] = 7;
+    again = identity_on(s, &host, &renewed, stale);
+    assert_true(!renewed && peer_id_equal(&first, &again));
+    assert_holds(s, STORE_PROMISES, "mine");
 }
 
 static void test_renew(void **state)
@@ -356,6 +373,7 @@ int main(void)
         TEST(test_one_agent_a_folder),
         TEST(test_identity_stays),
         TEST(test_a_copied_disk_gets_a_new_identity),
+        TEST(test_another_machine_id),
         TEST(test_renew),
         TEST(test_blobs_without_identity_are_moved_aside),
         TEST(test_a_torn_identity_is_told),

@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "peer/executor/host/check.h"
 #include "peer/executor/host/host.h"
@@ -49,26 +50,33 @@ static void look_resolves(struct survey *s)
 }
 
 /* 127.0.1.1, as Debian's installer has it: other hosts' names and addresses are the group's matter. */
-static int fix_resolves(struct survey *s, struct err *err)
+int host_learn_name(struct exec_ctx *ctx, const char *name, struct err *err)
 {
     cleanup_free char *text = NULL;
     cleanup_free char *fresh = NULL;
     size_t n = 0;
-    int used, code = look_read(s->ctx, "/etc/hosts", &text, &n, err);
+    int used, code = look_read(ctx, "/etc/hosts", &text, &n, err);
 
-    if (!field_name(s->facts->hostname))
+    if (!field_name(name))
         return err_set(err, KPEER_EINVAL, "this host has no name that could be written down");
     if (code && code != KPEER_ENOTFOUND)
         return code;
     if (text && strlen(text) != n)
         return err_set(err, KPEER_EINVAL, "/etc/hosts holds bytes that do not belong there");
+    if (text && parse_hosts_has(text, name))
+        return 0;
     used = asprintf(&fresh, "%s%s127.0.1.1\t%s\n", text ? text : "127.0.0.1\tlocalhost\n",
-                    n && text[n - 1] != '\n' ? "\n" : "", s->facts->hostname);
+                    n && text[n - 1] != '\n' ? "\n" : "", name);
     if (used < 0) {
         fresh = NULL;
         return err_set(err, KPEER_ENOMEM, "out of memory");
     }
-    return mend_file(s->ctx, "/etc/hosts", fresh, (size_t)used, 0644, err);
+    return mend_file(ctx, "/etc/hosts", fresh, (size_t)used, 0644, err);
+}
+
+static int fix_resolves(struct survey *s, struct err *err)
+{
+    return host_learn_name(s->ctx, s->facts->hostname, err);
 }
 
 const struct check check_resolves = {
@@ -97,7 +105,7 @@ static void look_machine_id(struct survey *s)
         check_tell(s, FINDING_WARN, "systemd-machine-id-setup", "this host has no machine id");
 }
 
-static int fix_machine_id(struct survey *s, struct err *err)
+int host_new_machine_id(struct exec_ctx *ctx, struct err *err)
 {
     uint8_t id[16];
     char text[34];
@@ -107,8 +115,13 @@ static int fix_machine_id(struct survey *s, struct err *err)
     id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
     mem_hex(text, id, sizeof(id));
     text[32] = '\n';
+    return mend_file(ctx, "/etc/machine-id", text, 33, 0444, err);
+}
+
+static int fix_machine_id(struct survey *s, struct err *err)
+{
     s->stale = true;
-    return mend_file(s->ctx, "/etc/machine-id", text, 33, 0444, err);
+    return host_new_machine_id(s->ctx, err);
 }
 
 const struct check check_machine_id = {
@@ -126,10 +139,16 @@ static int set_hostname(struct exec_ctx *ctx, const char *name, struct err *err)
 {
     char path[PATH_MAX];
     int code = exec_path(ctx, HOSTNAME, path, sizeof(path), err);
-    FILE *f = code ? NULL : fopen(path, "we");
+    FILE *f;
 
+    if (code)
+        return code;
+    if (strcmp(path, HOSTNAME) ==
+        0) /* the file may be read-only where the call is allowed, as in containers */
+        return sethostname(name, strlen(name)) ? err_errno(err, errno, "cannot name this host %s", name) : 0;
+    f = fopen(path, "we");
     if (!f)
-        return code ? code : err_errno(err, errno, "cannot name this host %s", name);
+        return err_errno(err, errno, "cannot name this host %s", name);
     if (fprintf(f, "%s\n", name) < 0)
         code = err_set(err, KPEER_EIO, "cannot name this host %s", name);
     if (fclose(f) && code == 0)

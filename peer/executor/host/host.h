@@ -31,6 +31,12 @@ int host_fix(struct exec_ctx *ctx, const struct step *step, struct step_result *
 /* Renames this host, now and for good, so that journal_undo gives it its old name back. */
 int host_rename(struct exec_ctx *ctx, const char *name, struct err *err);
 
+/* Writes the name into /etc/hosts, where it is not there yet. */
+int host_learn_name(struct exec_ctx *ctx, const char *name, struct err *err);
+
+/* Gives this host another machine-id. */
+int host_new_machine_id(struct exec_ctx *ctx, struct err *err);
+
 /* For journal_undo, whose ctx must then be the struct exec_ctx. */
 extern journal_undoer *const host_undoers[DEED_KIND_COUNT];
 

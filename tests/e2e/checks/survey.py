@@ -2,6 +2,7 @@
 
 import re
 
+from harness.agree import one_cluster
 from harness.hold import compiled
 from harness.lab import wait_until
 
@@ -97,3 +98,51 @@ def test_each_seeded_fault_is_found_and_nothing_else(trial):
     members = {each["address"] for each in asker.members()["members"]}
     assert members == {host.address for host in lab.hosts}, members
     assert shown.seconds < 40
+
+
+def names_of(host):
+    return sorted(each["name"] for each in host.members()["members"])
+
+
+def test_clones_rename_themselves_and_leave_as_they_were(trial):
+    """One machine-id, product UUID and name for all, and `hostnames: auto`: a cluster without anybody's help."""
+    lab = trial.lab(3, cloned=True)
+    before = {host.name: (host.run("hostname").out, host.get("/etc/hostname"), host.get("/etc/machine-id"))
+              for host in lab.hosts}
+    for host in lab.hosts:
+        host.put("/etc/kpeer/kpeer.yaml", "hostnames: auto\n")
+    lab.form("--expect", "3")
+    base = before[lab.hosts[0].name][0].strip()
+    wanted = {host.name: f"{base}-{host.address.rpartition('.')[2]}" for host in lab.hosts}
+    for host in lab.hosts:
+        assert host.run("hostname").out.strip() == wanted[host.name], host.run("hostname").out
+        assert host.get("/etc/hostname").strip() == wanted[host.name]
+        assert re.search(rf"^127\.0\.1\.1\s+{wanted[host.name]}$", host.get("/etc/hosts"), re.M), host.get("/etc/hosts")
+        assert names_of(host) == sorted(wanted.values())
+    assert len({host.get("/etc/machine-id") for host in lab.hosts}) == 3
+    record, master = one_cluster(lab.hosts)
+    worker = next(host for host in lab.hosts if host is not master)
+    assert record["founder_name"] == wanted[master.name]
+    worker.signal_agent(15)  # a restart finds the same peer
+    wait_until("the agent ended", lambda: not worker.agents(), 20)
+    worker.kpeer("up", "--timeout", "60s", seconds=70).expect(0)
+    assert names_of(master) == sorted(wanted.values())
+    worker.kpeer("leave", seconds=90).expect(0)
+    after = (worker.run("hostname").out, worker.get("/etc/hostname"), worker.get("/etc/machine-id"))
+    assert after == before[worker.name], after
+
+
+def test_a_shared_name_is_mended_on_request(trial):
+    lab = trial.lab(2, cloned=True)
+    jobs = [host.up("--expect", "2", "--timeout", "120s") for host in lab.hosts]
+    first, second = lab.hosts
+    wait_until("the shared name is told", lambda: first.agent() and "are called" in first.kpeer("status").text, 30)
+    wait_until("the shared name is told", lambda: second.agent() and "are called" in second.kpeer("status").text, 30)
+    assert {fault[0] for fault in faults(look(first)[0])} >= {"name", "machine-id"}
+    done = second.kpeer("preflight", "--fix", seconds=120)
+    assert done.status in (0, 5) and "a name and a machine-id of its own" in done.text, done
+    for job in jobs:
+        job.wait(130).expect(0)
+    base = first.run("hostname").out.strip()
+    assert second.run("hostname").out.strip() == f"{base}-{second.address.rpartition('.')[2]}"
+    assert names_of(first) == names_of(second) == sorted([base, second.run("hostname").out.strip()])
