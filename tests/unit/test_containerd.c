@@ -186,7 +186,8 @@ static void test_toml_values(void **state)
     static const char text[] =
         "a = 1_000\nb = \"x\\\"y\" # c\n'c d' = 1979-05-27T07:32:00Z\n"
         "e = \"\"\"\n[no]\n\\\"\"\"\"\n[t]\r\nf = [\r\n 'x', \"y\" ]\r\n[[u]]\ng = {h = 1}\n";
-    const struct toml_path f = {{"t", "f"}, 2}, h = {{"u", "g", "h"}, 3}, a = {{"a"}, 1}, b = {{"b"}, 1};
+    const struct toml_path f = {{"t", "f"}, 2}, h = {{"u", "g", "h"}, 3}, g = {{"u", "g"}, 2}, a = {{"a"}, 1},
+                           b = {{"b"}, 1};
     struct toml_value v;
     bool has;
     char *out;
@@ -202,6 +203,9 @@ static void test_toml_values(void **state)
     assert_true(has);
     assert_int_equal(toml_get(text, strlen(text), &h, &v, NULL), KPEER_EINVAL);
     assert_int_equal(toml_set(text, strlen(text), &h, "1", &out, &n, NULL), KPEER_EINVAL);
+    assert_int_equal(toml_get(text, strlen(text), &g, &v, NULL),
+                     KPEER_EINVAL); /* of which table in the list? */
+    assert_int_equal(toml_set(text, strlen(text), &g, "1", &out, &n, NULL), KPEER_EINVAL);
     assert_int_equal(toml_check("a\0b", 3, NULL), KPEER_EINVAL);
 }
 

@@ -337,6 +337,7 @@ struct found {
     struct item table; /* the heading of the table it belongs to */
     bool below;        /* anything at or below the path */
     bool closed;       /* the path leads into an inline table, a list of tables or dotted keys */
+    bool listed;       /* it leads into a list of tables: which of them is meant? */
 };
 
 static void note_item(const struct item *item, const struct toml_path *path, struct found *f)
@@ -352,6 +353,8 @@ static void note_item(const struct item *item, const struct toml_path *path, str
         f->table = *item;
     if (leads && (item->kind == ITEM_VALUE || item->kind == ITEM_TABLES))
         f->closed = true;
+    if (leads && item->kind == ITEM_TABLES)
+        f->listed = true;
     /* A table made by dotted keys under another heading takes no heading of its own. */
     if (item->kind == ITEM_VALUE && path->count > 0 && same + 1 >= path->count &&
         item->path.count >= path->count && item->header + 1 < path->count && path->count > 1)
@@ -382,6 +385,8 @@ static int walk(const char *text, size_t n, const struct toml_path *path, struct
             return err_set(err, KPEER_EINVAL, "%s is there twice", path->keys[path->count - 1]);
         f->value.kind = had ? ITEM_VALUE : f->value.kind;
     } while (item.kind != ITEM_END);
+    if (f->listed && f->value.kind == ITEM_VALUE)
+        return err_set(err, KPEER_EINVAL, "%s is in a list of tables", path->keys[path->count - 1]);
     return 0;
 }
 
