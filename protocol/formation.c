@@ -133,6 +133,19 @@ static uint32_t my_place(const struct formation *f, const struct formation_input
     return place;
 }
 
+/* Making a host ready takes minutes where packages are installed; whoever was told to be the master is waited
+ * for that long, while it lives and nothing went wrong there. */
+static bool awaits_another(const struct formation *f, const struct formation_input *in)
+{
+    for (size_t i = 0; i < in->peer_count; i++) {
+        const struct formation_peer *p = &in->peer[i];
+        if (p->alive && p->awaited && !peer_id_equal(&p->id, self(in)) &&
+            electorate_index(&f->mine.set, &p->id) >= 0 && p->rank < settle_peer(in, self(in))->rank)
+            return true;
+    }
+    return false;
+}
+
 static uint64_t stand_time(const struct formation *f, const struct formation_input *in)
 {
     uint64_t t = f->constituted_ms;
@@ -140,7 +153,9 @@ static uint64_t stand_time(const struct formation *f, const struct formation_inp
         t = f->grant_until_ms;
     if (f->not_before_ms > t)
         t = f->not_before_ms;
-    return t + my_place(f, in) * (in->lease_ms / 2);
+    t += my_place(f, in) * (in->lease_ms / 2);
+    uint64_t patience = f->constituted_ms + FORMATION_AWAIT_MS;
+    return t < patience && !f->mine.accepted && awaits_another(f, in) ? patience : t;
 }
 
 static uint64_t highest_term(const struct formation *f, const struct formation_input *in)

@@ -30,6 +30,7 @@ struct formation_peer {
     bool left;     /* said that it leaves for good */
     bool eligible; /* could found a cluster */
     bool hopeful;  /* not eligible yet, but its own checks are not done: worth waiting for a little */
+    bool awaited;  /* was told to be the master, and is being made ready: nobody takes its place meanwhile */
     uint32_t rank; /* lower stands first; equal ranks are settled by id */
     const uint8_t *sign_pk;      /* NULL: not known yet */
     const struct ballot *ballot; /* NULL: not known yet. Ignored for ourselves. */
@@ -67,7 +68,10 @@ enum formation_change {
 };
 
 #define FORMATION_LONE_SETTLES 6 /* a lone host settles this many times as long */
-#define FORMATION_ROUNDS       8
+#define FORMATION_AWAIT_MS                                                                                   \
+    1800000 /* how long a pinned master that is being made ready is waited for: the longest step that does   \
+               so */
+#define FORMATION_ROUNDS 8
 
 struct formation {
     struct ballot mine; /* durable */

@@ -161,6 +161,8 @@ void node_profile_taken(struct node *n, struct member *m)
     m->outline = (struct outline){.presentable = presentable(n, p),
                                   .able = p->able,
                                   .hopeful = check_fit_for_master(p) && p->phase != PHASE_FAILED,
+                                  .awaited = p->role == ROLE_MASTER && !p->able && !p->note[0] &&
+                                             p->phase != PHASE_FAILED,
                                   .rank = rank_of(p),
                                   .expect = p->expect};
     n->formation_stale |= memcmp(&was, &m->outline, sizeof was) != 0;
@@ -218,6 +220,7 @@ struct formation_input node_formation_input(struct node *n)
             .in_view = m->state == STATE_ALIVE && profile && o->presentable,
             .eligible = profile && (m->self ? work_able(n) : o->able),
             .hopeful = profile && o->hopeful,
+            .awaited = profile && o->awaited,
             .rank = profile ? o->rank : UINT32_MAX,
             .sign_pk = m->keyed ? m->sign_pk : NULL,
             .ballot = m->ballot,

@@ -66,6 +66,7 @@ struct outline {
     bool presentable; /* would be in a set proposed now, if alive */
     bool able;
     bool hopeful;
+    bool awaited;
     uint32_t rank;
     uint32_t expect;
 };

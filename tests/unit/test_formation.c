@@ -35,6 +35,7 @@ struct group {
     bool dead[PEERS];
     bool left[PEERS]; /* dead, and said so */
     bool unfit[PEERS];
+    bool awaited[PEERS]; /* told to be the master, and being made ready */
     uint8_t group_id[GROUP_ID_BYTES];
     struct formation_peer view[PEERS];
 };
@@ -80,7 +81,8 @@ static struct formation_input input(struct group *g, size_t who)
                                              .alive = there,
                                              .left = g->left[i],
                                              .eligible = !g->unfit[i],
-                                             .rank = 1,
+                                             .awaited = g->awaited[i],
+                                             .rank = !g->awaited[i],
                                              .sign_pk = g->peer[i].me->sign_pk,
                                              .ballot = g->peer[who].heard[i] ? &g->peer[who].seen[i] : NULL};
     }
@@ -324,6 +326,34 @@ static void test_only_the_fit_stand(void **state)
     run(g, 20000);
     assert_int_equal(leader_of(g), 1);
     assert_false((g->peer[0].changes | g->peer[2].changes) & FORMATION_STANDS);
+    group_free(g);
+}
+
+/* Installing packages takes minutes, and the others are not to take a pinned master's place meanwhile. */
+static void test_a_pinned_master_is_waited_for_while_it_is_made_ready(void **state)
+{
+    (void)state;
+    struct group *g = group_new(3, 3);
+    g->unfit[2] = g->awaited[2] = true;
+    run(g, 300000);
+    assert_int_equal(leader_of(g), -1);
+    g->unfit[2] = false; /* green now */
+    run(g, 5000);
+    assert_int_equal(leader_of(g), 2);
+    group_free(g);
+    g = group_new(3, 3);
+    g->unfit[2] = g->awaited[2] = true;
+    run(g, 5000);
+    g->awaited[2] = false; /* it failed there */
+    run(g, 10000);
+    assert_true(leader_of(g) == 0 || leader_of(g) == 1);
+    group_free(g);
+    g = group_new(3, 3);
+    g->unfit[2] = g->awaited[2] = true;
+    run(g, 5000);
+    g->dead[2] = true;
+    run(g, 10000);
+    assert_true(leader_of(g) == 0 || leader_of(g) == 1);
     group_free(g);
 }
 
@@ -639,6 +669,7 @@ int main(void)
         cmocka_unit_test(test_one_leads_and_keeps_its_lease),
         cmocka_unit_test(test_a_leader_cut_off_stops_before_another_begins),
         cmocka_unit_test(test_only_the_fit_stand),
+        cmocka_unit_test(test_a_pinned_master_is_waited_for_while_it_is_made_ready),
         cmocka_unit_test(test_who_resigned_stands_back),
         cmocka_unit_test(test_a_granted_lease_outlives_a_restart),
         cmocka_unit_test(test_a_split_vote_ends),
