@@ -74,7 +74,8 @@ static void find_holder(const struct exec_ctx *ctx, uint64_t inode, char *out, s
         closedir(d);
 }
 
-/* "6443 (haproxy)". */
+/* "6443 (haproxy)"; nothing for kpeer itself, which listens there for the seconds in which the hosts of a
+ * group look at each other. */
 static size_t tell_port(const struct exec_ctx *ctx, const struct sockets *l, uint16_t port, char *out,
                         size_t out_bytes)
 {
@@ -84,6 +85,8 @@ static size_t tell_port(const struct exec_ctx *ctx, const struct sockets *l, uin
 
     inode = inode || !l->tcp6 ? inode : parse_tcp_inode(l->tcp6, port);
     find_holder(ctx, inode, holder, sizeof(holder));
+    if (strcmp(holder, "kpeer") == 0)
+        return 0;
     used = snprintf(out, out_bytes, holder[0] ? "%u (%s)" : "%u", port, holder);
     return used < 0 || (size_t)used >= out_bytes ? out_bytes - 1 : (size_t)used;
 }
@@ -102,8 +105,11 @@ static void look_ports(struct survey *s)
     for (size_t i = 0; i < needed && used + 3 < sizeof(taken); i++) {
         if (!listens(&l, ports[i]))
             continue;
-        used += (size_t)snprintf(taken + used, sizeof(taken) - used, "%s", used ? ", " : "");
-        used += tell_port(s->ctx, &l, ports[i], taken + used, sizeof(taken) - used);
+        size_t comma = used ? (size_t)snprintf(taken + used, sizeof(taken) - used, ", ") : 0;
+        size_t told = tell_port(s->ctx, &l, ports[i], taken + used + comma, sizeof(taken) - used - comma);
+        if (!told)
+            taken[used] = 0;
+        used += told ? comma + told : 0;
     }
     if (!tcp)
         check_tell(s, FINDING_WARN, "is /proc mounted?", "/proc/net/tcp cannot be read");
