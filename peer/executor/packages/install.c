@@ -325,7 +325,7 @@ static int hold(struct exec_ctx *ctx, const char *name, struct err *err)
 {
     const struct journal_deed deed = {.kind = DEED_HOLD, .before = "install", .after = "hold"};
     const struct exec_run run = {.tool = TOOL_APT_MARK,
-                                 .argv = (const char *const[]){"", "hold", name, NULL},
+                                 .argv = (const char *const[]){"", WORK_NO_TRACE, "hold", name, NULL},
                                  .timeout_ms = HOLD_MS,
                                  .quiet = true};
     struct journal_deed own = deed;

@@ -209,7 +209,7 @@ static int undo_hold(struct exec_ctx *ctx, const struct journal_deed *d, enum jo
                      struct err *err)
 {
     const struct exec_run run = {.tool = TOOL_APT_MARK,
-                                 .argv = (const char *const[]){"", "unhold", d->name, NULL},
+                                 .argv = (const char *const[]){"", WORK_NO_TRACE, "unhold", d->name, NULL},
                                  .timeout_ms = UNHOLD_MS,
                                  .quiet = true};
     struct apt_package p = {0};

@@ -17,6 +17,10 @@
 
 #define WORK_DIR "/var/cache/kpeer-packages"
 
+/* Arguments for a program of apt's that runs without the folder: it leaves no cache behind. */
+#define WORK_NO_TRACE                                                                                        \
+    "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "-o", "DPkg::Lock::Timeout=300"
+
 struct work {
     struct exec_ctx *ctx;
     char dir[PATH_MAX / 2]; /* WORK_DIR below the configured root */
