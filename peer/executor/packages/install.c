@@ -135,7 +135,8 @@ static int note_plan(struct exec_ctx *ctx, const struct apt_plan *plan, struct e
 /* `version` of kubeadm where Kubernetes' repository is to stay on the host, else NULL. */
 static int install_set(struct work *w, const struct ask *a, const char *version, struct err *err)
 {
-    static const char *const options[] = {"--no-download", NULL};
+    /* What lies in a folder is not fetched, and apt wants to look at it there again. */
+    const char *const options[] = {w->offline ? NULL : "--no-download", NULL};
     struct apt_plan *plan = calloc(1, sizeof(*plan));
     struct spawn_result res = {0};
     int code = plan ? plan_and_fetch(w, a, plan, err) : err_set(err, KPEER_ENOMEM, "out of memory");
