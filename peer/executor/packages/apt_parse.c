@@ -291,7 +291,9 @@ static const struct {
     {"Cannot initiate the connection", KPEER_EIO, "set packages.mirror to a repository that can be reached"},
     {"Connection failed", KPEER_EIO, "set packages.mirror to a repository that can be reached"},
     {"Connection timed out", KPEER_EIO, "set packages.mirror to a repository that can be reached"},
-    {"404", KPEER_ENOTFOUND, "look at packages.mirror, packages.layout and the version"},
+    {"  404  ", KPEER_ENOTFOUND, "look at packages.mirror, packages.layout and the version"},
+    /* What upstream's store answers for what it has not. */
+    {"  403  ", KPEER_ENOTFOUND, "look at packages.mirror, packages.layout and the version"},
     {"File not found", KPEER_ENOTFOUND, "look at packages.mirror, packages.layout and the version"},
     {"does not have a Release file", KPEER_ENOTFOUND, "look at packages.mirror and packages.layout"},
     {"Conflicting values set for option Signed-By", KPEER_ESTATE,
@@ -355,10 +357,4 @@ int apt_parse_failure(const char *errout, const char *what, struct err *err)
     clean_line(plain_cause(errout), line, sizeof(line));
     err_set(err, KPEER_EIO, "%s: %s", what, line[0] ? line : "it failed without a word");
     return err_hint(err, "see /var/log/apt/term.log and /var/log/dpkg.log");
-}
-
-bool apt_parse_is_absent(const char *errout)
-{
-    return strstr(errout, "404") || strstr(errout, "File not found") || strstr(errout, "403 ") ||
-           strstr(errout, "does not have a Release file");
 }

@@ -76,7 +76,4 @@ bool apt_parse_status(const char *line, int32_t *percent, bool *is_download, cha
  */
 int apt_parse_failure(const char *errout, const char *what, struct err *err);
 
-/* A file of an apt repository that is not there, rather than a repository that cannot be reached. */
-bool apt_parse_is_absent(const char *errout);
-
 #endif

@@ -163,48 +163,52 @@ static int try_version(struct work *w, const struct place *p, const char *wanted
     return code && err ? err_wrap(err, "%s", p->url) : code;
 }
 
+/* Whether there is a repository of this minor version: its key tells, or with a key of one's own its lists.
+ */
+static int look_for_minor(struct work *w, unsigned minor, struct place *p, struct err *err)
+{
+    const struct packages_config *cfg = &w->ctx->cfg->packages;
+
+    if (!place_of(cfg, LAYOUT_MINOR, minor, p))
+        return err_set(err, KPEER_ENOTFOUND, "no repository of minor versions is configured");
+    return cfg->keyring[0] ? try_place(w, p, err) : take_key(w, p, err);
+}
+
 /* The newest minor version's repository: from the newest known upwards while there is one, else downwards. */
 static int newest_minor(struct work *w, struct place *p, struct err *err)
 {
     unsigned minor = SOURCES_NEWEST_MINOR;
     struct place next;
-    int code = KPEER_ENOTFOUND;
+    int code = look_for_minor(w, minor, p, err);
 
-    for (; minor >= MINOR_OLDEST && code == KPEER_ENOTFOUND; minor--) {
-        if (!place_of(&w->ctx->cfg->packages, LAYOUT_MINOR, minor, p))
-            return err_set(err, KPEER_ENOTFOUND, "no repository of minor versions is configured");
-        code = take_key(w, p, err);
-    }
-    if (code || ++minor < SOURCES_NEWEST_MINOR)
-        return code;
-    for (unsigned i = 1; i <= MINORS_UP; i++) {
-        if (!place_of(&w->ctx->cfg->packages, LAYOUT_MINOR, minor + i, &next) || take_key(w, &next, NULL))
+    for (unsigned i = 1; code == 0 && i <= MINORS_UP; i++) {
+        if (look_for_minor(w, minor + i, &next, NULL))
             break;
         *p = next;
     }
-    return 0;
+    while (code == KPEER_ENOTFOUND && --minor >= MINOR_OLDEST)
+        code = look_for_minor(w, minor, p, err);
+    if (code != KPEER_ENOTFOUND)
+        return code;
+    return err_set(err, code, "%s has no repository of a version up to 1.%d", w->ctx->cfg->packages.minor_url,
+                   SOURCES_NEWEST_MINOR);
 }
 
+/* A repository of all versions is a second choice: where both are there, it is the one that has ended. */
 static int find_stable(struct work *w, char *version, size_t version_bytes, struct err *err)
 {
     const struct packages_config *cfg = &w->ctx->cfg->packages;
+    int code = err_set(err, KPEER_ENOTFOUND, "no repository is configured for packages.layout");
     struct place p;
-    int code = KPEER_ENOTFOUND;
 
     if (cfg->layout != LAYOUT_LEGACY) {
-        /* With a key of one's own the search for keys would find everything there: then lists are asked for.
-         */
-        code = cfg->keyring[0] ? KPEER_ENOTFOUND : newest_minor(w, &p, err);
-        for (unsigned minor = SOURCES_NEWEST_MINOR; cfg->keyring[0] && code == KPEER_ENOTFOUND && minor;
-             minor--) {
-            if (!place_of(cfg, LAYOUT_MINOR, minor, &p))
-                break;
-            code = try_place(w, &p, err);
-        }
+        code = newest_minor(w, &p, err);
         code = code ? code : try_version(w, &p, WANTED_STABLE, version, version_bytes, err);
     }
     if (code == KPEER_ENOTFOUND && cfg->layout != LAYOUT_MINOR && place_of(cfg, LAYOUT_LEGACY, 0, &p))
         code = try_version(w, &p, WANTED_STABLE, version, version_bytes, err);
+    if (code == KPEER_ENOTFOUND && err)
+        err_hint(err, "look at packages.mirror and packages.layout");
     return code;
 }
 
