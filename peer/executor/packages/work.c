@@ -236,10 +236,11 @@ static int tell_failure(const struct spawn_result *res, const char *what, struct
 
 int work_apt(struct work *w, const struct work_run *run, struct spawn_result *res, struct err *err)
 {
-    static const char *const env[] = {"DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true",
-                                      "APT_LISTCHANGES_FRONTEND=none", "NEEDRESTART_SUSPEND=1", NULL};
+    char hooks[PATH_MAX]; /* for what apt's own hooks call, such as apt-extracttemplates */
+    const char *const env[] = {"DEBIAN_FRONTEND=noninteractive", "APT_LISTCHANGES_FRONTEND=none",
+                               "NEEDRESTART_SUSPEND=1", hooks, NULL};
     const char *argv[ARGS_MAX] = {"", "-c"};
-    char conf[PATH_MAX];
+    char conf[PATH_MAX - sizeof("APT_CONFIG=")];
     struct err own = {0};
     size_t n = 3;
     int code = work_path(w, run->sources == WORK_OWN ? "own.conf" : "all.conf", conf, sizeof(conf), err);
@@ -256,6 +257,7 @@ int work_apt(struct work *w, const struct work_run *run, struct spawn_result *re
     if (code)
         return code;
     argv[2] = conf;
+    snprintf(hooks, sizeof(hooks), "APT_CONFIG=%s", conf);
     for (size_t i = 0; run->args[i]; i++) {
         if (n + 1 >= ARGS_MAX)
             return err_set(err, KPEER_ELIMIT, "too many packages at once");
