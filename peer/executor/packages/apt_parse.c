@@ -75,6 +75,7 @@ bool apt_parse_package(const char *line, size_t n, struct apt_package *out)
         return false;
     mem_copy_text(p.name, sizeof(p.name), text);
     mem_copy_text(p.version, sizeof(p.version), version);
+    p.cut = strstr(status, " reinstreq ") != NULL;
     p.held = strncmp(status, "hold ", 5) == 0;
     p.installed = strcmp(rest, " installed") == 0;
     p.broken = !p.installed && strcmp(rest, " not-installed") != 0 && strcmp(rest, " config-files") != 0;
@@ -303,6 +304,7 @@ static const struct {
     {"has no installation candidate", KPEER_ENOTFOUND, "look at this host's apt sources"},
     {"unmet dependencies", KPEER_ENOTFOUND,
      "look at this host's apt sources, or set packages.folder to hold all"},
+    {"needs to be reinstalled", KPEER_ENOTFOUND, "apt-get install --reinstall it, then try again"},
     {"held broken packages", KPEER_ESTATE, "see which packages are held: apt-mark showhold"},
     {"dpkg: error processing", KPEER_EIO, "see /var/log/apt/term.log, and try again once that is mended"},
     {"Packages need to be removed", KPEER_ESTATE,

@@ -234,10 +234,9 @@ static bool needs_kube(const struct packages_need *need)
 static int refuse_docker(const struct exec_ctx *ctx, const struct packages_need *need, const char *version,
                          struct err *err)
 {
-    const struct needed *runtime = &need->of[KUBE_PACKAGES];
     struct version v;
 
-    if (ctx->cfg->packages.runtime != RUNTIME_DOCKER || runtime->need == NEED_NOTHING ||
+    if (ctx->cfg->packages.runtime != RUNTIME_DOCKER || need->runtime->need == NEED_NOTHING ||
         !version_parse(version, &v) || v.minor < NO_DOCKER)
         return 0;
     err_set(err, KPEER_EINVAL,

@@ -105,16 +105,37 @@ static bool is_runtime_there(const struct exec_ctx *ctx)
     return false;
 }
 
-static struct needed *add(struct exec_ctx *ctx, struct packages_need *all, const char *name, bool is_kube)
+static void add_name(struct packages_need *all, const char *name, bool is_kube)
 {
-    struct needed *n = &all->of[all->count++];
+    all->of[all->count++] = (struct needed){.name = name, .is_kube = is_kube};
+}
 
-    *n = (struct needed){.name = name, .is_kube = is_kube};
-    if (query_package(ctx, name, &n->package) && n->package.broken)
+/* What dpkg knows of them, asked at once: this is looked at often. */
+static void ask_dpkg(struct exec_ctx *ctx, struct packages_need *all)
+{
+    const char *argv[NEEDED_MAX + 5] = {"", "--show", "--showformat", FORMAT};
+    const struct exec_run run = {
+        .tool = TOOL_DPKG_QUERY, .argv = argv, .timeout_ms = QUERY_MS, .quiet = true, .read_only = true};
+    struct spawn_result res;
+    struct apt_package p;
+
+    for (size_t i = 0; i < all->count; i++)
+        argv[4 + i] = all->of[i].name;
+    exec_run(ctx, &run, &res, NULL); /* it fails where it does not know one of them, and tells the others */
+    for (const char *at = res.out ? res.out : ""; *at; at += strcspn(at, "\n"), at += *at == '\n') {
+        for (size_t i = 0; i < all->count; i++)
+            if (apt_parse_package(at, strcspn(at, "\n"), &p) && strcmp(p.name, all->of[i].name) == 0)
+                all->of[i].package = p;
+    }
+    spawn_result_fini(&res);
+}
+
+static void judge(struct exec_ctx *ctx, struct needed *n)
+{
+    if (n->package.broken)
         n->need = NEED_REPAIR;
-    else if (!n->package.installed && !is_present_without(ctx, name))
+    else if (!n->package.installed && !is_present_without(ctx, n->name))
         n->need = NEED_INSTALL;
-    return n;
 }
 
 /* "v1.23.3" of a kubeadm that no package brought. */
@@ -145,54 +166,57 @@ static bool fits(const char *wanted, const char *package_version)
     return wanted_fits(wanted, colon ? colon + 1 : package_version);
 }
 
-static void add_kube(struct exec_ctx *ctx, struct packages_need *all)
+static void judge_kube(struct exec_ctx *ctx, struct packages_need *all)
 {
+    const struct needed *first = &all->of[PKG_KUBEADM];
     struct version v;
 
     for (size_t i = 0; i < KUBE_PACKAGES; i++) {
-        struct needed *n = add(ctx, all, kube_packages[i], true);
-        const struct needed *first = &all->of[PKG_KUBEADM];
+        struct needed *n = &all->of[i];
 
         /* Who brought kubeadm without a package brought what goes with it as well. */
         if (i > PKG_KUBECTL && n->need == NEED_INSTALL && first->need == NEED_NOTHING &&
             !first->package.installed)
             n->need = NEED_NOTHING;
-
         if (i <= PKG_KUBECTL && n->package.installed &&
             !fits(ctx->cfg->kubernetes_version, n->package.version))
             n->need = NEED_OTHER;
     }
-    if (all->of[PKG_KUBEADM].package.installed &&
-        apt_upstream_version(all->of[PKG_KUBEADM].package.version, &v))
+    if (first->package.installed && apt_upstream_version(first->package.version, &v))
         snprintf(all->version, sizeof(all->version), "v%u.%u.%u", v.major, v.minor, v.patch);
-    else if (all->of[PKG_KUBEADM].need == NEED_NOTHING)
+    else if (first->need == NEED_NOTHING)
         ask_kubeadm(ctx, all->version);
 }
 
-static void add_runtime(struct exec_ctx *ctx, struct packages_need *all)
+static const char *runtime_package(const struct exec_ctx *ctx)
 {
     static const char *const names[] = {
         [RUNTIME_CONTAINERD] = "containerd",
         [RUNTIME_DOCKER] = "docker.io",
         [RUNTIME_CRIO] = "cri-o",
     };
-    enum packages_runtime runtime = ctx->cfg->packages.runtime;
-    struct needed *n;
 
-    if (runtime >= RUNTIME_NONE)
-        return;
-    n = add(ctx, all, names[runtime], false);
-    if (n->need == NEED_INSTALL && is_runtime_there(ctx))
-        n->need = NEED_NOTHING;
+    return ctx->cfg->packages.runtime < RUNTIME_NONE ? names[ctx->cfg->packages.runtime] : NULL;
 }
 
 int query_needs(struct exec_ctx *ctx, struct packages_need *out, struct err *err)
 {
+    const char *runtime = runtime_package(ctx);
+
     memset(out, 0, sizeof(*out));
-    add_kube(ctx, out);
-    add_runtime(ctx, out);
-    add(ctx, out, "conntrack", false);
-    add(ctx, out, "iptables", false);
+    for (size_t i = 0; i < KUBE_PACKAGES; i++)
+        add_name(out, kube_packages[i], true);
+    add_name(out, "conntrack", false);
+    add_name(out, "iptables", false);
+    if (runtime)
+        add_name(out, runtime, false);
+    ask_dpkg(ctx, out);
+    for (size_t i = 0; i < out->count; i++)
+        judge(ctx, &out->of[i]);
+    judge_kube(ctx, out);
+    out->runtime = runtime ? &out->of[out->count - 1] : NULL;
+    if (runtime && out->runtime->need == NEED_INSTALL && is_runtime_there(ctx))
+        out->of[out->count - 1].need = NEED_NOTHING;
     return spawn_canceled() ? err_set(err, KPEER_ECANCELED, "stopped on request") : 0;
 }
 

@@ -32,6 +32,7 @@ struct needed {
 struct packages_need {
     struct needed of[NEEDED_MAX];
     size_t count;
+    const struct needed *runtime;     /* among them; NULL: none is to be installed */
     char version[STEP_VERSION_BYTES]; /* of the kubeadm at hand; empty: none */
 };
 

@@ -70,7 +70,8 @@ static int configure(struct exec_ctx *ctx, bool *locked, struct err *err)
 int repair_dpkg(struct exec_ctx *ctx, struct err *err)
 {
     uint64_t until = exec_now_ms() + LOCK_WAIT_MS;
-    bool told = false, locked = false;
+    static bool told; /* a worker says so once */
+    bool locked = false;
     int code;
 
     while (needs_repair(ctx)) {

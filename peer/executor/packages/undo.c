@@ -135,13 +135,38 @@ static void keep_present(struct exec_ctx *ctx, struct names *names)
     }
 }
 
+/* apt refuses all work over a package that dpkg was unpacking when the power went. */
+static int purge_cut(struct exec_ctx *ctx, struct names *names, struct err *err)
+{
+    int code = 0;
+
+    for (size_t i = names->count; i-- > 0 && code == 0;) {
+        const struct exec_run run = {.tool = TOOL_DPKG,
+                                     .argv = (const char *const[]){"", "--force-remove-reinstreq",
+                                                                   "--force-depends", "--purge", names->of[i],
+                                                                   NULL},
+                                     .quiet = true};
+        struct spawn_result res = {0};
+        struct apt_package p = {0};
+
+        if (!query_package(ctx, names->of[i], &p) || !p.cut)
+            continue;
+        code = exec_run(ctx, &run, &res, err);
+        spawn_result_fini(&res);
+        if (code == 0)
+            drop(names, i);
+    }
+    return code;
+}
+
 static int purge_new(struct exec_ctx *ctx, struct names *names, bool *all, struct err *err)
 {
     struct work w;
     int code = repair_dpkg(ctx, err);
 
     code = code ? code : keep_removing(ctx, err);
-    if (code)
+    code = code ? code : purge_cut(ctx, names, err);
+    if (code || names->count == 0)
         return code;
     code = work_open(ctx, &w, err);
     code = code ? code : purge(&w, names, all, err);
