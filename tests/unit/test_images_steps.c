@@ -25,7 +25,7 @@
 #define MIRROR  "m.example:5000/k8s"
 
 /* One program under four names. names: what is here, with its digest's last digit; half: what comes in part
- * only; refuses: what no registry has; silent: what cannot be reached. */
+ * only; refuses: what no registry has; silent: what cannot be reached; behind: what only CRI reaches. */
 static const char script[] =
     "#!/bin/sh\n"
     "here=${0%/*}; me=${0##*/}\n"
@@ -70,6 +70,7 @@ static const char script[] =
     "'images pull')\n"
     "    has \"$last\" refuses && { echo \"ctr: failed to resolve reference \\\"$last\\\": $last: not "
     "found\" >&2; exit 1; }\n"
+    "    [ $me = ctr ] && has \"$last\" behind && { echo 'ctr: no route to host' >&2; exit 1; }\n"
     "    has \"$last\" silent && { echo 'ctr: dial tcp: connection refused' >&2; exit 1; }\n"
     "    echo \"$last 7\" >> \"$here/names\";;\n"
     "'images tag')\n"
@@ -319,6 +320,17 @@ static void test_digests(void **state)
     assert_non_null(strstr(err.text, "line 1"));
 }
 
+static void test_what_the_kubelet_could_pull(void **state)
+{
+    (void)state;
+    put_file("/run/containerd/containerd.sock", "", 0600);
+    put_file("/names", COREDNS " 2\n" FLANNEL " 3\n", 0644);
+    put_file("/behind", PAUSE "\n", 0644);
+    assert_int_equal(images_pull(&ctx, &step, &result, &err), 0);
+    assert_string_equal(get_file("/calls"), "ctr images pull " PAUSE "\ncrictl images pull " PAUSE "\n");
+    expect_names((const char *const[]){PAUSE, COREDNS, FLANNEL, NULL});
+}
+
 static void test_docker(void **state)
 {
     (void)state;
@@ -452,6 +464,7 @@ int main(void)
         TEST(test_side_by_side),
         TEST(test_half_an_image_gets_no_name),
         TEST(test_digests),
+        TEST(test_what_the_kubelet_could_pull),
         TEST(test_docker),
         TEST(test_docker_itself_up_to_1_23),
         TEST(test_crio_pulls_by_itself),

@@ -89,7 +89,8 @@ static int judge(struct get *get, struct runtime *runtime, const char *name, con
     int rc = runtime_identify(runtime, &own, err);
     if (rc != 0 || get_is_wanted(get->digests, name, &own))
         return rc;
-    err_set(err, KPEER_EAUTH, "it is not the image wanted: its digest is %s, its id %s", own.digest, own.id);
+    err_set(err, KPEER_EAUTH, "it is not the image wanted: its digest is %s, its id %s",
+            own.digest[0] ? own.digest : "not told", own.id[0] ? own.id : "not told");
     return err_hint(err, "take another mirror (images.mirror), or if you trust it correct %s",
                     get->ctx->cfg->images.digests);
 }
@@ -272,14 +273,19 @@ static void keep_error(struct hand *h, const char *source, const struct err *err
 static int from_one(struct hand *h, const char *source, struct err *err)
 {
     int rc = runtime_pull(&h->runtime, source, PULL_MS, err);
+    if (rc != 0 && rc != KPEER_ECANCELED && strcmp(source, h->name) == 0 &&
+        runtime_pull_by_cri(&h->runtime, source, PULL_MS, NULL) == 0)
+        rc = 0;
     if (rc == 0 && !h->ctx.dry_run)
         rc = accept(h, source, err);
     return rc;
 }
 
-/* Asks each source in turn. *again: another round may help. */
+/* Asks each source in turn. *again: another round may help, which it may not where no source has the image,
+ * or one has another in its place. */
 static int try_sources(struct hand *h, const struct reference_sources *sources, bool *again)
 {
+    bool silent = false, refused = false;
     *again = false;
     h->image->err.code = 0;
     for (size_t i = 0; i < sources->count; i++) {
@@ -292,8 +298,10 @@ static int try_sources(struct hand *h, const struct reference_sources *sources, 
         keep_error(h, sources->names[i], &err, i == 0);
         if (rc == KPEER_ECANCELED)
             return rc;
-        *again = *again || (rc != KPEER_ENOTFOUND && rc != KPEER_EAUTH);
+        refused = refused || rc == KPEER_EAUTH;
+        silent = silent || rc != KPEER_ENOTFOUND;
     }
+    *again = silent && !refused;
     return h->image->err.code;
 }
 

@@ -203,6 +203,15 @@ int runtime_pull(struct runtime *s, const char *source, uint32_t timeout_ms, str
     return run_plain(s, argv, timeout_ms, err);
 }
 
+int runtime_pull_by_cri(struct runtime *s, const char *source, uint32_t timeout_ms, struct err *err)
+{
+    struct runtime cri = *s;
+    if (s->kind != BY_CTR || !s->socket[0] || !has_tool(s->ctx, TOOL_CRICTL))
+        return err_set(err, KPEER_ESTATE, "there is no crictl to ask");
+    cri.kind = BY_CRICTL;
+    return runtime_pull(&cri, source, timeout_ms, err);
+}
+
 /* An object of a registry's: the manifest of a tag, or what a digest names. */
 static int fetch(struct runtime *s, const char *source, const char *digest, struct spawn_result *res,
                  struct err *err)

@@ -45,6 +45,10 @@ int runtime_ask(struct runtime *s, const char *source, struct image_row *row, st
 /* Pulls an image under the name of its source. The text of an error is the cause alone. */
 int runtime_pull(struct runtime *s, const char *source, uint32_t timeout_ms, struct err *err);
 
+/* Pulls an image as the kubelet would: through CRI, with the mirrors and logins of the runtime's own
+ * configuration, which ctr does not know. KPEER_ESTATE: there is no such way besides runtime_pull. */
+int runtime_pull_by_cri(struct runtime *s, const char *source, uint32_t timeout_ms, struct err *err);
+
 /* Gives what `from` names the name `to`, whatever had it before. */
 int runtime_name(struct runtime *s, const char *from, const char *to, struct err *err);
 

@@ -3,13 +3,14 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
 
 from harness.full import CACHE, CONFIG, CTR, Registry
-from harness.lab import wait_until
+from harness.lab import Skip, wait_until
 
 PREFIX = "google_containers"
 FLANNEL = ("docker.io/flannel/flannel:v0.22.3", "docker.io/flannel/flannel-cni-plugin:v1.2.0")
@@ -27,9 +28,9 @@ def listed(host, *flags):
 
 
 def names(host):
-    """The names of all images in the runtime; CRI's own by id left out."""
+    """The names of all images in the runtime; those that CRI adds, by id and digest, left out."""
     found = host.run(*CTR, "images", "ls", "-q").expect(0).out.split()
-    return {name for name in found if not name.startswith("sha256:")}
+    return {name for name in found if not name.startswith("sha256:") and "@" not in name}
 
 
 def drop(host, *which):
@@ -235,6 +236,24 @@ def test_archives_without_any_registry(trial):
     assert names(host) == {each["image"] for each in known}, names(host)
 
 
+def test_mirrors_of_the_runtimes_own_are_used(trial):
+    """What ctr does not know: mirrors in containerd's configuration, through which the kubelet pulls."""
+    host, registry, known = stage(trial)
+    for each in known:
+        if each["worker"]:
+            registry.push(each["image"], each["image"].partition("/")[2])
+    config = host.get("/etc/containerd/config.toml")
+    mirrors = '  [plugins."io.containerd.grpc.v1.cri".registry.mirrors]\n' + "".join(
+        f'    [plugins."io.containerd.grpc.v1.cri".registry.mirrors."{name}"]\n      endpoint = ["http://{registry.address}"]\n'
+        for name in ("k8s.gcr.io", "docker.io"))
+    host.put("/etc/containerd/config.toml", config + mirrors)
+    host.run("systemctl", "restart", "containerd").expect(0)
+    wait_until("containerd answers", lambda: host.run("crictl", "version").status == 0, 30)
+    host.remove(CONFIG)
+    host.kpeer("images", "pull", "--worker", seconds=240).expect(0, "5 of 5: ")
+    assert names(host) == {each["image"] for each in known if each["worker"]}, names(host)
+
+
 def verdicts(done):
     return {each["image"]: each["verdict"] for each in done.json()["images"]}
 
@@ -271,3 +290,47 @@ def test_verify_tells_what_differs_and_what_misses(trial):
     registry.kill()
     configure(host, second=where, insecure=True)
     host.kpeer("images", "verify").expect(1, where, "refused")
+
+
+def start_docker(host, registry):
+    """Debian's dockerd on the host's containerd; from the package in the cache, without its network."""
+    packages = sorted(CACHE.glob("debs/debian/pool/docker.io_*.deb"))
+    if not packages:
+        raise Skip(f"no package docker.io in {CACHE}/debs: run tests/lab/full/build")
+    with tempfile.TemporaryDirectory(prefix="kpeer-docker-") as folder:
+        subprocess.run(["dpkg-deb", "-x", packages[0], folder], check=True, timeout=120)
+        for program in ("bin/docker", "sbin/dockerd"):
+            shutil.copy(f"{folder}/usr/{program}", host.path(f"/usr/{program}"))
+    job = host.start("dockerd", "--containerd", "/run/containerd/containerd.sock", "--iptables=false", "--bridge=none",
+                     "--storage-driver", "vfs", "--insecure-registry", registry.address)
+    wait_until("docker answers", lambda: host.run("docker", "version").status == 0 or not job.running(), 60)
+    assert job.running(), job.text()
+
+
+def test_docker_as_the_runtime(trial):
+    host, registry, known = stage(trial, bind=f"{CACHE}/images:/srv/images")
+    start_docker(host, registry)
+    where = f"{registry.address}/{PREFIX}"
+    ids = {each["image"]: each["id"] for each in known if each["worker"]}
+
+    def tags():
+        found = host.run("docker", "images", "--format", "{{.Repository}}:{{.Tag}}").expect(0).out.split()
+        return {name if "." in name.partition("/")[0] else f"docker.io/{name}" for name in found}
+    configure(host, mirror=where, second=where)
+    host.kpeer("images", "pull", "--worker", seconds=180).expect(0, "5 of 5: ")
+    assert tags() == set(ids), tags()
+    assert {each["image"]: each["id"] for each in listed(host, "--worker")} == ids
+    again = host.kpeer("images", "pull", "--worker", "-o", "json").expect(0).json()
+    assert {each["result"] for each in again["images"]} == {"here"}, again
+    host.kpeer("images", "verify", "--worker", seconds=120).expect(0)
+    host.run("docker", "tag", COREDNS, PAUSE).expect(0)
+    done = host.kpeer("images", "verify", "--worker", "-o", "json", seconds=120).expect(1)
+    assert {image for image, word in verdicts(done).items() if word != "same"} == {PAUSE}, done
+    host.put("/etc/kpeer/digests", f"{PAUSE} sha256:{'0' * 64}\n")
+    configure(host, mirror=where, digests="/etc/kpeer/digests")
+    host.kpeer("images", "pull", "--worker", seconds=180).expect(1, "not the image wanted")
+    assert tags() == set(ids) - {PAUSE}, tags()
+    configure(host, archives="/srv/images")
+    done = host.kpeer("images", "pull", "--worker", "-o", "json", seconds=120).expect(0).json()
+    assert [each["result"] for each in done["images"] if each["image"] == PAUSE] == ["imported"], done
+    assert {each["image"]: each["id"] for each in listed(host, "--worker")} == ids

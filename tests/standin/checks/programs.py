@@ -56,6 +56,19 @@ def test_kubelet_without_configuration_is_forever_starting(lab):
 
 def test_runtime(lab):
     lab.good(4, "crictl version && crictl images | grep -q kube-proxy && ctr -n k8s.io images ls -q | grep -q pause")
+    images = "ctr -n k8s.io images"
+    lab.good(4, "echo '*/etcd:*' > /etc/standin/images-absent")
+    assert "/etcd:" not in lab.good(4, f"{images} check").out
+    lab.good(4, f"{images} pull --plain-http r.example/etcd:1 && {images} tag r.example/etcd:1 k8s.gcr.io/etcd:3.4.13-0")
+    done = lab.run(4, f"{images} tag r.example/etcd:1 k8s.gcr.io/etcd:3.4.13-0")
+    assert done.status == 1 and "already exists" in done.err, str(done)
+    rows = [line.split() for line in lab.good(4, f"{images} check name==k8s.gcr.io/etcd:3.4.13-0").out.splitlines()]
+    assert len(rows) == 2 and rows[1][3] == "complete", rows
+    assert "config" in lab.good(4, f"ctr -n k8s.io content get {rows[1][2]}").out
+    lab.good(4, f"{images} rm r.example/etcd:1 k8s.gcr.io/etcd:3.4.13-0; rm /etc/standin/images-absent")
+    assert "r.example" not in lab.good(4, f"{images} ls -q").out
+    done = lab.run(4, f"{images} pull --no-such-flag r.example/etcd:1")
+    assert done.status == 1 and "flag provided but not defined" in done.err, str(done)
     lab.good(4, "systemctl stop containerd")
     done = lab.run(4, "systemctl is-active containerd; crictl version")
     assert done.out == "inactive\n" and done.status == 1 and "connect endpoint" in done.err, str(done)
