@@ -111,10 +111,12 @@ static void test_plans(void **state)
                        "Inst libc6 [2.36-9] (2.36-10 Debian:12/stable [amd64]) [libc6:amd64 ]\n"
                        "Remv docker-ce [5:20.10]\n"
                        "Purg runc [1.1.5+ds1-1]\n"
+                       "Purg kubeadm\n"
                        "Conf runc (1.1.5+ds1-1 Debian:12.11/stable [amd64])\n",
                        &plan, NULL),
         0);
-    assert_int_equal(plan.count, 5);
+    assert_int_equal(plan.count, 6);
+    assert_string_equal(plan.changes[5].name, "kubeadm");
     assert_string_equal(plan.changes[0].name, "runc");
     assert_string_equal(plan.changes[0].before, "");
     assert_string_equal(plan.changes[0].after, "1.1.5+ds1-1");

@@ -161,7 +161,7 @@ bool apt_parse_offers(const char *text, const char *name, const char *version)
     return false;
 }
 
-/* "Inst NAME [OLD] (NEW ORIGIN [ARCH]) []", "Remv NAME [OLD]" */
+/* "Inst NAME [OLD] (NEW ORIGIN [ARCH]) []", "Remv NAME [OLD]", "Purg NAME" where its files alone are left */
 static bool plan_line(const char *line, struct apt_change *c)
 {
     char text[FIELD_BYTES * 4], *save = NULL, *word, *name;
@@ -183,7 +183,7 @@ static bool plan_line(const char *line, struct apt_change *c)
         word = strtok_r(NULL, " ", &save);
     }
     if (!is_inst)
-        return c->before[0] != '\0';
+        return c->before[0] != '\0' || (strncmp(line, "Purg ", 5) == 0 && !word);
     if (!word || word[0] != '(')
         return false;
     word[strcspn(word, ")")] = '\0';
