@@ -168,6 +168,11 @@ static void test_firewalls(void **state)
                             &s));
     assert_string_equal(s.why, "last rule");
     assert_false(parse_iptables_shut("*filter\n-A INPUT -j DROP\n-A INPUT -j LOG\n", &s));
+    /* Found by fuzzing: a chain whose place is not known, for which no rule could be written. */
+    assert_false(parse_nft_shut("type filter hook input priority filter; policy drop;\n", &s));
+    assert_false(parse_nft_shut("table inet t {\n chain of_a_name_that_is_longer_than_what_is_kept {\n"
+                                "  type filter hook input priority filter; policy drop;\n",
+                                &s));
     assert_false(parse_nft_shut(
         "table inet f {\n chain i {\n  type filter hook forward priority 0; policy drop;\n }\n}\n", &s));
     assert_true(

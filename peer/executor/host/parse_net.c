@@ -163,15 +163,33 @@ struct nft_place {
     char last[LINE_MAX_BYTES];
 };
 
+/* The heading of a table or chain. One with a name too long to be kept is none that could be named in a rule.
+ */
+static bool nft_heading(struct nft_place *p, const char *line)
+{
+    struct parse_shut *at = &p->at;
+    bool table = strncmp(line, "table ", 6) == 0;
+    int used = 0;
+
+    if (!table && strncmp(line, "chain ", 6) != 0)
+        return false;
+    at->chain[0] = 0;
+    if (table && (sscanf(line, "table %7s %31s {%n", at->family, at->table, &used) != 2 || !used))
+        at->table[0] = 0;
+    if (!table && (sscanf(line, "chain %31s {%n", at->chain, &used) != 1 || !used))
+        at->chain[0] = 0;
+    p->input = false;
+    p->last[0] = 0;
+    return true;
+}
+
 static bool nft_line(struct nft_place *p, const char *line)
 {
     struct parse_shut *at = &p->at;
 
-    if (sscanf(line, "table %7s %31s {", at->family, at->table) == 2 ||
-        sscanf(line, "chain %31s {", at->chain) == 1) {
-        p->input = false;
-        p->last[0] = 0;
-    } else if (strncmp(line, "type filter hook input", 22) == 0) {
+    if (nft_heading(p, line))
+        return false;
+    if (at->table[0] && at->chain[0] && strncmp(line, "type filter hook input", 22) == 0) {
         p->input = true;
         if (strstr(line, "policy drop")) {
             strcpy(at->why, "policy drop");
