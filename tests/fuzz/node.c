@@ -20,6 +20,7 @@ enum piece_kind {
     PIECE_RESULT,    /* [code]: the step that runs ends */
     PIECE_DOWN,      /* the link goes down */
     PIECE_USER,      /* [what]: the user asks */
+    PIECE_REACH,     /* [what each place holds…]: what the survey's sockets saw */
     PIECE_KINDS,
 };
 
@@ -31,6 +32,8 @@ struct talk {
     uint64_t counter;
     uint32_t step; /* that the node runs; 0: none */
     enum step_kind step_kind;
+    uint64_t survey; /* whose sockets were asked for; 0: none */
+    enum reach_what reach;
 };
 
 #define BOOT     5 /* above what a stored member has */
@@ -73,6 +76,12 @@ static void look_at(struct world *w, size_t who, const struct action *a)
         FUZZ_MUST(step_check(a->step, NULL) == 0);
         t->step = a->step->id;
         t->step_kind = a->step->kind;
+    } else if (a->kind == ACT_REACH) {
+        FUZZ_MUST(a->reach->count <= SURVEY_SPREAD);
+        t->survey = a->reach->survey;
+        t->reach = a->reach->what;
+    } else if (a->kind == ACT_REPLY && a->survey) {
+        FUZZ_MUST(a->survey->fault_count <= SURVEY_FAULTS_MAX && a->survey->count <= MEMBERS_MAX);
     } else if (a->kind == ACT_PERSIST) {
         FUZZ_MUST(a->n > 0 && a->n <= 4 * 1024 * 1024);
     } else if (a->kind == ACT_EVENT) {
@@ -186,9 +195,24 @@ static void result(struct talk *t, const uint8_t *at, size_t n)
     feed(t, &(struct node_event){.kind = EV_STEP_DONE, .result = &r});
 }
 
+static void reach(struct talk *t, const uint8_t *at, size_t n)
+{
+    struct reach_report r = {.what = t->reach, .survey = t->survey, .mtu = 1500};
+    if (!t->survey)
+        return;
+    for (size_t i = 0; i < n && i < SURVEY_PORTS; i++)
+        r.listen[i] = at[i] % LISTEN_COUNT;
+    for (size_t i = SURVEY_PORTS; i < n && i < sizeof r.seen.tcp; i++)
+        r.seen.tcp[i / SURVEY_TCP_PORTS][i % SURVEY_TCP_PORTS] = at[i] % REACH_COUNT;
+    for (size_t i = 0; i < n && i < SURVEY_SPREAD; i++)
+        r.seen.heard[i] = (uint16_t)(at[i] * 257);
+    t->survey = 0;
+    feed(t, &(struct node_event){.kind = EV_REACH, .reach = &r});
+}
+
 static void piece(struct talk *t, unsigned kind, const uint8_t *at, size_t n)
 {
-    static const enum node_event_kind asked[] = {EV_LEAVE, EV_KUBECONFIG, EV_RETRY};
+    static const enum node_event_kind asked[] = {EV_SURVEY, EV_LEAVE, EV_KUBECONFIG, EV_RETRY, EV_FIX};
     switch ((enum piece_kind)(kind % PIECE_KINDS)) {
     case PIECE_RAW:
         say(t, at, n);
@@ -215,6 +239,9 @@ static void piece(struct talk *t, unsigned kind, const uint8_t *at, size_t n)
     case PIECE_USER:
         feed(t, &(struct node_event){
                     .kind = asked[n ? at[0] % COUNT_OF(asked) : 0], .request = 5, .force = n > 1});
+        break;
+    case PIECE_REACH:
+        reach(t, at, n);
         break;
     case PIECE_KINDS:
         break;
@@ -422,6 +449,10 @@ static void write_event(struct world *w, size_t who, const struct node_event *ev
         write_piece(s, PIECE_HELLO, NULL, 0);
     else if (ev->kind == EV_MESSAGE)
         write_message(s, w, ev);
+    else if (ev->kind == EV_REACH)
+        write_piece(s, PIECE_REACH, (const uint8_t[]){1, 1, 2, 1, 1, 1}, 6);
+    else if (ev->kind == EV_SURVEY)
+        write_piece(s, PIECE_USER, (const uint8_t[]){0}, 1);
     else if (ev->kind == EV_STEP_DONE)
         write_piece(s, PIECE_RESULT, (const uint8_t[]){0, 1}, 2);
 }
@@ -455,8 +486,11 @@ static void seed_member(struct fuzz_sink *sink)
         give_disk(&w->peer[i], i);
         world_start(w, i);
     }
-    world_run(w, 5000);
-    write_piece(&s, PIECE_USER, (const uint8_t[]){1}, 1);
+    world_run(w, 2000);
+    for (size_t i = 0; i < 2; i++) /* each asks, so that either hears all there is */
+        world_feed(w, i, &(struct node_event){.kind = EV_SURVEY, .request = 5 + i});
+    world_run(w, 3000);
+    write_piece(&s, PIECE_USER, (const uint8_t[]){2}, 1);
     for (uint8_t i = 0; i < 2; i++) {
         s.bytes[0] = i;
         fuzz_give(sink, s.bytes, s.n < SCRIPT_PART ? s.n : SCRIPT_PART);

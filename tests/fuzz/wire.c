@@ -1,5 +1,6 @@
 /* What comes over the network. What is sealed or signed is sealed here, so that what is tried gets past it.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "discovery/address.h"
@@ -10,6 +11,7 @@
 #include "protocol/record.h"
 #include "protocol/seal.h"
 #include "protocol/statement.h"
+#include "protocol/survey.h"
 #include "protocol/ticket.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -451,6 +453,64 @@ static void fields(const uint8_t *bytes, size_t n)
     (void)(field_interface(first) || field_version(first));
 }
 
+/* What hosts of a group told of each other: [how many, ring, then per host: answer, serves, mtu, clock,
+ * listeners, and what it saw of each]. The survey's answers are read in node.c; this is what is made of them.
+ */
+static void survey(const uint8_t *bytes, size_t n)
+{
+    enum { HOSTS = 40 };
+    static struct survey_host hosts[HOSTS];
+    static struct profile profiles[HOSTS];
+    static struct check_fault faults[SURVEY_FAULTS_MAX];
+    struct check_list list = {.fault = faults, .room = COUNT_OF(faults)};
+    size_t at = 2;
+    if (n < 2)
+        return;
+    size_t count = bytes[0] % (HOSTS + 1), ring = count ? bytes[1] % (count + 1) : 0;
+    memset(hosts, 0, sizeof hosts);
+    for (size_t i = 0; i < count; i++) {
+        struct survey_host *h = &hosts[i];
+        const uint8_t *b = bytes + at;
+        snprintf(profiles[i].name, sizeof profiles[i].name, "node%zu", i % 32);
+        snprintf(profiles[i].address, sizeof profiles[i].address, "192.168.56.%zu", i + 1);
+        h->check = (struct check_host){.profile = &profiles[i]};
+        if (n - at < 12)
+            continue;
+        h->answer = b[0] % (ANSWER_FULL + 1);
+        h->serves = b[1] % 2;
+        h->mtu = (uint16_t)(b[2] * 257);
+        h->check.clock_offset_ms = (int8_t)b[3] * 1000;
+        h->check.has_offset = b[3] != 0;
+        for (size_t k = 0; k < SURVEY_PORTS; k++)
+            h->listen[k] = b[4 + k] % LISTEN_COUNT;
+        for (size_t k = 0; k < SURVEY_SPREAD; k++) {
+            h->seen.heard[k] = (uint16_t)(b[9 + k % 3] * 257);
+            for (size_t p = 0; p < SURVEY_TCP_PORTS; p++)
+                h->seen.tcp[k][p] = b[(k + p) % 12] % REACH_COUNT;
+        }
+        at += 12;
+    }
+    FUZZ_MUST(survey_judge(hosts, ring, count, &list) == 0);
+    FUZZ_MUST(list.count <= list.room);
+    for (size_t i = 0; i < list.count; i++) {
+        FUZZ_MUST(fuzz_ends(faults[i].text, sizeof faults[i].text) && faults[i].text[0]);
+        FUZZ_MUST(fuzz_ends(faults[i].check, sizeof faults[i].check) && fuzz_shows(faults[i].text));
+        for (size_t k = 0; k < faults[i].host_count && k < CHECK_NAMED_MAX; k++)
+            FUZZ_MUST(faults[i].host[k] < count);
+    }
+}
+
+static void seed_survey(struct fuzz_sink *sink)
+{
+    uint8_t out[2 + 40 * 12];
+    for (uint8_t count = 1; count <= 40; count += 13) {
+        out[0] = out[1] = count;
+        for (size_t i = 0; i < 12u * count; i++)
+            out[2 + i] = i % 12 == 0 ? ANSWER_FULL : i % 12 == 2 || i % 12 > 8 ? 6 : 1;
+        fuzz_give(sink, out, 2 + 12u * count);
+    }
+}
+
 const struct fuzz_target fuzz_wire[] = {
     {"datagram", "a datagram as it comes", 1500, datagram, seed_datagram},
     {"beacon", "a beacon's plain bytes", BEACON_MAX_BYTES, beacon, seed_beacon},
@@ -461,6 +521,7 @@ const struct fuzz_target fuzz_wire[] = {
     {"committed", "a committed record", 2048, committed, seed_committed},
     {"ticket", "a ticket's plain bytes", TICKET_BOX_MAX, ticket, seed_ticket},
     {"summary", "a summary of what a peer keeps", 1024, summary, seed_summary},
+    {"survey", "what hosts tell of each other, and what is made of it", 512, survey, seed_survey},
     {"fields", "addresses, networks, names in messages and settings", 160, fields, NULL},
     {0},
 };
