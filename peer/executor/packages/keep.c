@@ -277,6 +277,17 @@ static bool is_untouched(const json_t *file)
     return after && last && strcmp(after, last) == 0;
 }
 
+/* Made and emptied again, as apt does with its notes: the same as never made. */
+static bool is_emptied(const struct exec_ctx *ctx, size_t i, const json_t *file)
+{
+    char full[PATH_MAX];
+    struct stat st;
+
+    return !json_is_true(json_object_get(file, "there")) &&
+           exec_path(ctx, files[i].path, full, sizeof(full), NULL) == 0 && lstat(full, &st) == 0 &&
+           st.st_size == 0;
+}
+
 static int restore_file(const struct exec_ctx *ctx, size_t i, const json_t *file, struct err *err)
 {
     char full[PATH_MAX], kept[PATH_MAX];
@@ -336,7 +347,7 @@ static int restore_files(struct exec_ctx *ctx, const json_t *record, struct err 
     for (size_t i = 0; i < COUNT_OF(files) && i < json_array_size(list) && code == 0; i++) {
         const json_t *file = json_array_get(list, i);
 
-        if (files[i].derived || is_untouched(file))
+        if (files[i].derived || is_untouched(file) || is_emptied(ctx, i, file))
             code = restore_file(ctx, i, file, err);
     }
     close(fd);

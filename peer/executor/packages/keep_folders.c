@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "protocol/mem.h"
@@ -27,19 +28,30 @@ static const struct {
     const char *path;
     bool all;
 } leavings[] = {
-    {"/var/lib/containerd", true}, {"/run/containerd", true},
-    {"/opt/containerd", false},    {"/etc/containerd", false},
-    {"/var/lib/docker", true},     {"/run/docker", true},
-    {"/etc/docker", false},        {"/var/lib/kubelet", true},
-    {"/etc/kubernetes", false},    {"/usr/libexec/kubernetes", false},
-    {"/opt/cni", false},           {"/etc/cni", false},
-    {"/var/lib/cni", true},        {"/var/lib/dockershim", true},
-    {"/var/lib/containers", true}, {"/etc/crio", false},
-    {"/var/lib/crio", true},       {"/var/cache/debconf/tmp.ci", false},
+    {"/var/lib/containerd", true},
+    {"/run/containerd", true},
+    {"/opt/containerd", false},
+    {"/etc/containerd", false},
+    {"/var/lib/docker", true},
+    {"/run/docker", true},
+    {"/etc/docker", false},
+    {"/var/lib/kubelet", true},
+    {"/etc/kubernetes", false},
+    {"/usr/libexec/kubernetes", false},
+    {"/opt/cni", false},
+    {"/etc/cni", false},
+    {"/var/lib/cni", true},
+    {"/var/lib/dockershim", true},
+    {"/var/lib/containers", true},
+    {"/etc/crio", false},
+    {"/var/lib/crio", true},
+    {"/var/cache/debconf/tmp.ci", false},
+    {"/var/lib/dpkg/tmp.ci", true},
 };
 
 /* nftw has no argument for what it calls; a worker is one process and walks once. */
 static json_t *walk_out;
+static time_t walk_since;
 static size_t walk_root_bytes;
 
 static bool is_empty(const char *path)
@@ -102,7 +114,9 @@ int keep_folders(const struct exec_ctx *ctx, json_t **out, struct err *err)
             nftw(path, visit, WALK_FDS, FTW_PHYS | FTW_MOUNT | FTW_ACTIONRETVAL);
     }
     walk_out = NULL;
-    *out = code == 0 ? json_pack("{s:o, s:o}", "empty", empty, "absent", absent) : NULL;
+    *out = code == 0 ? json_pack("{s:o, s:o, s:I}", "empty", empty, "absent", absent, "begun",
+                                 (json_int_t)time(NULL))
+                     : NULL;
     if (code == 0 && !*out)
         return err_set(err, KPEER_ENOMEM, "out of memory");
     if (code) {
@@ -161,6 +175,36 @@ static void clear_leavings(struct exec_ctx *ctx, const char *name)
     }
 }
 
+/* What dpkg was unpacking when the power went, and knows no more of once the package is gone. */
+static int sweep(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    static const char ending[] = ".dpkg-new";
+    size_t n = strlen(path);
+
+    if (type == FTW_D) {
+        for (size_t i = 0; i < COUNT_OF(skipped); i++)
+            if (strcmp(path + walk_root_bytes, skipped[i]) == 0)
+                return FTW_SKIP_SUBTREE;
+        return FTW_CONTINUE;
+    }
+    (void)at;
+    if (n > sizeof(ending) && strcmp(path + n - (sizeof(ending) - 1), ending) == 0 &&
+        st->st_ctime >= walk_since)
+        unlink(path);
+    return FTW_CONTINUE;
+}
+
+static void sweep_unpacked(const struct exec_ctx *ctx, time_t since)
+{
+    char path[PATH_MAX];
+
+    walk_since = since;
+    walk_root_bytes = strlen(ctx->cfg->root);
+    for (size_t i = 0; i < COUNT_OF(roots); i++)
+        if (exec_path(ctx, roots[i], path, sizeof(path), NULL) == 0)
+            nftw(path, sweep, WALK_FDS, FTW_PHYS | FTW_MOUNT | FTW_ACTIONRETVAL);
+}
+
 static void make_again(const struct exec_ctx *ctx, const json_t *folder)
 {
     const char *name = json_string_value(json_array_get(folder, 0));
@@ -178,6 +222,7 @@ void keep_folders_restore(struct exec_ctx *ctx, const json_t *folders)
 {
     const json_t *absent = json_object_get(folders, "absent"), *empty = json_object_get(folders, "empty");
 
+    sweep_unpacked(ctx, (time_t)json_integer_value(json_object_get(folders, "begun")));
     for (size_t i = 0; i < json_array_size(absent); i++) {
         const char *name = json_string_value(json_array_get(absent, i));
 

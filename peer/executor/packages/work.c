@@ -95,7 +95,6 @@ static int write_conf(const struct work *w, const char *name, const char *list, 
                      "Acquire::http::Timeout \"15\";\n"
                      "Acquire::https::Timeout \"15\";\n"
                      "DPkg::Lock::Timeout \"%d\";\n"
-                     "DPkg::Use-Pty \"false\";\n"
                      "DPkg::Options { \"--force-confdef\"; \"--force-confold\"; };\n"
                      "#clear APT::Update::Pre-Invoke;\n"
                      "#clear APT::Update::Post-Invoke;\n"
