@@ -15,7 +15,7 @@ static bool may_change(const struct node *n)
 {
     const struct work *w = &n->work;
     return (n->cfg.rename || w->rename_once) && !n->cfg.name_fixed && n->address[0] && !w->joined[0] &&
-           !w->inited && !w->founding[0] && !w->ca_hash[0] && !w->have_ticket && !w->ticket_nonce;
+           !w->inited && !w->founding[0] && !w->ca_hash[0] && !w->have_ticket;
 }
 
 static bool is_zero(const uint8_t id[static FACTS_ID_BYTES])

@@ -180,6 +180,8 @@ static void begin_step(struct node *n, enum step_kind kind)
     if (kind == STEP_INIT && w->founding[0] == '\0')
         new_cluster_id(n);
     fill_step(n, &s);
+    if (kind == STEP_RENAME || kind == STEP_MACHINE_ID)
+        w->ticket_nonce = 0; /* whoever was let in under a name that is shared must ask again */
     if (kind == STEP_RENAME) {
         rename_new_name(n, w->new_name);
         memcpy(s.node_name, w->new_name, sizeof s.node_name);

@@ -22,7 +22,8 @@ def up(host, *flags, clock=0):
 
 def all_settled(host, count=HOSTS):
     """Everybody is known, and has done what can be done before the group is whole."""
-    members = host.members()["members"]
+    done = host.kpeer("members", "-o", "json")
+    members = done.json()["members"] if done.status == 0 else []
     return len(members) == count and all(each["state"] == "alive" and each["kubernetes"] for each in members)
 
 
@@ -54,7 +55,7 @@ def test_twenty_hosts_in_order_report_nothing(trial):
     for host in lab.hosts:
         up(host)
     asker = lab.hosts[3]
-    wait_until("all are there", lambda: asker.agent() and all_settled(asker), 90)
+    wait_until("all are there", lambda: all_settled(asker), 120)
     for host in lab.hosts:
         wait_for_no_step(host)
     group, done = look(asker)
@@ -78,7 +79,7 @@ def test_each_seeded_fault_is_found_and_nothing_else(trial):
     for host in lab.hosts:
         up(host, *(("--name", lab.hosts[0].name) if host is named else ()), clock=420 if host is late else 0)
     asker = lab.hosts[18]
-    wait_until("all are there", lambda: asker.agent() and all_settled(asker), 90)
+    wait_until("all are there", lambda: all_settled(asker), 120)
     for host in lab.hosts:
         wait_for_no_step(host)
     group, done = look(asker)
