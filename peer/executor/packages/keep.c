@@ -30,7 +30,7 @@ static const struct {
     {"/var/lib/dpkg/status-old", true},
     {"/var/cache/ldconfig/aux-cache", true},
     {"/etc/ld.so.cache", false},
-    {"/var/lib/apt/extended_states", false},
+    {"/var/lib/apt/extended_states", true},
     {"/var/cache/debconf/config.dat", false},
     {"/var/cache/debconf/config.dat-old", false},
     {"/var/cache/debconf/passwords.dat", false},
