@@ -39,6 +39,7 @@ static void test_package_lines(void **state)
         assert_int_equal(p.installed, cases[i].installed);
         assert_int_equal(p.broken, cases[i].broken);
         assert_int_equal(p.held, cases[i].held);
+        assert_int_equal(p.there, cases[i].ok && !strstr(cases[i].line, "not-installed"));
         assert_int_equal(p.cut, strstr(cases[i].line, "reinstreq") != NULL);
     }
 }

@@ -75,6 +75,7 @@ bool apt_parse_package(const char *line, size_t n, struct apt_package *out)
         return false;
     mem_copy_text(p.name, sizeof(p.name), text);
     mem_copy_text(p.version, sizeof(p.version), version);
+    p.there = strcmp(rest, " not-installed") != 0;
     p.cut = strstr(status, " reinstreq ") != NULL;
     p.held = strncmp(status, "hold ", 5) == 0;
     p.installed = strcmp(rest, " installed") == 0;

@@ -23,7 +23,8 @@ struct apt_package {
     bool installed; /* in full */
     bool broken;    /* half installed, unpacked or half configured */
     bool held;
-    bool cut; /* broken so that dpkg wants it installed again before anything else */
+    bool there; /* in any form: its settings alone may be left, without a version */
+    bool cut;   /* broken so that dpkg wants it installed again before anything else */
 };
 
 /* One change that apt would make. */

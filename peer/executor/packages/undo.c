@@ -132,7 +132,7 @@ static void keep_present(struct exec_ctx *ctx, struct names *names)
     for (size_t i = names->count; i-- > 0;) {
         struct apt_package p = {0};
 
-        if (!query_package(ctx, names->of[i], &p) || !p.version[0])
+        if (!query_package(ctx, names->of[i], &p) || !p.there)
             drop(names, i);
     }
 }
@@ -254,7 +254,7 @@ static int undo_package(struct exec_ctx *ctx, const struct journal_deed *d, enum
                         struct err *err)
 {
     struct apt_package p = {0};
-    bool was = query_package(ctx, d->name, &p) && p.version[0];
+    bool was = query_package(ctx, d->name, &p) && p.there;
     int code;
 
     if (strcmp(d->before, "absent") != 0) {
@@ -268,7 +268,7 @@ static int undo_package(struct exec_ctx *ctx, const struct journal_deed *d, enum
     if (code)
         return code;
     memset(&p, 0, sizeof(p));
-    *how = query_package(ctx, d->name, &p) && p.version[0] ? JOURNAL_LEFT : was ? JOURNAL_BACK : JOURNAL_SAME;
+    *how = query_package(ctx, d->name, &p) && p.there ? JOURNAL_LEFT : was ? JOURNAL_BACK : JOURNAL_SAME;
     return 0;
 }
 
