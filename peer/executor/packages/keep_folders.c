@@ -34,6 +34,7 @@ static const struct {
     {"/etc/containerd", false},
     {"/var/lib/docker", true},
     {"/run/docker", true},
+    {"/etc/docker/key.json", true},
     {"/etc/docker", false},
     {"/var/lib/kubelet", true},
     {"/etc/kubernetes", false},
