@@ -259,17 +259,18 @@ int command_error(const struct call *call, const struct err *e)
         .to = stderr, .format = call->format, .color = writer_wants_color(stderr, call->no_color)};
     char text[ERR_TEXT_BYTES], hint[ERR_HINT_BYTES];
 
+    /* A text may end within a character where it was cut: that is no JSON either. */
+    writer_safe(text, sizeof text, e->text);
+    writer_safe(hint, sizeof hint, e->hint);
     if (writer_is_data(&w)) {
-        json_t *tree = json_pack("{s:{s:s, s:s, s:s}}", "error", "code", err_word(e->code), "message",
-                                 e->text, "hint", e->hint);
+        json_t *tree = json_pack("{s:{s:s, s:s, s:s}}", "error", "code", err_word(e->code), "message", text,
+                                 "hint", hint);
 
         if (tree)
             writer_line(&w, tree, NULL);
         json_decref(tree);
         return err_exit_status(e->code);
     }
-    writer_safe(text, sizeof text, e->text);
-    writer_safe(hint, sizeof hint, e->hint);
     fprintf(stderr, "%skpeer: %s%s\n", writer_tint_on(&w, TINT_BAD), text, writer_tint_off(&w, TINT_BAD));
     if (*hint)
         fprintf(stderr, "  try: %s\n", hint);

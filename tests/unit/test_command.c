@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "peer/command.h"
 #include "peer/daemon.h"
@@ -202,12 +203,34 @@ static void test_unit_text(void **state)
     free(text);
 }
 
+/* Whatever its text holds, an error is told, as JSON too. */
+static void test_odd_error(void **state)
+{
+    const struct call call = {.format = WRITE_JSON};
+    const struct err cut = {.code = KPEER_EINVAL, .text = "unknown key \"aaa\xc3", .hint = "\xff"};
+    char told[256] = "";
+    FILE *file = tmpfile();
+    int was = dup(STDERR_FILENO);
+
+    (void)state;
+    assert_true(file && was >= 0 && dup2(fileno(file), STDERR_FILENO) >= 0);
+    command_error(&call, &cut);
+    fflush(stderr);
+    dup2(was, STDERR_FILENO);
+    close(was);
+    rewind(file);
+    assert_true(fread(told, 1, sizeof told - 1, file) > 0);
+    fclose(file);
+    assert_non_null(strstr(told, "unknown key"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good_lines),       cmocka_unit_test(test_wrong_usage),
         cmocka_unit_test(test_help_is_complete), cmocka_unit_test(test_flags_do_not_clash),
         cmocka_unit_test(test_unit_text),        cmocka_unit_test(test_man_pages_are_complete),
+        cmocka_unit_test(test_odd_error),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
