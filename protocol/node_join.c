@@ -40,7 +40,8 @@ void work_ask_ticket(struct node *n)
 {
     struct work *w = &n->work;
     if (!n->committed || node_is_founder(n) || w->joined[0] || !w->prepared || w->have_ticket ||
-        w->main_step || w->need_reset || n->now_ms < w->retry_ms || w->leaving)
+        w->main_step || w->need_reset || n->now_ms < w->retry_ms || w->leaving ||
+        rename_next(n) != STEP_NONE) /* a token is made for the name that joins */
         return;
     if (w->ticket_nonce && n->now_ms < w->ticket_asked_ms + WORK_TICKET_WAIT_MS)
         return;
