@@ -48,6 +48,7 @@ static const struct {
     {"/var/lib/crio", true},
     {"/var/cache/debconf/tmp.ci", false},
     {"/var/lib/dpkg/tmp.ci", true},
+    {"/var/lib/etcd", false},
 };
 
 /* nftw has no argument for what it calls; a worker is one process and walks once. */
