@@ -133,17 +133,35 @@ static uint32_t my_place(const struct formation *f, const struct formation_input
     return place;
 }
 
-/* Making a host ready takes minutes where packages are installed; whoever was told to be the master is waited
- * for that long, while it lives and nothing went wrong there. */
-static bool awaits_another(const struct formation *f, const struct formation_input *in)
+static bool is_awaited(const struct formation *f, const struct formation_peer *p)
 {
-    for (size_t i = 0; i < in->peer_count; i++) {
+    return p->alive && p->awaited && electorate_index(&f->mine.set, &p->id) >= 0;
+}
+
+/* Until when whoever was told to be the master is waited for, while it lives and nothing went wrong there.
+ * Making a host ready takes minutes where packages are installed; one that is ready has two leases to come
+ * forward. */
+static uint64_t patience(const struct formation *f, const struct formation_input *in)
+{
+    uint32_t mine = settle_peer(in, self(in))->rank;
+    uint64_t until = 0;
+    for (size_t i = 0; i < in->peer_count && !f->mine.accepted; i++) {
         const struct formation_peer *p = &in->peer[i];
-        if (p->alive && p->awaited && !peer_id_equal(&p->id, self(in)) &&
-            electorate_index(&f->mine.set, &p->id) >= 0 && p->rank < settle_peer(in, self(in))->rank)
-            return true;
+        uint64_t to = p->eligible ? f->unready_ms + 2 * in->lease_ms : f->constituted_ms + FORMATION_AWAIT_MS;
+        if (is_awaited(f, p) && p->rank < mine && to > until)
+            until = to;
     }
-    return false;
+    return until;
+}
+
+/* Notes when somebody who is waited for was not ready: that one's two leases begin when it is. */
+static void note_unready(struct formation *f, const struct formation_input *in)
+{
+    if (f->unready_ms < f->constituted_ms)
+        f->unready_ms = f->constituted_ms;
+    for (size_t i = 0; i < in->peer_count; i++)
+        if (is_awaited(f, &in->peer[i]) && !in->peer[i].eligible)
+            f->unready_ms = in->now_ms;
 }
 
 static uint64_t stand_time(const struct formation *f, const struct formation_input *in)
@@ -154,8 +172,8 @@ static uint64_t stand_time(const struct formation *f, const struct formation_inp
     if (f->not_before_ms > t)
         t = f->not_before_ms;
     t += my_place(f, in) * (in->lease_ms / 2);
-    uint64_t patience = f->constituted_ms + FORMATION_AWAIT_MS;
-    return t < patience && !f->mine.accepted && awaits_another(f, in) ? patience : t;
+    uint64_t until = patience(f, in);
+    return t > until ? t : until;
 }
 
 static uint64_t highest_term(const struct formation *f, const struct formation_input *in)
@@ -178,6 +196,7 @@ static bool may_stand(const struct formation *f, const struct formation_input *i
 
 static uint32_t stand(struct formation *f, const struct formation_input *in)
 {
+    note_unready(f, in);
     if (f->standing || f->leading || !may_stand(f, in) || in->now_ms < stand_time(f, in))
         return 0;
     uint64_t term = highest_term(f, in);

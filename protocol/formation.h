@@ -30,7 +30,7 @@ struct formation_peer {
     bool left;     /* said that it leaves for good */
     bool eligible; /* could found a cluster */
     bool hopeful;  /* not eligible yet, but its own checks are not done: worth waiting for a little */
-    bool awaited;  /* was told to be the master, and is being made ready: nobody takes its place meanwhile */
+    bool awaited;  /* was told to be the master, and nothing went wrong there: it is waited for */
     uint32_t rank; /* lower stands first; equal ranks are settled by id */
     const uint8_t *sign_pk;      /* NULL: not known yet */
     const struct ballot *ballot; /* NULL: not known yet. Ignored for ourselves. */
@@ -91,6 +91,7 @@ struct formation {
     bool standing;
     bool leading;
     uint64_t stand_ms;
+    uint64_t unready_ms;    /* when a member that is to be the master was last seen not ready */
     uint64_t not_before_ms; /* do not stand before */
     uint64_t lease_until_ms;
     uint64_t round;

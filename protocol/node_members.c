@@ -158,13 +158,13 @@ void node_profile_taken(struct node *n, struct member *m)
 {
     const struct profile *p = &m->profile;
     struct outline was = m->outline;
-    m->outline = (struct outline){.presentable = presentable(n, p),
-                                  .able = p->able,
-                                  .hopeful = check_fit_for_master(p) && p->phase != PHASE_FAILED,
-                                  .awaited = p->role == ROLE_MASTER && !p->able && !p->note[0] &&
-                                             p->phase != PHASE_FAILED,
-                                  .rank = rank_of(p),
-                                  .expect = p->expect};
+    m->outline =
+        (struct outline){.presentable = presentable(n, p),
+                         .able = p->able,
+                         .hopeful = check_fit_for_master(p) && p->phase != PHASE_FAILED,
+                         .awaited = p->role == ROLE_MASTER && !p->note[0] && p->phase != PHASE_FAILED,
+                         .rank = rank_of(p),
+                         .expect = p->expect};
     n->formation_stale |= memcmp(&was, &m->outline, sizeof was) != 0;
     count_expected(n, &was, m);
 }
