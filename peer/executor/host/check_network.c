@@ -152,7 +152,7 @@ static void look_cidr(struct survey *s)
     const struct executor_config *cfg = s->ctx->cfg;
     bool clash = false;
 
-    if (!s->member && routes) {
+    if (!s->member && !s->own_half && routes) { /* else the pods' routes may be our own cluster's */
         clash = tell_clash(s, routes, cfg->pod_cidr, "pods");
         clash = tell_clash(s, routes, cfg->service_cidr, "services") || clash;
     }
