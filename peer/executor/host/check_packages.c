@@ -20,6 +20,9 @@ static void look_packages(struct survey *s)
         check_tell(s, FINDING_RED, "kpeer preflight --fix", "not installed: %.80s", p.missing);
     else if (p.unheld[0] && p.can_install)
         check_tell(s, FINDING_RED, "kpeer preflight --fix", "free to be upgraded: %.70s", p.unheld);
+    else if (p.cut_short)
+        check_tell(s, FINDING_WARN, "kpeer preflight --fix",
+                   "the downloads of an installation that was cut short are left");
     else if (p.missing[0])
         check_tell(s, FINDING_WARN, "install them, or set packages.install: true", "not installed: %.80s",
                    p.missing);

@@ -396,8 +396,8 @@ static int install_needed(struct exec_ctx *ctx, struct packages_need *need, stru
 
     code = code ? code : repair_dpkg(ctx, err);
     code = code ? code : query_needs(ctx, need, err);
-    if (code || count_needs(need) == 0)
-        return code;
+    if (code || count_needs(need) == 0) /* what a power cut left half done is whole now */
+        return code ? code : work_remove(ctx, err);
     code = work_note(ctx, err);
     if (code)
         return code;
@@ -419,7 +419,6 @@ int packages_install(struct exec_ctx *ctx, enum step_role role, struct err *err)
         rehearse(ctx, &need);
         return 0;
     }
-    if (count_needs(&need))
-        code = install_needed(ctx, &need, err);
+    code = count_needs(&need) ? install_needed(ctx, &need, err) : work_remove(ctx, err);
     return code ? code : hold_all(ctx, err);
 }

@@ -26,6 +26,7 @@ struct packages_state {
     char unheld[PACKAGES_LIST_BYTES];  /* installed as packages and free to be upgraded */
     char broken[PACKAGES_LIST_BYTES];  /* left half done by dpkg */
     char version[STEP_VERSION_BYTES];  /* of kubeadm, "v1.31.4"; empty: none */
+    bool cut_short;                    /* an installation that was interrupted left its downloads behind */
     bool can_install;                  /* there is apt, and the configuration lets it be used */
 };
 

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "peer/executor/packages/packages.h"
+#include "peer/executor/packages/work.h"
 #include "protocol/mem.h"
 #include "protocol/wanted.h"
 
@@ -261,5 +262,6 @@ int packages_look(struct exec_ctx *ctx, enum step_role role, struct packages_sta
     }
     mem_copy_text(out->version, sizeof(out->version), need.version);
     out->can_install = is_ours(ctx);
+    out->cut_short = work_is_there(ctx);
     return 0;
 }

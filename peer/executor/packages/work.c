@@ -41,6 +41,13 @@ int work_remove(const struct exec_ctx *ctx, struct err *err)
     return 0;
 }
 
+bool work_is_there(const struct exec_ctx *ctx)
+{
+    char dir[PATH_MAX];
+
+    return exec_path(ctx, WORK_DIR, dir, sizeof(dir), NULL) == 0 && access(dir, F_OK) == 0;
+}
+
 int work_path(const struct work *w, const char *name, char *out, size_t out_bytes, struct err *err)
 {
     int n = snprintf(out, out_bytes, "%s/%s", w->dir, name);

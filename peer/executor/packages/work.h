@@ -44,6 +44,9 @@ void work_close(struct work *w);
 /* Removes the folder, with all in it. Absent is success. */
 int work_remove(const struct exec_ctx *ctx, struct err *err);
 
+/* Whether there is one, which is so only while packages are installed, and after a power cut meanwhile. */
+bool work_is_there(const struct exec_ctx *ctx);
+
 /* Writes a file of the folder. */
 int work_put(const struct work *w, const char *name, const void *bytes, size_t n, struct err *err);
 
