@@ -111,6 +111,17 @@ static int spare_needed(struct work *w, struct names *names, struct err *err)
     return code;
 }
 
+/* Those that are still there in any form: removed ones may have left their settings. */
+static void keep_present(struct exec_ctx *ctx, struct names *names)
+{
+    for (size_t i = names->count; i-- > 0;) {
+        struct apt_package p = {0};
+
+        if (!query_package(ctx, names->of[i], &p) || !p.there)
+            drop(names, i);
+    }
+}
+
 static int purge(struct work *w, struct names *names, bool *all, struct err *err)
 {
     struct spawn_result res = {0};
@@ -123,18 +134,13 @@ static int purge(struct work *w, struct names *names, bool *all, struct err *err
     exec_say(w->ctx, "undo", -1, "removing %zu packages", names->count);
     code = run_purge(w, names, false, &res, err);
     spawn_result_fini(&res);
+    /* One whose removal was cut short is only removed at first: its settings go the second time. */
+    keep_present(w->ctx, names);
+    if (code || names->count == 0)
+        return code;
+    code = run_purge(w, names, false, &res, err);
+    spawn_result_fini(&res);
     return code;
-}
-
-/* Those that are still there in any form: removed ones may have left their settings. */
-static void keep_present(struct exec_ctx *ctx, struct names *names)
-{
-    for (size_t i = names->count; i-- > 0;) {
-        struct apt_package p = {0};
-
-        if (!query_package(ctx, names->of[i], &p) || !p.there)
-            drop(names, i);
-    }
 }
 
 /* The archive of a package in the work folder, which outlives an installation that was cut. */

@@ -271,5 +271,9 @@ def test_power_cuts(trial):
         time.sleep(chance.uniform(0.1, 8))
         lab.power_cut(host)
         job.close()
-        undo(host)
-        assert_undone(host, before)
+        state = host.run("dpkg-query", "-W", "-f", "${Package} ${Status}\\n", *KUBE).out
+        done = undo(host)
+        try:
+            assert_undone(host, before)
+        except AssertionError as error:
+            raise AssertionError(f"cut {cut}: {error}\n{state}{done}") from None
