@@ -173,10 +173,15 @@ static void unpack_again(struct exec_ctx *ctx, const char *name)
         .quiet = true,
     };
     struct spawn_result res = {0};
+    struct err e = {0};
 
-    if (!find_archive(ctx, name, archive, sizeof(archive)))
+    if (!find_archive(ctx, name, archive, sizeof(archive))) {
+        exec_say(ctx, "packages", -1, "%s was being unpacked, and its archive is gone", name);
         return;
-    exec_run(ctx, &run, &res, NULL); /* where it fails, the package is forced away as it is */
+    }
+    /* Where it fails, the package is forced away as it is, and may leave what it had unpacked. */
+    if (exec_run(ctx, &run, &res, &e))
+        exec_say(ctx, "packages", -1, "cannot unpack %s again: %s", name, e.text);
     spawn_result_fini(&res);
 }
 
