@@ -40,7 +40,7 @@ def full_at(trial, number, where, founded_anew=False):
     lab = trial.lab(3)
     host, others = lab.hosts[number], [each for each in lab.hosts if each is not lab.hosts[number]]
     small_disk(host)
-    flags = ("--role", "master", *FLAGS) if number == 0 else FLAGS
+    flags = ("--role", "master" if number == 0 else "worker", *FLAGS)
     with Hold(host) as hold:
         job, jobs = hold.up(*flags), [each.up(*FLAGS) for each in others]
         hold.reach(where)
