@@ -5,6 +5,7 @@ import random
 import shutil
 import time
 
+from harness.lab import wait_until
 from harness.tree import Tree, assert_same
 
 KUBE = ("kubeadm", "kubelet", "kubectl", "cri-tools", "kubernetes-cni")
@@ -224,9 +225,7 @@ def test_folder_without_any_network(trial):
 def test_waits_for_another_dpkg(trial):
     _, host, before = begin(trial, "kubernetes: 1.20.2\npackages:\n  mirror: {url}\n")
     other = host.start("perl", "-e", LOCKED)
-    until = time.monotonic() + 20
-    while "held" not in other.text() and time.monotonic() < until:
-        time.sleep(0.1)
+    wait_until("another dpkg has the lock", lambda: "held" in other.text(), 20)
     done = fix(host)
     assert "lock-frontend" in done.out + done.err, done
     assert_installed(host, done, "1.20.2-00")
@@ -260,6 +259,7 @@ def test_power_cuts(trial):
     chance = random.Random(seed)
     trial.note(f"seed {seed}")
     lab, host, before = begin(trial, "kubernetes: 1.20.2\npackages:\n  mirror: {url}\n")
+    # The pauses are no waits: they draw the moment at which the power goes.
     for cut in range(trial.options.cuts):
         job = host.start("kpeer", "preflight", "--fix", "--role", "worker")
         time.sleep(chance.uniform(0.5, 14))
