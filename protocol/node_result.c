@@ -197,6 +197,20 @@ static void undo_done(struct node *n, const struct step_result *r)
         work_leave_done(n);
 }
 
+static void rename_ended(struct node *n, enum step_kind kind, const struct step_result *r)
+{
+    struct work *w = &n->work;
+    if (r->code == 0) {
+        rename_done(n, kind);
+        succeeded(w);
+    } else if (r->code != KPEER_ECANCELED) {
+        failed(n, r);
+        /* A Node that it was under an identity that is forgotten: it becomes another one, under its new name.
+         */
+        w->need_reset = r->code == KPEER_ESTATE;
+    }
+}
+
 void work_result(struct node *n, const struct running *run, const struct step_result *r)
 {
     struct work *w = &n->work;
@@ -220,12 +234,7 @@ void work_result(struct node *n, const struct running *run, const struct step_re
         break;
     case STEP_RENAME:
     case STEP_MACHINE_ID:
-        if (r->code == 0) {
-            rename_done(n, run->kind);
-            succeeded(w);
-        } else if (r->code != KPEER_ECANCELED) {
-            failed(n, r);
-        }
+        rename_ended(n, run->kind, r);
         break;
     case STEP_PREPARE:
         w->prepared = r->code == 0;

@@ -94,6 +94,7 @@ static void serve_ticket(struct node *n, struct member *m)
     s.kind = STEP_TOKEN_MINT;
     s.ttl_s = (uint32_t)(ttl_ms(n) / 1000);
     memcpy(s.node_name, m->profile.name, sizeof s.node_name);
+    j->mint_nonce = m->profile.ticket_nonce;
     j->mint_step = side(n, &s, m);
 }
 
@@ -163,12 +164,13 @@ void serve_tick(struct node *n)
 
 /* ---- results ---- */
 
+/* The ticket answers the request that the token was made for: whoever asked anew meanwhile, under another
+ * name perhaps, passes it over, and its token is revoked. */
 static void minted(struct node *n, struct member *m, const struct step_result *r)
 {
     struct job *j = &m->job;
     uint8_t seed[32];
-    struct ticket t = {
-        .joiner = m->id, .issuer = n->me->id, .nonce = m->profile.ticket_nonce, .ttl_ms = ttl_ms(n)};
+    struct ticket t = {.joiner = m->id, .issuer = n->me->id, .nonce = j->mint_nonce, .ttl_ms = ttl_ms(n)};
     memcpy(t.cluster_id, n->record.cluster_id, sizeof t.cluster_id);
     memcpy(t.endpoint, n->record.endpoint, sizeof t.endpoint);
     memcpy(t.ca_hash, n->record.ca_hash, sizeof t.ca_hash);

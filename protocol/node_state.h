@@ -44,6 +44,7 @@
 struct job {
     uint64_t served_nonce; /* ticket request that was answered */
     uint32_t mint_step;
+    uint64_t mint_nonce; /* ticket request that mint_step is for */
     uint32_t stale_step;
     bool stale_gone; /* an old Node of that name was deleted for this request */
     char token[STEP_TOKEN_BYTES];

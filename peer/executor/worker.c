@@ -74,14 +74,17 @@ static int run_inspect(struct exec_ctx *ctx, const struct step *step, struct ste
     return code;
 }
 
-/* A name or an id that a Node goes by must not change any more. */
+/* A name or an id that a Node goes by must not change any more. A worker can be reset and join anew; a
+ * control plane is the cluster. */
 static int refuse_node(const struct exec_ctx *ctx, struct err *err)
 {
     const struct journal_state *state = journal_state(ctx->journal);
 
     if (!state->init_begun && !state->join_begun)
         return 0;
-    err_set(err, KPEER_ESTATE, "this host is or becomes a Node under its present name");
+    err_set(err, state->init_begun ? KPEER_EREFUSED : KPEER_ESTATE,
+            "this host is or becomes %s under its present name",
+            state->init_begun ? "a control plane" : "a Node");
     return err_hint(err, "reset it first: kpeer leave --force");
 }
 

@@ -180,7 +180,11 @@ static void step_done(struct world *w, size_t who, uint32_t id, enum step_kind k
 {
     static uint8_t blob[] = "a kubeconfig";
     struct step_result r = {.id = id, .kind = kind};
-    if (kind == STEP_MACHINE_ID)
+    if ((kind == STEP_RENAME || kind == STEP_MACHINE_ID) && w->peer[who].was_node)
+        r.code = KPEER_ESTATE;
+    if (kind == STEP_RESET)
+        w->peer[who].was_node = false;
+    if (kind == STEP_MACHINE_ID && r.code == 0)
         w->peer[who].machine_id = 0;
     fill_facts(w, who, &r.facts);
     r.have_facts = kind == STEP_INSPECT || kind == STEP_FIX || kind == STEP_PREFLIGHT;

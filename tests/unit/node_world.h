@@ -20,6 +20,7 @@ struct world_peer {
     char address[STEP_ADDRESS_BYTES];
     uint64_t wake_ms;
     uint8_t machine_id; /* 0: its own */
+    bool was_node;      /* under a forgotten identity: it is not renamed before it is reset */
     bool stopped;       /* ACT_STOP was seen */
     uint64_t replies;
     int reply_code;

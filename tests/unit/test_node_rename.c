@@ -26,6 +26,20 @@ static struct world *clones(size_t count, bool automatic)
     return w;
 }
 
+static int minted, revoked;
+
+/* While the first token is made, its joiner asks anew, as after a change of its name. */
+static void ask_anew(struct world *w, size_t who, const struct action *a)
+{
+    if (a->kind != ACT_RUN)
+        return;
+    revoked += a->step->kind == STEP_TOKEN_REVOKE;
+    if (a->step->kind != STEP_TOKEN_MINT || minted++ > 0)
+        return;
+    w->peer[1 - who].node->work.ticket_nonce += 2;
+    world_feed(w, 1 - who, &(struct node_event){.kind = EV_TICK}); /* tells it before the token is there */
+}
+
 static const char *name_of(const struct world *w, size_t who)
 {
     return w->peer[who].node->cfg.name;
@@ -87,6 +101,38 @@ static void test_who_is_a_node_keeps_its_name(void **state)
     world_free(w);
 }
 
+static void test_who_was_a_node_is_reset_first(void **state)
+{
+    struct world *w = clones(3, true);
+    (void)state;
+    for (size_t i = 0; i < 3; i++)
+        w->peer[i].cfg.expect = 2;
+    strcpy(w->peer[1].cfg.name, "other");
+    w->peer[2].was_node = true;
+    world_start(w, 0);
+    world_start(w, 1);
+    assert_true(world_run_ready(w, READY_MS));
+    world_start(w, 2);
+    assert_true(world_run_ready(w, READY_MS));
+    assert_false(w->peer[2].was_node);
+    assert_string_equal(name_of(w, 2), "ubuntu-13");
+    world_free(w);
+}
+
+/* Its ticket is for another request than the token under way: that token is revoked, and another one made. */
+static void test_a_token_is_for_the_request_that_it_was_made_for(void **state)
+{
+    struct world *w = world_new(2, 2);
+    (void)state;
+    w->on_action = ask_anew;
+    for (size_t i = 0; i < 2; i++)
+        world_start(w, i);
+    assert_true(world_run_ready(w, READY_MS));
+    assert_int_equal(minted, 2);
+    assert_int_equal(revoked, 2);
+    world_free(w);
+}
+
 static void test_once_on_request(void **state)
 {
     struct world *w = clones(2, false);
@@ -143,6 +189,8 @@ int main(void)
         cmocka_unit_test(test_clones_form_a_cluster),
         cmocka_unit_test(test_they_stay_where_that_is_not_wanted),
         cmocka_unit_test(test_who_is_a_node_keeps_its_name),
+        cmocka_unit_test(test_who_was_a_node_is_reset_first),
+        cmocka_unit_test(test_a_token_is_for_the_request_that_it_was_made_for),
         cmocka_unit_test(test_once_on_request),
         cmocka_unit_test(test_new_names),
     };
