@@ -29,6 +29,12 @@ static bool same_name(const struct node *n, const struct profile *p)
     return strcmp(n->cfg.name, p->name) == 0;
 }
 
+/* Who was quicker shares our name no more; yet what each is called must not hang on who was. */
+static bool had_same_name(const struct node *n, const struct profile *p)
+{
+    return same_name(n, p) || (n->cfg.rename && strcmp(n->cfg.name, p->former_name) == 0);
+}
+
 static bool same_machine_id(const struct node *n, const struct profile *p)
 {
     return p->has_facts && !is_zero(n->facts.machine_id) &&
@@ -52,7 +58,7 @@ enum step_kind rename_next(const struct node *n)
         return STEP_NONE;
     if (is_shared(n, same_machine_id))
         return STEP_MACHINE_ID;
-    return n->work.renames < OCTETS && is_shared(n, same_name) ? STEP_RENAME : STEP_NONE;
+    return n->work.renames < OCTETS && is_shared(n, had_same_name) ? STEP_RENAME : STEP_NONE;
 }
 
 /* How many octets of our address tell the hosts of its network apart. */

@@ -137,6 +137,7 @@ static bool refresh_profile(struct node *n, struct member *self)
         mem_copy_text(facts.kubernetes_version, sizeof facts.kubernetes_version, node_kubernetes_version(n));
     bool changed = first;
     changed |= mem_put(p->name, n->cfg.name, sizeof p->name);
+    changed |= mem_put(p->former_name, n->work.first_name, sizeof p->former_name);
     changed |= mem_put(&p->has_facts, &n->work.have_facts, sizeof p->has_facts);
     changed |= mem_put(p->address, n->address, sizeof p->address);
     changed |= mem_put(&p->facts, &facts, sizeof p->facts);

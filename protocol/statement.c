@@ -153,8 +153,9 @@ size_t profile_encode(const struct profile *p, uint8_t out[static STATEMENT_PAYL
 {
     struct pack_writer w;
     pack_writer_into(&w, out, STATEMENT_PAYLOAD_MAX);
-    pack_put_array(&w, 22);
+    pack_put_array(&w, 23);
     pack_put_str(&w, p->name);
+    pack_put_str(&w, p->former_name);
     pack_put_str(&w, p->version);
     pack_put_str(&w, p->address);
     pack_put_uint(&w, p->port);
@@ -185,8 +186,9 @@ int profile_decode(const uint8_t *bytes, size_t n, struct profile *out)
     int rc = pack_open(&r, bytes, n, 3, NULL);
     if (rc)
         return rc;
-    pack_array(&r, 22, 22);
+    pack_array(&r, 23, 23);
     pack_str(&r, p.name, sizeof p.name);
+    pack_str(&r, p.former_name, sizeof p.former_name);
     pack_str(&r, p.version, sizeof p.version);
     pack_str(&r, p.address, sizeof p.address);
     p.port = (uint16_t)pack_uint(&r, UINT16_MAX);

@@ -24,6 +24,7 @@ enum statement_kind { STATEMENT_PROFILE = 1, STATEMENT_BALLOT = 2, STATEMENT_GRA
 
 struct profile {
     char name[STEP_NAME_BYTES];
+    char former_name[STEP_NAME_BYTES]; /* that it gave up, because others have it as well; empty: none */
     char version[STEP_VERSION_BYTES];
     char address[STEP_ADDRESS_BYTES]; /* proven; empty while there is none */
     uint16_t port;

@@ -83,6 +83,22 @@ static void test_they_stay_where_that_is_not_wanted(void **state)
     world_free(w);
 }
 
+/* Whose name the others have given up already before it is there gives it up, too. */
+static void test_who_is_late_is_renamed_like_the_others(void **state)
+{
+    struct world *w = clones(3, true);
+    (void)state;
+    world_start(w, 0);
+    world_start(w, 1);
+    world_run(w, 5000);
+    assert_string_equal(name_of(w, 0), "ubuntu-11");
+    assert_string_equal(name_of(w, 1), "ubuntu-12");
+    world_start(w, 2);
+    assert_true(world_run_ready(w, READY_MS));
+    assert_string_equal(name_of(w, 2), "ubuntu-13");
+    world_free(w);
+}
+
 static void test_who_is_a_node_keeps_its_name(void **state)
 {
     struct world *w = clones(3, true);
@@ -188,6 +204,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_clones_form_a_cluster),
         cmocka_unit_test(test_they_stay_where_that_is_not_wanted),
+        cmocka_unit_test(test_who_is_late_is_renamed_like_the_others),
         cmocka_unit_test(test_who_is_a_node_keeps_its_name),
         cmocka_unit_test(test_who_was_a_node_is_reset_first),
         cmocka_unit_test(test_a_token_is_for_the_request_that_it_was_made_for),

@@ -32,6 +32,7 @@ static int tear_down(void **state)
 static struct profile a_profile(void)
 {
     struct profile p = {.name = "node1",
+                        .former_name = "node",
                         .version = "0.1.0",
                         .address = "192.168.56.11",
                         .port = 7373,
