@@ -123,6 +123,9 @@ struct watch {
     struct progress progress;
     struct control_client *events, *asks;
     json_t *status;  /* the last answer */
+    json_t *answer;  /* of the question under way, while its end is not there yet */
+    bool asked;      /* a question is under way */
+    bool silent;     /* told that the agent does not answer */
     int failed_code; /* of the last step that failed */
     char failed_step[64];
     char waiting[300]; /* as last seen */
@@ -154,19 +157,46 @@ static void tell_waiting(struct watch *w)
     progress_say(&w->progress, TINT_WARN, "              waiting: %s", waiting);
 }
 
+/* Asks, or goes on waiting for the answer to what was asked before. */
+static int ask(struct watch *w, struct err *err)
+{
+    int code = w->asked ? 0 : control_request(w->asks, "status", NULL, err);
+
+    w->asked = code == 0;
+    while (!code && w->asked) {
+        enum control_kind kind = CONTROL_DONE;
+        json_t *data = NULL;
+
+        code = control_next(w->asks, ANSWER_MS, &kind, &data, err);
+        if (!code && kind == CONTROL_DONE) {
+            w->asked = false;
+        } else if (!code) {
+            json_decref(w->answer);
+            w->answer = data;
+        }
+    }
+    return code;
+}
+
+/* An agent that stands still for a while, on a disk that is busy say, is waited for as everything else is. */
 static int look(struct watch *w, struct err *err)
 {
-    json_t *status = NULL;
-    int code = control_ask(w->asks, "status", NULL, ANSWER_MS, &status, err);
+    int code = ask(w, err);
 
-    if (code)
-        return code;
-    json_decref(w->status);
-    w->status = status;
     w->looked_ms = progress_now_ms();
+    if (code == KPEER_ETIMEOUT && !w->silent)
+        progress_say(&w->progress, TINT_WARN, "the agent of this host does not answer: waiting");
+    w->silent = code == KPEER_ETIMEOUT;
+    if (code)
+        return w->silent ? 0 : code;
+    if (w->answer) {
+        json_decref(w->status);
+        w->status = w->answer;
+        w->answer = NULL;
+    }
     tell_waiting(w);
     progress_set(&w->progress, phase_of(w), *w->waiting ? w->waiting : w->progress.detail,
-                 json_integer_value(json_object_get(status, "phase_ms")));
+                 json_integer_value(json_object_get(w->status, "phase_ms")));
     return 0;
 }
 
@@ -231,6 +261,12 @@ static int tell_timeout(struct watch *w, struct err *err)
 {
     const char *waiting = writer_text(w->status, "waiting"), *error = writer_text(w->status, "error");
 
+    if (w->silent) {
+        err_set(err, KPEER_ETIMEOUT, "the agent of this host does not answer, and %u s are over",
+                w->call->cfg.timeout_ms / 1000);
+        return err_hint(err, "is its disk full or slow? See journalctl -u kpeer, or %s/agent.log",
+                        w->call->cfg.state_dir);
+    }
     err_set(err, KPEER_ETIMEOUT, "host %s is not ready after %u s: phase %s%s%s",
             writer_text(w->status, "name"), w->call->cfg.timeout_ms / 1000, phase_of(w),
             *waiting ? ", waiting: "
@@ -267,6 +303,11 @@ static int detach(struct watch *w)
     return EXIT_DETACH;
 }
 
+static bool in_time(const struct watch *w)
+{
+    return progress_now_ms() - w->started_ms < (long long)w->call->cfg.timeout_ms;
+}
+
 /* Until ready, failed, timed out or detached. */
 static int watch_loop(struct watch *w, struct err *err)
 {
@@ -281,7 +322,7 @@ static int watch_loop(struct watch *w, struct err *err)
         }
         if (!code && strcmp(phase_of(w), "failed") == 0)
             code = tell_failed(w, err);
-        if (!code && now - w->started_ms >= (long long)w->call->cfg.timeout_ms)
+        if (!code && !in_time(w))
             code = tell_timeout(w, err);
         if (code)
             return detached ? detach(w) : code;
@@ -297,7 +338,7 @@ static int watch(struct watch *w, json_int_t since_ms, struct err *err)
 {
     int code = command_connect(w->call, &w->events, err);
 
-    if (!code)
+    if (!code && !w->asks)
         code = command_connect(w->call, &w->asks, err);
     if (!code)
         code = control_request(w->events, "events",
@@ -314,14 +355,18 @@ static int watch(struct watch *w, json_int_t since_ms, struct err *err)
 /* ---- the command ---- */
 
 /* An agent runs: what failed is tried again. */
-static int resume(struct watch *w, struct control_client *client, struct err *err)
+static int resume(struct watch *w, struct err *err)
 {
     json_t *answer = NULL;
-    int code = control_ask(client, "status", NULL, ANSWER_MS, &answer, err);
-    bool ready = strcmp(writer_text(answer, "phase"), "ready") == 0;
+    bool ready;
+    int code;
 
-    json_decref(answer);
-    answer = NULL;
+    do
+        code = look(w, err);
+    while (!code && w->silent && in_time(w));
+    if (!code && w->silent)
+        code = tell_timeout(w, err);
+    ready = strcmp(phase_of(w), "ready") == 0;
     if (!code && ready)
         progress_say(&w->progress, TINT_GOOD, "all is well: the agent runs and this host is ready");
     if (!code && !ready)
@@ -331,7 +376,7 @@ static int resume(struct watch *w, struct control_client *client, struct err *er
                      "it keeps the settings it was started with; the flags given now are "
                      "not used");
     if (!code && !ready)
-        code = control_ask(client, "retry", NULL, ANSWER_MS, &answer, err);
+        code = control_ask(w->asks, "retry", NULL, ANSWER_MS, &answer, err);
     json_decref(answer);
     return code;
 }
@@ -365,19 +410,17 @@ static void catch_signals(void)
 int cmd_up(struct call *call, struct err *err)
 {
     struct watch w = {.call = call, .started_ms = progress_now_ms()};
-    struct control_client *client = NULL;
     json_int_t since_ms = 1;
     int code;
 
     progress_init(&w.progress, &call->out);
-    code = command_connect(call, &client, err);
+    code = command_connect(call, &w.asks, err);
     if (code == KPEER_ENOAGENT) {
         code = start(&w, err);
         since_ms = progress_now_ms() - w.started_ms + 1000;
     } else if (!code) {
-        code = resume(&w, client, err);
+        code = resume(&w, err);
     }
-    control_close(client);
     catch_signals();
     if (!code)
         code = watch(&w, since_ms, err);
@@ -385,5 +428,6 @@ int cmd_up(struct call *call, struct err *err)
     control_close(w.events);
     control_close(w.asks);
     json_decref(w.status);
+    json_decref(w.answer);
     return code;
 }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 
 from harness.lab import wait_until
@@ -55,6 +56,21 @@ def test_configuration_is_printed_and_validated(trial):
     file.unlink()
     host.kpeer("config", "shout").expect(2, "none of print, validate")
     host.kpeer("config", "validate").expect(0, "not there: the defaults are in force")
+
+
+def test_up_waits_for_an_agent_that_stands_still(trial):
+    """As on a disk that is busy for a while: longer than any single answer may take."""
+    host = trial.lab(1).hosts[0]
+    flags = ("--expect", "1", "--interface", "eth1")
+    job = host.up("--timeout", "8s", *flags)
+    wait_until("its phase is shown", lambda: "→" in job.text(), 30)
+    host.signal_agent(signal.SIGSTOP)
+    job.wait(30).expect(4, "does not answer: waiting", "does not answer, and 8 s are over", "agent.log")
+    job = host.up("--timeout", "100s", *flags)
+    pause = time.monotonic() + 6
+    wait_until("it asks in vain", lambda: time.monotonic() > pause, 10)
+    host.signal_agent(signal.SIGCONT)
+    job.wait(110).expect(0, "ready")
 
 
 def test_wrong_usage(trial):

@@ -35,10 +35,10 @@ COMMITTING = record(False)
 COMMITTED = record(True)
 
 
-def start(lab, hold):
-    """`kpeer up` on all; node1, which founds, is held at its writes."""
+def start(lab, hold, *others):
+    """`kpeer up` on all, with these flags on all but node1, which founds and is held at its writes."""
     first, _ = begin(lab.hosts[0], hold)
-    return [first] + [host.up(*FLAGS) for host in lab.hosts[1:]]
+    return [first] + [host.up(*others, *FLAGS) for host in lab.hosts[1:]]
 
 
 def begin(founder, hold, wanted=lambda at: False):
@@ -174,10 +174,11 @@ def founder_alone(lab, where):
 
 
 def founder_and_one(lab, where):
-    """The founder has a majority still: it goes on with it, and the third one joins when it is back."""
+    """The founder has a majority still: it goes on with it, and the third one joins when it is back. The others are
+    workers: one that is held for longer than a few seconds counts as failed, and another would found in its place."""
     founder, third = lab.hosts[0], lab.hosts[2]
     with Hold(founder) as hold:
-        jobs = start(lab, hold)
+        jobs = start(lab, hold, "--role", "worker")
         hold.reach(where)
         constituted(lab.hosts[1:])
         lab.cut(third)
