@@ -395,6 +395,7 @@ static int install_needed(struct exec_ctx *ctx, struct packages_need *need, stru
     int code = refuse_install(ctx, need, err);
 
     code = code ? code : repair_dpkg(ctx, err);
+    code = code ? code : repair_cut(ctx, err);
     code = code ? code : query_needs(ctx, need, err);
     if (code || count_needs(need) == 0) /* what a power cut left half done is whole now */
         return code ? code : work_remove(ctx, err);

@@ -57,6 +57,19 @@ int query_all(struct exec_ctx *ctx, char **out, struct err *err)
     return code;
 }
 
+bool query_any_cut(struct exec_ctx *ctx)
+{
+    cleanup_free char *all = NULL;
+    struct apt_package p;
+
+    if (query_all(ctx, &all, NULL))
+        return true;
+    for (const char *at = all; *at; at += strcspn(at, "\n"), at += *at == '\n')
+        if (apt_parse_package(at, strcspn(at, "\n"), &p) && p.cut)
+            return true;
+    return false;
+}
+
 static bool is_program(const char *name)
 {
     char path[PATH_MAX];

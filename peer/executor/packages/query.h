@@ -45,6 +45,9 @@ bool query_package(struct exec_ctx *ctx, const char *name, struct apt_package *o
 /* All packages of the host, a line each as apt_parse_package takes them. The caller frees *out. */
 int query_all(struct exec_ctx *ctx, char **out, struct err *err);
 
+/* Whether dpkg was cut off while it unpacked one; true also where that cannot be told. */
+bool query_any_cut(struct exec_ctx *ctx);
+
 /* What this host needs of all that Kubernetes needs. Changes nothing. */
 int query_needs(struct exec_ctx *ctx, struct packages_need *out, struct err *err);
 

@@ -2,12 +2,17 @@
 
 #include <dirent.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "peer/executor/packages/apt_parse.h"
+#include "peer/executor/packages/query.h"
+#include "peer/executor/packages/work.h"
+#include "protocol/mem.h"
 
 #define AUDIT_MS     20000
 #define CONFIGURE_MS 600000
+#define UNPACK_MS    330000
 #define LOCK_WAIT_MS 300000
 #define LOCK_LOOK_MS 2000
 
@@ -89,4 +94,59 @@ int repair_dpkg(struct exec_ctx *ctx, struct err *err)
             return code;
     }
     return 0;
+}
+
+/* The archive of a package in the work folder, which outlives an installation that was cut. */
+static bool find_archive(const struct exec_ctx *ctx, const char *name, char *out, size_t out_bytes)
+{
+    char dir[PATH_MAX];
+    struct dirent *entry;
+    size_t n = strlen(name);
+    bool found = false;
+    DIR *d = exec_path(ctx, WORK_DIR "/archives", dir, sizeof(dir), NULL) ? NULL : opendir(dir);
+
+    while (d && !found && (entry = readdir(d)) != NULL) {
+        if (strncmp(entry->d_name, name, n) != 0 || entry->d_name[n] != '_')
+            continue;
+        found = snprintf(out, out_bytes, "%s/%s", dir, entry->d_name) < (int)out_bytes;
+    }
+    if (d)
+        closedir(d);
+    return found;
+}
+
+/* dpkg takes away what it had begun to unpack only when it unpacks the same again. */
+static void unpack_again(struct exec_ctx *ctx, const char *name)
+{
+    char archive[PATH_MAX + NAME_MAX];
+    const struct exec_run run = {
+        .tool = TOOL_DPKG,
+        .argv = (const char *const[]){"", "--force-depends", "--unpack", archive, NULL},
+        .timeout_ms = UNPACK_MS,
+        .quiet = true,
+    };
+    struct spawn_result res = {0};
+    struct err e = {0};
+
+    if (!find_archive(ctx, name, archive, sizeof(archive))) {
+        exec_say(ctx, "packages", -1, "%s was being unpacked, and its archive is gone", name);
+        return;
+    }
+    if (exec_run(ctx, &run, &res, &e))
+        exec_say(ctx, "packages", -1, "cannot unpack %s again: %s", name, e.text);
+    spawn_result_fini(&res);
+}
+
+int repair_cut(struct exec_ctx *ctx, struct err *err)
+{
+    cleanup_free char *all = NULL;
+    int code = query_all(ctx, &all, err);
+
+    for (const char *at = all ? all : ""; *at; at += strcspn(at, "\n"), at += *at == '\n') {
+        struct apt_package p;
+
+        if (apt_parse_package(at, strcspn(at, "\n"), &p) && p.cut)
+            unpack_again(ctx, p.name);
+    }
+    return code;
 }

@@ -11,4 +11,9 @@
  * to finish is success. */
 int repair_dpkg(struct exec_ctx *ctx, struct err *err);
 
+/* Unpacks again what dpkg was unpacking when it was cut off, from the downloads in the work folder: nothing
+ * else takes away what it had unpacked by then. What fails is told and stays as it is; an error: dpkg does
+ * not answer. */
+int repair_cut(struct exec_ctx *ctx, struct err *err);
+
 #endif

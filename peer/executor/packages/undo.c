@@ -1,5 +1,4 @@
 /* Packages as they were: what kpeer installed is purged in one transaction, what it held is free again. */
-#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +13,6 @@
 #include "protocol/mem.h"
 
 #define UNHOLD_MS 330000
-#define UNPACK_MS 330000
 
 struct names {
     char of[KEEP_NEW_MAX][APT_NAME_BYTES];
@@ -143,49 +141,8 @@ static int purge(struct work *w, struct names *names, bool *all, struct err *err
     return code;
 }
 
-/* The archive of a package in the work folder, which outlives an installation that was cut. */
-static bool find_archive(const struct exec_ctx *ctx, const char *name, char *out, size_t out_bytes)
-{
-    char dir[PATH_MAX];
-    struct dirent *entry;
-    size_t n = strlen(name);
-    bool found = false;
-    DIR *d = exec_path(ctx, WORK_DIR "/archives", dir, sizeof(dir), NULL) ? NULL : opendir(dir);
-
-    while (d && !found && (entry = readdir(d)) != NULL) {
-        if (strncmp(entry->d_name, name, n) != 0 || entry->d_name[n] != '_')
-            continue;
-        found = snprintf(out, out_bytes, "%s/%s", dir, entry->d_name) < (int)out_bytes;
-    }
-    if (d)
-        closedir(d);
-    return found;
-}
-
-/* dpkg takes away what it had begun to unpack only when it unpacks the same again. */
-static void unpack_again(struct exec_ctx *ctx, const char *name)
-{
-    char archive[PATH_MAX + NAME_MAX];
-    const struct exec_run run = {
-        .tool = TOOL_DPKG,
-        .argv = (const char *const[]){"", "--force-depends", "--unpack", archive, NULL},
-        .timeout_ms = UNPACK_MS,
-        .quiet = true,
-    };
-    struct spawn_result res = {0};
-    struct err e = {0};
-
-    if (!find_archive(ctx, name, archive, sizeof(archive))) {
-        exec_say(ctx, "packages", -1, "%s was being unpacked, and its archive is gone", name);
-        return;
-    }
-    /* Where it fails, the package is forced away as it is, and may leave what it had unpacked. */
-    if (exec_run(ctx, &run, &res, &e))
-        exec_say(ctx, "packages", -1, "cannot unpack %s again: %s", name, e.text);
-    spawn_result_fini(&res);
-}
-
-/* apt refuses all work over a package that dpkg was unpacking when the power went. */
+/* apt refuses all work over a package that dpkg was unpacking when the power went. Where it could not be
+ * unpacked again, it is forced away as it is, and may leave what it had unpacked. */
 static int purge_cut(struct exec_ctx *ctx, struct names *names, struct err *err)
 {
     int code = 0;
@@ -199,9 +156,6 @@ static int purge_cut(struct exec_ctx *ctx, struct names *names, struct err *err)
         struct spawn_result res = {0};
         struct apt_package p = {0};
 
-        if (query_package(ctx, names->of[i], &p) && p.cut)
-            unpack_again(ctx, names->of[i]);
-        memset(&p, 0, sizeof(p));
         if (!query_package(ctx, names->of[i], &p) || !p.cut)
             continue;
         code = exec_run(ctx, &run, &res, err);
@@ -218,6 +172,7 @@ static int purge_new(struct exec_ctx *ctx, struct names *names, bool *all, struc
     int code = repair_dpkg(ctx, err);
 
     code = code ? code : keep_removing(ctx, err);
+    code = code ? code : repair_cut(ctx, err);
     code = code ? code : purge_cut(ctx, names, err);
     if (code || names->count == 0)
         return code;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "peer/executor/file.h"
+#include "peer/executor/packages/query.h"
 #include "peer/executor/packages/sources.h"
 #include "protocol/mem.h"
 
@@ -200,11 +201,14 @@ int work_open(struct exec_ctx *ctx, struct work *w, struct err *err)
     return code ? code : link_all(w, "/var/lib/apt/lists", "lists", is_list, err);
 }
 
+/* Without its archive nothing takes away what dpkg had unpacked of a package when it was cut off. */
 void work_close(struct work *w)
 {
     struct err err = {0};
 
-    if (work_remove(w->ctx, &err))
+    if (query_any_cut(w->ctx))
+        exec_say(w->ctx, "packages", -1, "dpkg was cut off: the downloads are kept for the next run or undo");
+    else if (work_remove(w->ctx, &err))
         exec_say(w->ctx, "packages", -1, "%s", err.text);
     free(w->key);
     w->key = NULL;

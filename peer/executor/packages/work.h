@@ -37,7 +37,8 @@ enum work_sources { WORK_OWN, WORK_ALL };
 /* Notes in the journal that the folder is to come: a power cut may leave it behind. */
 int work_note(struct exec_ctx *ctx, struct err *err);
 
-/* Makes the folder anew, with the host's lists to begin with. work_close removes it. */
+/* Makes the folder anew, with the host's lists to begin with. work_close removes it, unless
+ * dpkg was cut off. */
 int work_open(struct exec_ctx *ctx, struct work *w, struct err *err);
 void work_close(struct work *w);
 

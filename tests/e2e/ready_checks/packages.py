@@ -1,8 +1,10 @@
 """Packages on bare hosts: the wanted version installed and held from either layout or a folder, what goes wrong told
 and the host left as it was, and an undo that gives back the disk."""
 
+import os
 import random
 import shutil
+import signal
 import time
 
 from harness.lab import wait_until
@@ -251,6 +253,24 @@ def test_what_somebody_holds(trial):
     done = fix(host)
     assert "somebody holds kubectl at 1.21.1-00" in done.out + done.err, done
     assert versions(host) == {"kubectl": ("1.21.1-00", "hold")}
+
+
+def test_dpkg_is_killed_while_it_unpacks(trial):
+    """As when memory runs out: what it had unpacked by then goes, at once by undo or after another run."""
+    _, host, before = begin(trial, "kubernetes: 1.20.2\npackages:\n  mirror: {url}\n")
+    for again in (False, True):
+        job = host.start("kpeer", "preflight", "--fix", "--role", "worker")
+        wait_until("containerd is being unpacked", (host.root / "usr/bin/containerd.dpkg-new").exists, SECONDS)
+        for pid in host.pids():
+            if "dpkg" in os.path.basename(host.arguments(pid)[0]):
+                host.signal(pid, signal.SIGKILL)
+        done = job.wait(SECONDS)
+        assert done.status and "the downloads are kept" in done.text, done
+        host.sh("dpkg-query -W -f '${Status}' containerd | grep reinstreq").expect(0)
+        if again:
+            assert_installed(host, fix(host), "1.20.2-00")
+        undo(host)
+        assert_undone(host, before)
 
 
 def test_power_cuts(trial):
