@@ -142,50 +142,6 @@ static void hear(void *arg, const struct step_progress *said)
     snprintf(w->said + used, sizeof(w->said) - used, "%s\n", said->line);
 }
 
-static void make_programs(struct world *w)
-{
-    world_tool(w, TOOL_KUBEADM,
-               "case \"$*\" in *images*) echo registry.k8s.io/pause:3.9;; *) echo v1.28.2;; esac");
-    world_tool(w, TOOL_KUBELET, "echo Kubernetes v1.28.2");
-    world_tool(w, TOOL_KUBECTL, "true");
-    world_tool(w, TOOL_MODPROBE,
-               "m=$2\n"
-               "if [ \"$1\" = -r ]; then grep -v \"^$m \" $R/proc/modules > $R/tools/m; cat $R/tools/m > "
-               "$R/proc/modules\n"
-               "  case $m in overlay) printf 'nodev\\tproc\\n' > $R/proc/filesystems;; *) rm -r "
-               "$R/proc/sys/net/bridge;; esac; exit 0; fi\n"
-               "grep -q \"^$m \" $R/proc/modules || echo \"$m 1 0 - Live 0\" >> $R/proc/modules\n"
-               "case $m in overlay) printf 'nodev\\tproc\\nnodev\\toverlay\\n' > $R/proc/filesystems;;\n"
-               "*) mkdir -p $R/proc/sys/net/bridge; for i in iptables ip6tables; do echo 0 > "
-               "$R/proc/sys/net/bridge/bridge-nf-call-$i; done;; esac");
-    world_tool(w, TOOL_SWAPOFF, "grep -v \"^$2\" $R/proc/swaps > $R/tools/s; cat $R/tools/s > $R/proc/swaps");
-    world_tool(w, TOOL_SWAPON,
-               "p=-2; if [ \"$1\" = -p ]; then p=$2; shift 2; fi\n"
-               "printf '%s\\tfile\\t1024\\t0\\t%s\\n' \"$2\" $p >> $R/proc/swaps");
-    world_tool(w, TOOL_UFW,
-               "f=$R/etc/ufw/added\n"
-               "case $* in status) [ -e $f ] && echo Status: active;; 'show added') cat $f;;\n"
-               "'delete '*) r=\"ufw ${*#delete }\";; 'route delete '*) r=\"ufw route ${*#route delete }\";;\n"
-               "*) grep -qxF \"ufw $*\" $f || echo \"ufw $*\" >> $f;; esac\n"
-               "[ \"$r\" ] || exit 0; grep -vxF \"$r\" $f > $R/tools/f; cat $R/tools/f > $f");
-    world_tool(
-        w, TOOL_SYSTEMCTL,
-        "v=$1; for u in \"$@\"; do :; done; cd $R/units || exit 1\n"
-        "show() { for f in $*; do [ -e $f ] || { printf 'Id=%s\\nLoadState=not-found\\n\\n' $f; continue; }\n"
-        "read -r e a < $f; printf "
-        "'Id=%s\\nLoadState=loaded\\nUnitFileState=%s\\nActiveState=%s\\nSourcePath=\\n\\n' "
-        "$f $e $a; done; }\n"
-        "case $v in show) shift 5; case $1 in '*.swap') show *.swap; shift;; esac; show \"$@\"; exit 0;; "
-        "esac\n"
-        "[ -e $u ] || exit 5; read -r e a < $u\n"
-        "case $v in enable) e=enabled;; disable) e=disabled;; mask) [ $e = masked ] || echo $e > "
-        "$R/tools/was.$u; e=masked;; unmask) e=$(cat $R/tools/was.$u);; start) a=active;; "
-        "stop) "
-        "a=inactive;; restart) echo $u >> $R/tools/restarts;; is-active) [ $a = active ]; exit;; *) exit 1;; "
-        "esac\n"
-        "echo $e $a > $u");
-}
-
 /* Everything that can be mended is wrong. */
 static void make_files(struct world *w)
 {
@@ -235,19 +191,15 @@ int world_open(struct world *w)
     strcpy(w->cfg.ignore[w->cfg.ignore_count++], "packages"); /* they would be this machine's own */
     w->cfg.port = w->cfg.multicast_port = 7373;
     make_files(w);
-    make_programs(w);
+    world_make_programs(w);
     strcat(strcpy(w->journal_dir, w->root), "/journal/executor");
     return journal_open(w->journal_dir, &w->ctx.journal, NULL);
 }
 
 void world_close(struct world *w)
 {
-    const char *argv[] = {"rm", "-rf", w->root, NULL};
-    struct spawn_result res;
-
     journal_close(w->ctx.journal);
-    spawn_run(&(struct spawn_request){.program = "rm", .argv = argv}, &res, NULL);
-    spawn_result_fini(&res);
+    world_remove(w->root);
 }
 
 void world_reopen(struct world *w)
