@@ -2,7 +2,7 @@
 
 A test asks its trial for a lab; each has a name of its own, so that several run side by side, and is taken down when
 the test ends, however it ends. Files of a host are reached through /proc/PID/root of its process 1, which costs
-nothing; commands go through `lab exec`.
+nothing; commands go the way of `lab exec`, by its compiled half alone where that will do.
 """
 
 import contextlib
@@ -13,12 +13,17 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 
 TESTS = pathlib.Path(__file__).resolve().parents[2]
 TOOL = TESTS / "lab/lab"
+sys.path.append(str(TESTS / "lab"))
+
+from kpeerlab import quick  # noqa: E402
+
 STANDIN = TESTS / "standin/bin"
 KEY = "/etc/kpeer/group.key"
 STATE = "/var/lib/kpeer"
@@ -82,7 +87,7 @@ class Job:
     def __init__(self, host, words):
         self.host, self.words, self.began = host, words, time.monotonic()
         self.files = [tempfile.TemporaryFile() for _ in range(2)]  # not pipes: nobody has to read meanwhile
-        self.process = subprocess.Popen(host.lab.command("exec", host.name, *words), stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen(host.lab.inside(host.name, *words), stdin=subprocess.DEVNULL,
                                         stdout=self.files[0], stderr=self.files[1])
 
     def texts(self):
@@ -153,7 +158,7 @@ class Host:
 
     def run(self, *words, seconds=60, text=None):
         began = time.monotonic()
-        command = self.lab.command("exec", self.name, *words)
+        command = self.lab.inside(self.name, *words)
         try:
             done = subprocess.run(command, input=text or "", capture_output=True, text=True, errors="replace",
                                   check=False, timeout=seconds)
@@ -310,6 +315,11 @@ class Lab:
 
     def command(self, *words):
         return [str(TOOL), "--name", self.name, "-q", *map(str, words)]
+
+    def inside(self, host, *words):
+        """The argument vector that runs a command on a host: what `lab exec` becomes, without its start in Python."""
+        whole = self.command("exec", host, *words)
+        return quick.command(whole[1:]) or whole
 
     def tool(self, *words, seconds=120):
         done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False, timeout=seconds)

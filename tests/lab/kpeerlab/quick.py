@@ -29,20 +29,27 @@ def _split(arguments):
     return f"{os.path.abspath(root)}/{name}", host, words[2:]
 
 
-def try_exec(arguments):
-    """Becomes the command, or returns."""
+def command(arguments):
+    """The argument vector that these arguments of `lab` lead to, or None. Also for who starts many (tests/e2e/harness)."""
     plain = _split(arguments)
     if not plain:
-        return
-    folder, host, command = plain
+        return None
+    folder, host, words = plain
     try:
         with open(f"{folder}/hosts/{host}/{NOTE}", encoding="utf-8") as file:
             frozen_file, *enter = file.read().split("\n")
         with open(frozen_file, encoding="ascii") as file:
             state = file.read()
     except OSError:
-        return
+        return None
     if "FROZEN" in state or "frozen 1" in state:
-        return
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and the command would inherit that
-    os.execv(enter[0], [*enter, "--", *command])
+        return None
+    return [*enter, "--", *words]
+
+
+def try_exec(arguments):
+    """Becomes the command, or returns."""
+    vector = command(arguments)
+    if vector:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and the command would inherit that
+        os.execv(vector[0], vector)
