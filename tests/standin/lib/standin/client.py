@@ -1,6 +1,7 @@
-"""A client of the API: kubeconfigs read, TLS checked, one connection kept. Errors come in Go's words."""
-import base64
-import http.client
+"""A client of the API: kubeconfigs read, TLS checked, one connection kept. Errors come in Go's words.
+
+The little HTTP that it takes is spoken here: http.client brings in all of email, and most callers ask once and end."""
+import binascii
 import json
 import os
 import re
@@ -44,7 +45,7 @@ def entry(config, kind, name):
 def material(given, name):
     """Inline data, or what the file that is named holds."""
     if given.get(name + "-data"):
-        return base64.b64decode(given[name + "-data"]).decode()
+        return binascii.a2b_base64(given[name + "-data"]).decode()
     return host.read(given[name]) if given.get(name) else None
 
 
@@ -58,6 +59,54 @@ def parse_kubeconfig(text, source):
     if not isinstance(config, dict) or config.get("kind") != "Config":
         raise host.Failure(f'error: error loading config file "{source}": no kind "Config" is registered')
     return config
+
+
+class Garbled(Exception):
+    """An answer that is no HTTP."""
+
+
+class Line:
+    """A connection on which one request after the other is made; each answer has a Content-Length or ends the connection."""
+
+    def __init__(self, plug, name):
+        self.plug, self.name, self.file = plug, name, plug.makefile("rb")
+
+    def close(self):
+        self.file.close()
+        self.plug.close()
+
+    def request(self, method, path, data, head):
+        """(status, text, whether the server ends the connection)."""
+        head = {"Host": self.name, "Accept-Encoding": "identity", **head}
+        if data is not None or method in ("POST", "PUT", "PATCH"):
+            head["Content-Length"] = len(data or b"")
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items()), "", ""]
+        self.plug.sendall("\r\n".join(lines).encode("latin-1") + (data or b""))
+        first = self.file.readline(65536)
+        if not first:
+            raise ConnectionResetError("closed without an answer")
+        word = first.decode("latin-1").split(None, 2)
+        if len(word) < 2 or not word[0].startswith("HTTP/") or not word[1].isdigit():
+            raise Garbled(f"no status line: {first!r}")
+        found = self.headers()
+        length, how = found.get("content-length", ""), found.get("connection", "").lower()
+        if "transfer-encoding" in found:
+            raise Garbled("a transfer encoding")
+        text = self.file.read(int(length)) if length.isdigit() else self.file.read()
+        if length.isdigit() and len(text) < int(length):
+            raise Garbled(f"{len(text)} bytes of {length}")
+        return int(word[1]), text, not length.isdigit() or how == "close" or word[0] == "HTTP/1.0"
+
+    def headers(self):
+        found = {}
+        while True:
+            line = self.file.readline(65536).decode("latin-1")
+            if not line.endswith("\n") or len(found) > 100:
+                raise Garbled("an unfinished head")
+            name, colon, value = line.strip().partition(":")
+            if not name:
+                return found
+            found[name.lower()] = value.strip()
 
 
 class Api:
@@ -122,8 +171,7 @@ class Api:
             raise Unreachable(
                 "tls", "remote error: tls: " + (getattr(error, "reason", None) or "EOF"), self.server
             ) from error
-        self.line = http.client.HTTPConnection(self.name, self.port, timeout=timeout)
-        self.line.sock = secure
+        self.line = Line(secure, f"{self.name}:{self.port}")
 
     def tls_words(self, error):
         if error.verify_code in (62, 64):
@@ -151,24 +199,22 @@ class Api:
         for kept in (self.line is not None, False):
             if not self.line:
                 self.connect(timeout)
-            self.line.sock.settimeout(timeout)
+            self.line.plug.settimeout(timeout)
             try:
-                self.line.request(method, path, data, head)
-                answer = self.line.getresponse()
-                text = answer.read()
+                code, text, ended = self.line.request(method, path, data, head)
                 break
             except TimeoutError as error:
                 self.close()
                 raise Unreachable(
                     "timeout", f'{method.title()} "{self.server}{path}": context deadline exceeded', self.server
                 ) from error
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, Garbled) as error:
                 self.close()
                 if not kept:
                     raise Unreachable("dial", f'{method.title()} "{self.server}{path}": EOF', self.server) from error
-        if answer.will_close:
+        if ended:
             self.close()
-        return self.answer(answer.status, text, raw)
+        return self.answer(code, text, raw)
 
     @staticmethod
     def answer(code, text, raw):

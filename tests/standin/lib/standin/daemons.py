@@ -9,7 +9,6 @@ import sys
 from standin import host, net
 
 UNITS = ("containerd", "kubelet")
-BOOTED = host.RUN + "/booted"
 PODS = host.RUN + "/pods.json"
 
 
@@ -89,12 +88,12 @@ def boot(force=False):
         os.geteuid() != 0
         or os.path.dirname(os.path.abspath(sys.argv[0])) != "/usr/bin"
         or not force
-        and (os.path.exists(BOOTED) or os.path.exists(host.ETC + "/no-boot"))
+        and (os.path.exists(host.BOOTED) or os.path.exists(host.ETC + "/no-boot"))
     ):
         return
     os.makedirs(host.RUN, exist_ok=True)
     try:
-        os.close(os.open(BOOTED, os.O_CREAT | os.O_EXCL))
+        os.close(os.open(host.BOOTED, os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         if not force:
             return

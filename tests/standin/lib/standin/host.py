@@ -1,14 +1,15 @@
 """What every stand-in shares: where this host's files are, the settings, the run log, and the way into each command.
 
-Nothing heavy is imported here: `kubeadm version` has to answer at once."""
-import json
+Nothing heavy is imported here, and no re, which json brings along, too: `kubeadm version` has to answer at once, and a formation
+calls the stand-ins by the dozen."""
 import os
-import re
 import sys
 import time
+from _json import encode_basestring_ascii
 
 ETC = "/etc/standin"
 RUN = "/run/standin"
+BOOTED = RUN + "/booted"
 LOG = "/var/log/standin.log"
 KUBE = "/etc/kubernetes"
 PKI = KUBE + "/pki"
@@ -98,7 +99,8 @@ def setting(name):
 def version():
     """The Kubernetes version this host's programs speak, as v1.20.2."""
     text = read(ETC + "/kubernetes-version", "").strip() or os.environ.get("STANDIN_KUBERNETES_VERSION", "v1.20.2")
-    if not re.fullmatch(r"v1\.\d+\.\d+", text):
+    part = text.split(".")
+    if len(part) != 3 or part[0] != "v1" or not all(each.isascii() and each.isdigit() for each in part[1:]):
         raise Failure(f"standin: {text!r} is no Kubernetes version", 70)
     return text
 
@@ -143,9 +145,22 @@ def say(text=""):
     sys.stdout.flush()
 
 
+def in_json(value):
+    """A text, a number, or a list or table of such, as JSON."""
+    if isinstance(value, str):
+        return encode_basestring_ascii(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{in_json(name)}: {in_json(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(in_json, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)
+
+
 def note(**what):
     """Adds one JSON line to the run log; a host without a writable log goes without."""
-    line = json.dumps({"t": f"{time.time():.6f}", "pid": os.getpid(), **what}) + "\n"
+    line = in_json({"t": f"{time.time():.6f}", "pid": os.getpid(), **what}) + "\n"
     try:
         fd = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     except OSError:
@@ -201,7 +216,7 @@ def main():
         sys.exit(f"standin: call me by one of: {' '.join(COMMANDS)}")
     sys.path.append("/usr/lib/python3/dist-packages")
     note(run=name, argv=sys.argv[1:])
-    if name not in DAEMONS or "--version" in sys.argv:
+    if (name not in DAEMONS or "--version" in sys.argv) and not os.path.exists(BOOTED):
         from standin import daemons
 
         daemons.boot()

@@ -1,13 +1,10 @@
 """kubeadm's stand-in: the command tree."""
-import json
 import os
-import re
 import sys
 
 from standin import flags, host, orders
 
 TRACE = "\nTo see the stack trace of this error execute with --v=5 or higher"
-TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")
 COMMON = {
     "v": 0,
     "rootfs": "",
@@ -55,6 +52,8 @@ def print_version(argv):
     if found["output"] == "short":
         host.say(version)
     elif found["output"] in ("json", "yaml"):
+        import json
+
         # One JSON document is YAML as well.
         host.say(json.dumps({"clientVersion": info}, indent=2))
     elif not found["output"]:
@@ -95,6 +94,8 @@ def list_images(argv, pull=False):
     version = kubeadm_config.check_version(version or host.version())
     names = images.needed(version, None if source == images.repository(host.version()) else source or None)
     if not pull and found["output"] == "json":
+        import json
+
         host.say(
             json.dumps({"kind": "Images", "apiVersion": "output.kubeadm.k8s.io/v1alpha1", "images": names}, indent=4)
         )
@@ -283,8 +284,16 @@ TREE = {
 }
 
 
+def holds_token(word):
+    if len(word) < 23:
+        return False
+    import re
+
+    return re.search(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b", word)
+
+
 def command(_name, argv):
-    if os.path.exists(host.ETC + "/forbid-token-argv") and any(TOKEN.search(word) for word in argv):
+    if os.path.exists(host.ETC + "/forbid-token-argv") and any(holds_token(word) for word in argv):
         raise Usage("standin: the token stands in the arguments, where everybody on this host can read it", 70)
     first = next((at for at, word in enumerate(argv) if not word.startswith("-")), None)
     if first is None:

@@ -6,7 +6,6 @@ COMMAND is kubeadm-init, kubeadm-join, kubeadm-reset, kubeadm-token, kubeadm-ver
 systemctl-start, …, or a pattern such as kubectl-*. PHASE is one of the command's own phases, `start`, `end` or `*`.
 ACTION is fail, hang, take=SECONDS, kill, rubbish=binary|long|endless or skip (exit 0 with nothing done). An order holds
 always unless it says once; a used-up order is remembered by the file's time and line, so that a file written anew counts anew."""
-import fnmatch
 import os
 import signal
 import sys
@@ -58,6 +57,8 @@ def matching(command, phase):
         changed = os.stat(FILE).st_mtime_ns
     except FileNotFoundError:
         return
+    import fnmatch
+
     for number, line in enumerate(host.read(FILE).splitlines(), 1):
         order = parse(line, number)
         if order and fnmatch.fnmatch(command, order[0]) and fnmatch.fnmatch(phase, order[1]):
