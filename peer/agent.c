@@ -1,6 +1,7 @@
 #include "peer/agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -46,19 +47,42 @@ static int open_state(struct agent *a, struct err *err)
     if (mkdir(a->cfg->state_dir, 0711) && errno != EEXIST)
         return err_errno(err, errno, "cannot make the state folder %s", a->cfg->state_dir);
     snprintf(dir, sizeof dir, "%s/%s", a->cfg->state_dir, AGENT_SUBFOLDER);
-    return store_open(&a->store, dir, a->user.uid, a->user.gid, err);
+    return store_open(&a->store, dir, err);
 }
 
-static int open_run(struct agent *a, struct err *err)
+static int open_run(struct agent *a, bool *made, struct err *err)
 {
-    bool made = mkdir(a->cfg->run_dir, 0755) == 0;
-    if (!made && errno != EEXIST)
+    *made = mkdir(a->cfg->run_dir, 0755) == 0;
+    if (!*made && errno != EEXIST)
         return err_errno(err, errno, "cannot make the run folder %s", a->cfg->run_dir);
-    /* Ours to remove the socket from at the end, when we are root no more. */
-    if (made && a->user.drop && chown(a->cfg->run_dir, a->user.uid, a->user.gid))
-        return err_errno(err, errno, "cannot hand the run folder %s over", a->cfg->run_dir);
     a->ending_fd = ending_open(a->cfg->run_dir, NULL); /* what it is for is worth no failure */
     return 0;
+}
+
+/* Ours to remove the socket from at the end, when we are root no more: where we made it, or an agent before
+ * us whose user was another one. A folder that somebody else made stays theirs. */
+static int give_run(struct agent *a, bool made, struct err *err)
+{
+    struct stat st;
+    int fd = open(a->cfg->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    uid_t before = store_owner(a->store);
+    int bad = fd < 0 || fstat(fd, &st);
+    if (!bad && (made || (before != 0 && st.st_uid == before)))
+        bad = fchown(fd, a->user.uid, a->user.gid);
+    int rc = bad ? err_errno(err, errno, "cannot hand the run folder %s over", a->cfg->run_dir) : 0;
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+/* Whom the agent becomes follows from whose its state is, and its folders follow it. With the lock held, no
+ * other agent lives in them. */
+static int choose_user(struct agent *a, bool made_run, struct err *err)
+{
+    int rc = privilege_choose(a->cfg->user, store_owner(a->store), a->cfg->state_dir, &a->user, err);
+    if (!rc && a->user.drop)
+        rc = store_give(a->store, a->user.uid, a->user.gid, err);
+    return rc || !a->user.drop ? rc : give_run(a, made_run, err);
 }
 
 static int open_control(struct agent *a, struct err *err)
@@ -96,13 +120,14 @@ static int watch(struct agent *a, struct err *err)
 static int start_process(struct agent *a, struct err *err)
 {
     struct executor_config executor;
-    int rc = privilege_choose(a->cfg->user, &a->user, err);
+    bool made_run = false;
     /* 1. The run folder, where a start that fails says why; then the state folder and its lock: two agents
-     * never share one. */
-    if (!rc)
-        rc = open_run(a, err);
+     * never share one. Then whom to become. */
+    int rc = open_run(a, &made_run, err);
     if (!rc)
         rc = open_state(a, err);
+    if (!rc)
+        rc = choose_user(a, made_run, err);
     /* 2. The executor: before any secret is read, any socket opened and any thread started, still with root's
      * rights. */
     config_for_executor(a->cfg, &executor);
@@ -209,8 +234,6 @@ int agent_run(const struct config *cfg, struct err *err)
     a->executor = -1;
     loop_init(&a->loop);
     int rc = start_process(a, &own);
-    if (!rc && geteuid() == 0)
-        log_warn("there is no user kpeer and no user nobody: the agent stays root");
     if (!rc)
         rc = live_all(a, &own);
     /* Before the local socket is closed: who sees that finds the reason. An agent that found another one in

@@ -43,7 +43,7 @@ struct config {
     char state_dir[CONFIG_PATH_BYTES];
     char run_dir[CONFIG_PATH_BYTES];
     char key_file[CONFIG_PATH_BYTES];
-    char user[32]; /* whom the agent becomes; empty: "kpeer" where there is such a user, else "nobody" */
+    char user[32]; /* whom the agent becomes; empty: "kpeer", else an unused id */
     int log_level; /* enum log_level */
 
     enum config_trust trust;

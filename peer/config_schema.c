@@ -154,7 +154,7 @@ const struct config_key config_schema[] = {
      .scope = CONFIG_AGENT,
      LIST(seeds, seed_count)},
     {.key = "user",
-     .doc = "the user that the agent becomes (kpeer where there is one, else nobody)",
+     .doc = "the user that the agent becomes (kpeer where there is one, else an unused id)",
      .type = CONFIG_TEXT,
      FIELD(user)},
     {.key = "port",

@@ -10,6 +10,10 @@
 
 #include "protocol/err.h"
 
+/* Where systemd, too, takes the ids of users that exist while they run (systemd's UIDS-GIDS). */
+#define PRIVILEGE_FIRST 61184
+#define PRIVILEGE_LAST  65519
+
 struct privilege_user {
     bool drop; /* false: stay who we are */
     char name[32];
@@ -17,11 +21,22 @@ struct privilege_user {
     gid_t gid;
 };
 
-/* Whom to become: the user `wanted`; where it is empty "kpeer", else "nobody". Without root nobody is to be
- * dropped, and where root has neither of the two users likewise. KPEER_EINVAL: `wanted` does not exist. */
-int privilege_choose(const char *wanted, struct privilege_user *out, struct err *err);
+/* Whom to become: the user `wanted`; where it is empty "kpeer"; where there is no such user, an id that
+ * nobody has (privilege_unused), as user and as group. Without root nobody is to be dropped. `before` is
+ * whose the state is that the agent found, `where` the name of its folder. KPEER_EINVAL: `wanted` does not
+ * exist or is root; KPEER_EREFUSED: no id is free. */
+int privilege_choose(const char *wanted, uid_t before, const char *where, struct privilege_user *out,
+                     struct err *err);
 
-/* Becomes that user for good, all groups included; sees to it that it worked. */
+/* An id of the range above which is not taken: `before` if it will do, so that it stays the same across
+ * restarts; else one that follows from `where`. KPEER_ENOTFOUND: all are taken. */
+int privilege_unused(unsigned before, const char *where, bool (*taken)(unsigned id), unsigned *out);
+
+/* Whether a user or a group has this id, or a process runs under it. */
+bool privilege_taken(unsigned id);
+
+/* Becomes that user for good, all groups included, with no capability, nor one to be had by any program; sees
+ * to it that it worked. */
 int privilege_drop(const struct privilege_user *user, struct err *err);
 
 /* No core dumps, no looking in from outside, as many descriptors as are allowed, no new privileges. */

@@ -1,5 +1,6 @@
 #include "peer/store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -22,6 +23,7 @@
 #define HEADER_BYTES (MAGIC_BYTES + 4 + KIND_BYTES + 8)
 #define FILE_MAX     (HEADER_BYTES + STORE_BLOB_MAX + SUM_BYTES)
 #define STALE_TRIES  100
+#define GIVE_DEPTH   1 /* folders below ours: stale-TIME */
 #define IDENTITY     "identity"
 #define HOST_BYTES   (16 + 1 + FACTS_MACS_MAX * 6)
 
@@ -29,10 +31,9 @@ int (*store_fault)(const char *step);
 
 struct store {
     char *dir;
-    int fd;   /* the folder */
-    int lock; /* the lock file */
-    uid_t uid;
-    gid_t gid;
+    int fd;      /* the folder */
+    int lock;    /* the lock file */
+    uid_t owner; /* of the folder, when it was opened */
 };
 
 static const char *const names[STORE_KEY_COUNT] = {
@@ -47,9 +48,13 @@ static bool faulty(const char *step)
     return e != 0;
 }
 
-static int give_away(const struct store *s, int fd)
+/* Whether the folder that holds ours is root's alone to write: then whatever it holds was put there by root,
+ * and an agent whose user is another one now takes over what the one before it left. */
+static bool below_roots_folder(const struct store *s)
 {
-    return s->uid == (uid_t)-1 ? 0 : fchown(fd, s->uid, s->gid);
+    struct stat above;
+    return geteuid() == 0 && fstatat(s->fd, "..", &above, 0) == 0 && above.st_uid == 0 &&
+           (above.st_mode & 0022) == 0;
 }
 
 static int open_dir(struct store *s, struct err *err)
@@ -60,13 +65,14 @@ static int open_dir(struct store *s, struct err *err)
     s->fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (s->fd < 0 || fstat(s->fd, &st))
         return err_errno(err, errno, "cannot open the state folder %s", s->dir);
-    if (st.st_uid != geteuid() && (s->uid == (uid_t)-1 || st.st_uid != s->uid)) {
+    if (st.st_uid != geteuid() && !below_roots_folder(s)) {
         err_set(err, KPEER_EREFUSED, "the state folder %s belongs to user %u", s->dir, st.st_uid);
         err_hint(err, "chown it to the agent's user, or use another folder (--state-dir)");
         return KPEER_EREFUSED;
     }
-    if (give_away(s, s->fd) || ((st.st_mode & 0077) && fchmod(s->fd, 0700)))
+    if ((st.st_mode & 0077) && fchmod(s->fd, 0700))
         return err_errno(err, errno, "cannot make the state folder %s ours", s->dir);
+    s->owner = st.st_uid;
     return 0;
 }
 
@@ -76,7 +82,7 @@ static int take_lock(struct store *s, struct err *err)
     if (s->lock < 0)
         return err_errno(err, errno, "cannot open %s/lock", s->dir);
     if (flock(s->lock, LOCK_EX | LOCK_NB) == 0)
-        return give_away(s, s->lock) ? err_errno(err, errno, "cannot hand over %s/lock", s->dir) : 0;
+        return 0;
     if (errno != EWOULDBLOCK)
         return err_errno(err, errno, "cannot lock %s", s->dir);
     err_set(err, KPEER_ESTATE, "another agent uses the state folder %s", s->dir);
@@ -84,12 +90,12 @@ static int take_lock(struct store *s, struct err *err)
     return KPEER_ESTATE;
 }
 
-int store_open(struct store **out, const char *dir, uid_t uid, gid_t gid, struct err *err)
+int store_open(struct store **out, const char *dir, struct err *err)
 {
     struct store *s = calloc(1, sizeof *s);
     if (!s)
         return err_set(err, KPEER_ENOMEM, "no memory for the store");
-    *s = (struct store){.dir = strdup(dir), .fd = -1, .lock = -1, .uid = uid, .gid = gid};
+    *s = (struct store){.dir = strdup(dir), .fd = -1, .lock = -1};
     int rc = s->dir ? open_dir(s, err) : err_set(err, KPEER_ENOMEM, "no memory for the store");
     if (!rc)
         rc = take_lock(s, err);
@@ -98,6 +104,60 @@ int store_open(struct store **out, const char *dir, uid_t uid, gid_t gid, struct
         return rc;
     }
     *out = s;
+    return 0;
+}
+
+uid_t store_owner(const struct store *s)
+{
+    return s->owner;
+}
+
+static bool is_entry(const char *name)
+{
+    return strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+/* Only what is here and nowhere else: the user before may have linked somebody's file into the folder. */
+static bool may_give(const struct stat *st)
+{
+    return S_ISDIR(st->st_mode) || (S_ISREG(st->st_mode) && st->st_nlink == 1);
+}
+
+/* Gives a folder and what it holds to a user; errno tells why not. `fd` is closed. */
+static int give_folder(int fd, uid_t uid, gid_t gid, int depth)
+{
+    DIR *folder = fdopendir(fd);
+    const struct dirent *entry;
+    int bad = folder ? fchown(fd, uid, gid) : -1;
+    while (!bad && (entry = readdir(folder)) != NULL) {
+        struct stat st;
+        int in = is_entry(entry->d_name)
+                     ? openat(fd, entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)
+                     : -1;
+        if (in < 0)
+            continue; /* a link, or nothing of ours */
+        bool ours = fstat(in, &st) == 0 && may_give(&st);
+        if (ours && S_ISDIR(st.st_mode) && depth > 0) {
+            bad = give_folder(in, uid, gid, depth - 1);
+            continue;
+        }
+        bad = ours ? fchown(in, uid, gid) : 0;
+        close(in);
+    }
+    if (folder)
+        closedir(folder);
+    else
+        close(fd);
+    return bad;
+}
+
+int store_give(struct store *s, uid_t uid, gid_t gid, struct err *err)
+{
+    int fd = uid == (uid_t)-1 ? -1 : openat(s->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (uid == (uid_t)-1)
+        return 0;
+    if (fd < 0 || give_folder(fd, uid, gid, GIVE_DEPTH))
+        return err_errno(err, errno, "cannot hand over the state folder %s", s->dir);
     return 0;
 }
 
@@ -160,7 +220,7 @@ static int replace(struct store *s, const char *name, const uint8_t *bytes, size
                  : openat(s->fd, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return -1;
-    int bad = give_away(s, fd) || write_all(fd, bytes, n) || faulty("fsync") || fsync(fd);
+    int bad = write_all(fd, bytes, n) || faulty("fsync") || fsync(fd);
     int saved = errno;
     if (close(fd) && !bad) {
         bad = -1;
@@ -375,7 +435,7 @@ static int move_aside(struct store *s, char stale[static 64], struct err *err)
     int to = openat(s->fd, stale, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (to < 0)
         return err_errno(err, errno, "cannot open %s/%s", s->dir, stale);
-    int rc = give_away(s, to) ? err_errno(err, errno, "cannot hand over %s/%s", s->dir, stale) : 0;
+    int rc = 0;
     /* The identity goes last: after a crash in between the move is begun again. */
     for (size_t i = 0; !rc && i <= STORE_KEY_COUNT; i++) {
         const char *name = i < STORE_KEY_COUNT ? names[i] : IDENTITY;

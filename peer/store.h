@@ -39,9 +39,16 @@ extern int (*store_fault)(const char *step);
 
 struct store;
 
-/* Makes (0700) and locks `dir`; with `uid` != -1 the folder and all that store writes belongs to that user.
- * KPEER_ESTATE when another agent holds it. */
-int store_open(struct store **out, const char *dir, uid_t uid, gid_t gid, struct err *err);
+/* Makes (0700) and locks `dir`. KPEER_ESTATE when another agent holds it; KPEER_EREFUSED when it is another
+ * user's, unless we are root and the folder above is root's alone to write. */
+int store_open(struct store **out, const char *dir, struct err *err);
+
+/* Whose the folder was when it was opened. */
+uid_t store_owner(const struct store *s);
+
+/* Gives the folder and what it holds to the user who is to go on with it; -1: to nobody. */
+int store_give(struct store *s, uid_t uid, gid_t gid, struct err *err);
+
 void store_close(struct store *s);
 
 /* Reads the identity or makes it. *renewed: an identity of another host was there and was moved aside, to

@@ -39,7 +39,7 @@ static struct store *open_store(void)
 {
     struct store *s = NULL;
     struct err err = {0};
-    if (store_open(&s, dir, (uid_t)-1, (gid_t)-1, &err))
+    if (store_open(&s, dir, &err))
         fail_msg("%s", err.text);
     return s;
 }
@@ -243,7 +243,7 @@ static void test_one_agent_a_folder(void **state)
     struct store *second = NULL;
     struct err err = {0};
     (void)state;
-    assert_int_equal(store_open(&second, dir, (uid_t)-1, (gid_t)-1, &err), KPEER_ESTATE);
+    assert_int_equal(store_open(&second, dir, &err), KPEER_ESTATE);
     assert_null(second);
     assert_non_null(strstr(err.text, "another agent"));
 }
