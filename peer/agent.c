@@ -13,6 +13,7 @@
 
 #include "peer/agent_state.h"
 #include "peer/ending.h"
+#include "peer/filter.h"
 #include "peer/keyfile.h"
 #include "peer/log.h"
 #include "peer/notify.h"
@@ -116,6 +117,19 @@ static int watch(struct agent *a, struct err *err)
     return rc;
 }
 
+static int confine(struct agent *a, struct err *err)
+{
+    bool filter = false;
+    int rc = filter_enter(a->executor, &filter, err);
+    if (rc)
+        return rc;
+    log_info("the agent is user %u without capabilities, %s", (unsigned)geteuid(),
+             filter ? "behind a system call filter" : "without a system call filter");
+    if (!filter)
+        log_warn("there is no system call filter: this build or this kernel has none");
+    return 0;
+}
+
 /* What lasts as long as the process. The order matters; agent_close goes the other way. */
 static int start_process(struct agent *a, struct err *err)
 {
@@ -151,7 +165,12 @@ static int start_process(struct agent *a, struct err *err)
     /* 6. Signals, blocked before there are threads that could get them. */
     if (!rc)
         rc = open_signals(a, err);
-    return rc ? rc : watch(a, err);
+    if (!rc)
+        rc = watch(a, err);
+    /* 7. The filter, before there are threads and before a byte of the network is read. What it forbids, as
+     * to make local sockets, is done. */
+    notify_open();
+    return rc ? rc : confine(a, err);
 }
 
 static void stop_process(struct agent *a)

@@ -1,4 +1,5 @@
 #include <jansson.h>
+#include <seccomp.h>
 #include <sodium.h>
 #include <yaml.h>
 #include <zmq.h>
@@ -10,16 +11,18 @@
 int cmd_version(struct call *call, struct err *err)
 {
     int zmq[3];
-    char zmq_text[32];
+    char zmq_text[32], seccomp_text[48];
+    const struct scmp_version *seccomp = seccomp_version();
     json_t *tree;
     int code;
 
     zmq_version(&zmq[0], &zmq[1], &zmq[2]);
     snprintf(zmq_text, sizeof zmq_text, "%d.%d.%d", zmq[0], zmq[1], zmq[2]);
-    tree = json_pack("{s:s, s:{s:s, s:s, s:s, s:s, s:s, s:s}}", "version", KPEER_VERSION, "libraries",
+    snprintf(seccomp_text, sizeof seccomp_text, "%u.%u.%u", seccomp->major, seccomp->minor, seccomp->micro);
+    tree = json_pack("{s:s, s:{s:s, s:s, s:s, s:s, s:s, s:s, s:s}}", "version", KPEER_VERSION, "libraries",
                      "libzmq", zmq_text, "libsodium", sodium_version_string(), "msgpack-c", msgpack_version(),
                      "libyaml", yaml_get_version_string(), "openssl", OpenSSL_version(OPENSSL_VERSION_STRING),
-                     "jansson", jansson_version_str());
+                     "jansson", jansson_version_str(), "libseccomp", seccomp_text);
     if (!tree)
         return err_set(err, KPEER_ENOMEM, "out of memory");
     if (writer_is_data(&call->out)) {

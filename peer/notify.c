@@ -34,26 +34,33 @@ static void tell_pipe(const struct err *e)
     pipe_fd = -1;
 }
 
-static void tell_systemd(const char *state)
+static int systemd_fd = -1;
+
+void notify_open(void)
 {
     const char *path = getenv("NOTIFY_SOCKET");
     struct sockaddr_un to = {.sun_family = AF_UNIX};
     size_t n;
-    int fd;
 
-    if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof to.sun_path)
+    if (systemd_fd >= 0 || !path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof to.sun_path)
         return;
     n = strlen(path);
     memcpy(to.sun_path, path, n);
     if (to.sun_path[0] == '@')
         to.sun_path[0] = '\0';
-    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return;
-    if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&to,
-               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
+    systemd_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (systemd_fd >= 0 && connect(systemd_fd, (struct sockaddr *)&to,
+                                   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n))) {
+        close(systemd_fd);
+        systemd_fd = -1;
+    }
+}
+
+static void tell_systemd(const char *state)
+{
+    notify_open();
+    if (systemd_fd >= 0 && send(systemd_fd, state, strlen(state), MSG_NOSIGNAL) < 0)
         errno = 0; /* systemd will tell by its own time limit */
-    close(fd);
 }
 
 void notify_ready(void)

@@ -10,6 +10,10 @@
 /* The pipe of `kpeer up`; closed on exec. -1: none. */
 void notify_use_pipe(int fd);
 
+/* Opens the way to systemd where there is one, while local sockets may still be made; without it the first to
+ * tell something does. */
+void notify_open(void);
+
 /* The agent answers on its socket from now on. Call it once, before or after root is dropped. */
 void notify_ready(void);
 

@@ -5,7 +5,8 @@
 packages=(
     # to build
     gcc clang libc6-dev cmake ninja-build pkg-config git
-    libzmq3-dev libsodium-dev libmsgpack-dev libyaml-dev libssl-dev libjansson-dev libcmocka-dev
+    libzmq3-dev libsodium-dev libmsgpack-dev libyaml-dev libssl-dev libjansson-dev libseccomp-dev
+    libcmocka-dev
     libclang-rt-14-dev clang-format clang-tidy scdoc spin
     # to raise hosts
     python3 python3-yaml python3-cryptography iproute2 util-linux kmod procps

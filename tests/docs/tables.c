@@ -6,6 +6,7 @@
  *   key KEY DEFAULT             (DEFAULT is "-" where there is none)
  *   environment NAME
  *   takes COMMAND               (those of `up` and `agent`)
+ *   row TEXT                    (of the table of system calls in docs/security.md)
  * With an argument it takes each line of its standard input as a configuration file instead, and prints what
  * is wrong with it, or an empty line.
  */
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #include "peer/command.h"
+#include "peer/filter.h"
 
 static void put_command(const struct command *c)
 {
@@ -35,6 +37,15 @@ static void put_key(const struct config_key *key)
     printf("environment %s\n", name);
     if (key->flag)
         printf("%s %s\n", key->scope == CONFIG_SHARED ? "shared" : "agent", key->flag);
+}
+
+static void put_calls(const struct filter_call *call, size_t n, const char *what)
+{
+    for (size_t i = 0; i < n; i++) {
+        const char *when = filter_when_text(call[i].when);
+
+        printf("row | `%s` | %s%s%s | %s |\n", call[i].name, what, *when ? ": " : "", when, call[i].reason);
+    }
 }
 
 static int try_examples(void)
@@ -61,6 +72,8 @@ int main(int argc, char **argv)
         put_command(&command_table[i]);
     for (size_t i = 0; i < config_schema_count; i++)
         put_key(&config_schema[i]);
+    put_calls(filter_allowed, filter_allowed_count, "allowed");
+    put_calls(filter_deadly, filter_deadly_count, "ends the process");
     puts("shared config\nshared output\nshared no-color\nshared help\nenvironment KPEER_CONFIG");
     return ferror(stdout) ? 1 : 0;
 }
