@@ -9,12 +9,14 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "peer/agent_state.h"
 #include "peer/ending.h"
 #include "peer/filter.h"
 #include "peer/keyfile.h"
+#include "peer/landlock.h"
 #include "peer/log.h"
 #include "peer/notify.h"
 
@@ -23,6 +25,11 @@
 #define FLUSH_MS        1000
 #define DIR_BYTES       (CONFIG_PATH_BYTES + 16)
 #define AGENT_SUBFOLDER "agent"
+
+struct fence {
+    int fd; /* of Landlock's, -1: none */
+    int abi;
+};
 
 static void on_signal(void *ctx)
 {
@@ -117,14 +124,33 @@ static int watch(struct agent *a, struct err *err)
     return rc;
 }
 
-static int confine(struct agent *a, struct err *err)
+/* What the agent needs of the file system once it has started: its state, and the end of its socket.
+ * Descriptors that are open stay what they are. */
+static int make_fence(struct agent *a, struct fence *fence, struct err *err)
+{
+    char state[DIR_BYTES];
+    const struct landlock_path paths[] = {{state, LANDLOCK_STORE}, {a->cfg->run_dir, LANDLOCK_REMOVE}};
+    snprintf(state, sizeof state, "%s/%s", a->cfg->state_dir, AGENT_SUBFOLDER);
+    return landlock_make(paths, sizeof paths / sizeof paths[0], &fence->fd, &fence->abi, err);
+}
+
+static int confine(struct agent *a, const struct fence *fence, struct err *err)
 {
     bool filter = false;
-    int rc = filter_enter(a->executor, &filter, err);
+    store_machine_id(a->machine_id);
+    tzset(); /* reads its file now; the log's time stamps would later */
+    int rc = landlock_enter(fence->fd, err);
+    if (!rc)
+        rc = filter_enter(a->executor, &filter, err);
     if (rc)
         return rc;
     log_info("the agent is user %u without capabilities, %s", (unsigned)geteuid(),
              filter ? "behind a system call filter" : "without a system call filter");
+    if (fence->fd >= 0)
+        log_info("the agent reaches no files but its own: Landlock %d", fence->abi);
+    else
+        log_debug("there is no Landlock in this build, or none that would do in this kernel (%d)",
+                  fence->abi);
     if (!filter)
         log_warn("there is no system call filter: this build or this kernel has none");
     return 0;
@@ -134,6 +160,7 @@ static int confine(struct agent *a, struct err *err)
 static int start_process(struct agent *a, struct err *err)
 {
     struct executor_config executor;
+    struct fence fence = {.fd = -1};
     bool made_run = false;
     /* 1. The run folder, where a start that fails says why; then the state folder and its lock: two agents
      * never share one. Then whom to become. */
@@ -157,7 +184,9 @@ static int start_process(struct agent *a, struct err *err)
         rc = err_set(err, KPEER_ENOMEM, "no memory for events");
     if (!rc)
         rc = open_control(a, err);
-    /* 5. Root is given up. */
+    /* 5. Root is given up. The fence is of folders that may be out of our reach afterwards. */
+    if (!rc)
+        rc = make_fence(a, &fence, err);
     if (!rc)
         rc = privilege_drop(&a->user, err);
     if (!rc)
@@ -167,10 +196,10 @@ static int start_process(struct agent *a, struct err *err)
         rc = open_signals(a, err);
     if (!rc)
         rc = watch(a, err);
-    /* 7. The filter, before there are threads and before a byte of the network is read. What it forbids, as
-     * to make local sockets, is done. */
+    /* 7. Fence and filter, before there are threads and before a byte of the network is read. What they
+     * forbid, as to make local sockets, is done. */
     notify_open();
-    return rc ? rc : confine(a, err);
+    return rc ? rc : confine(a, &fence, err);
 }
 
 static void stop_process(struct agent *a)

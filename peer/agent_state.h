@@ -43,6 +43,7 @@ struct agent {
     int ending_fd; /* where it is told how this ends, or negative */
     int executor_fd;
     pid_t executor;
+    uint8_t machine_id[16]; /* of this host, as of the start: afterwards its file is out of reach */
 
     /* One life, from an identity to the end of it. */
     struct identity *identity;

@@ -68,7 +68,7 @@ static void on_discovery(void *ctx)
     discovery_readable(a->discovery, loop_now_ms());
 }
 
-static int read_host(struct store_host *host, struct err *err)
+static int read_host(const struct agent *a, struct store_host *host, struct err *err)
 {
     cleanup_free struct nic_table *t = calloc(1, sizeof *t);
     if (!t)
@@ -77,7 +77,7 @@ static int read_host(struct store_host *host, struct err *err)
     if (rc)
         return rc;
     *host = (struct store_host){0};
-    store_machine_id(host->machine_id);
+    memcpy(host->machine_id, a->machine_id, sizeof host->machine_id);
     for (size_t i = 0; i < t->count && host->mac_count < FACTS_MACS_MAX; i++)
         if (nic_identifies(&t->nic[i]))
             memcpy(host->mac[host->mac_count++], t->nic[i].mac, 6);
@@ -89,7 +89,7 @@ static int read_identity(struct agent *a, struct err *err)
     struct store_host host;
     char stale[64], id[PEER_ID_TEXT];
     bool renewed;
-    int rc = read_host(&host, err);
+    int rc = read_host(a, &host, err);
     if (!rc)
         rc = store_identity(a->store, &host, &a->identity, &renewed, stale, err);
     if (rc)
