@@ -37,12 +37,16 @@
 #include "protocol/record.h"
 #include "protocol/step.h"
 
-#define WAIT_MS    60000
+#define WAIT_MS 60000
+#ifdef KPEER_NO_SANDBOX
+#define RSS_MAX_KB (1024 * 1024) /* a sanitizer keeps what was freed */
+#else
 #define RSS_MAX_KB (64 * 1024)
-#define BREACHES   16
-#define MARK       "pwned" /* in each text of the attacker's; a tool that sees it was handed it */
-#define HASH       "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-#define ID         "0123456789abcdef0123456789abcdef"
+#endif
+#define BREACHES 16
+#define MARK     "pwned" /* in each text of the attacker's; a tool that sees it was handed it */
+#define HASH     "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define ID       "0123456789abcdef0123456789abcdef"
 
 /* Shared with the executor and its workers. */
 struct notes {
