@@ -13,6 +13,7 @@
 #include "protocol/seal.h"
 
 #define ANNOUNCE_MS 250
+#define AT_ONCE     64 /* datagrams, before the time is looked at */
 
 struct listening {
     struct multicast net;
@@ -69,8 +70,8 @@ static int hear(struct listening *l)
     uint8_t buf[MULTICAST_DATAGRAM_BYTES];
     struct multicast_from from;
     size_t n;
-    int rc;
-    while ((rc = multicast_receive(&l->net, buf, &n, &from)) > 0) {
+    int rc = 0;
+    for (int i = 0; i < AT_ONCE && (rc = multicast_receive(&l->net, buf, &n, &from)) > 0; i++) {
         enum seal_kind kind;
         uint8_t id[GROUP_ID_BYTES];
         if (seal_peek(buf, n, &kind, id))
@@ -80,7 +81,7 @@ static int hear(struct listening *l)
         else
             note_group(l->result, id, &from.source);
     }
-    return rc;
+    return rc < 0 ? rc : 0;
 }
 
 static int listen_until(struct listening *l, uint64_t end_ms, struct err *err)
