@@ -172,6 +172,16 @@ void report_heard(json_t *status, const uint64_t *dropped)
                                         "is the key file the same on all hosts?"));
 }
 
+void report_links(json_t *status, uint64_t refused, uint64_t shut)
+{
+    json_t *heard = json_object_get(status, "heard");
+
+    if (refused)
+        json_object_set_new(heard, "refused-links", number(refused));
+    if (shut)
+        json_object_set_new(heard, "shut-out", number(shut));
+}
+
 static void add_text(json_t *object, const char *key, const char *value)
 {
     if (*value)

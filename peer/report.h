@@ -19,6 +19,10 @@ json_t *report_status(const struct node *node, uint64_t now_ms);
  * others and hears only a group with another key is told so under "waiting". */
 void report_heard(json_t *status, const uint64_t *dropped);
 
+/* Adds to "heard" how many links were refused to unknown keys, and how often somebody was turned away who
+ * opened too many connections. After report_heard. */
+void report_links(json_t *status, uint64_t refused, uint64_t shut);
+
 json_t *report_record(const struct record *record); /* null for NULL */
 
 /* One event: `act` is an ACT_EVENT. `wall_us` Unix time, `mono_us` CLOCK_BOOTTIME, both microseconds. */

@@ -16,9 +16,12 @@ static void answer(struct control_call *call, json_t *data)
 
 static void ask_status(struct agent *a, struct control_call *call)
 {
+    const struct transport_stats *links = transport_stats(a->transport);
     json_t *status = report_status(a->node, loop_now_ms());
-    if (status)
+    if (status) {
         report_heard(status, discovery_dropped(a->discovery));
+        report_links(status, links->refused, links->shut);
+    }
     answer(call, status);
 }
 

@@ -1,12 +1,15 @@
 #include "peer/transport.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <sodium.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "peer/gate.h"
 #include "protocol/mem.h"
 #include "protocol/step.h"
 
@@ -20,15 +23,19 @@
 #define RECONNECT_MS     100
 #define RECONNECT_MAX_MS 1000
 #define CURVE_OVERHEAD   64 /* libzmq measures the message as it is on the wire */
-#define BACKLOG          512
+#define BACKLOG          256
 #define SOCKETS_MAX      (2 * TRANSPORT_LINKS_MAX + 64)
 #define AT_ONCE          64   /* messages taken from one socket in a row */
 #define REMAKE_MS        1000 /* after a handshake that libzmq does not try again */
-#define FIXED_ITEMS      2    /* the ROUTER and the ZAP handler come before the links' monitors */
+#define CONNS_AT_ONCE                                                                                        \
+    1024 /* and so many of those who come and go: a flood of them must not be fallen behind */
+#define GATE_ENDPOINT "inproc://gate"
+#define FIXED_ITEMS   3 /* the ROUTER, the ZAP handler and the gate come before the links' monitors */
 
 struct link {
     struct peer_id peer;
     char address[STEP_ADDRESS_BYTES];
+    uint32_t ipv4; /* the same, in network order; 0: it is none */
     uint16_t port;
     uint8_t box_pk[BOX_PK_BYTES];
     void *socket;
@@ -44,6 +51,9 @@ struct transport {
     void *zmq;
     void *zap;
     void *router;
+    void *gate_monitor; /* tells of each connection that the ROUTER accepts or loses */
+    struct gate *gate;
+    int listener;    /* the ROUTER's */
     uint64_t serial; /* of monitor endpoints */
     uint64_t now_ms;
     struct transport_stats stats;
@@ -91,11 +101,41 @@ static int set_key(void *socket, int name, const uint8_t key[static 32], struct 
     return zmq_setsockopt(socket, name, key, 32) ? zmq_error(err, "cannot set a link's key") : 0;
 }
 
+/* What unlimited queue it takes: libzmq's own thread would wait for us where it is full. */
+static int open_gate(struct transport *t, struct err *err)
+{
+    static const struct option options[] = {{ZMQ_LINGER, 0}, {ZMQ_RCVHWM, 0}};
+    int rc = gate_new(&t->gate, err);
+    if (rc)
+        return rc;
+    t->gate_monitor = zmq_socket(t->zmq, ZMQ_PAIR);
+    if (!t->gate_monitor || set_options(t->gate_monitor, options, COUNT_OF(options), err) ||
+        zmq_socket_monitor(t->router, GATE_ENDPOINT, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) ||
+        zmq_connect(t->gate_monitor, GATE_ENDPOINT))
+        return zmq_error(err, "cannot watch the listening socket");
+    return 0;
+}
+
+/* The socket is made here and handed to libzmq, so that the gate can stand before it. */
+static int listen_on(struct transport *t, uint16_t port, struct err *err)
+{
+    char endpoint[32];
+    int rc = gate_listen(port, BACKLOG, &t->listener, err);
+    if (rc)
+        return rc;
+    snprintf(endpoint, sizeof endpoint, "tcp://*:%u", port);
+    if (zmq_setsockopt(t->router, ZMQ_USE_FD, &t->listener, sizeof t->listener) ||
+        zmq_bind(t->router, endpoint)) {
+        rc = zmq_error(err, "cannot listen for links");
+        close(t->listener);
+    }
+    return rc;
+}
+
 static int open_router(struct transport *t, uint16_t port, struct err *err)
 {
-    static const struct option options[] = {{ZMQ_CURVE_SERVER, 1}, {ZMQ_BACKLOG, BACKLOG}};
+    static const struct option options[] = {{ZMQ_CURVE_SERVER, 1}};
     int64_t largest = TRANSPORT_MESSAGE_MAX + CURVE_OVERHEAD;
-    char endpoint[32];
     t->router = zmq_socket(t->zmq, ZMQ_ROUTER);
     if (!t->router)
         return zmq_error(err, "cannot open the listening socket");
@@ -109,13 +149,8 @@ static int open_router(struct transport *t, uint16_t port, struct err *err)
     if (zmq_setsockopt(t->router, ZMQ_MAXMSGSIZE, &largest, sizeof largest) ||
         zmq_setsockopt(t->router, ZMQ_ZAP_DOMAIN, ZAP_DOMAIN, strlen(ZAP_DOMAIN)))
         return zmq_error(err, "cannot set up the listening socket");
-    snprintf(endpoint, sizeof endpoint, "tcp://*:%u", port);
-    if (zmq_bind(t->router, endpoint)) {
-        err_set(err, KPEER_EIO, "cannot listen on TCP port %u: %s", port, zmq_strerror(zmq_errno()));
-        err_hint(err, "see what holds the port (ss -tlpn), or set another one (port)");
-        return KPEER_EIO;
-    }
-    return 0;
+    rc = open_gate(t, err);
+    return rc ? rc : listen_on(t, port, err);
 }
 
 static int open_sockets(struct transport *t, uint16_t port, struct err *err)
@@ -176,10 +211,14 @@ void transport_close(struct transport *t)
         disconnect_link(t->link[i]);
         free(t->link[i]);
     }
+    if (t->gate_monitor)
+        zmq_socket_monitor(t->router, NULL, 0);
+    close_socket(&t->gate_monitor);
     close_socket(&t->router);
     close_socket(&t->zap);
     if (t->zmq)
         zmq_ctx_term(t->zmq);
+    gate_free(t->gate);
     free(t);
 }
 
@@ -235,6 +274,33 @@ static int connect_link(struct transport *t, struct link *l, struct err *err)
     return 0;
 }
 
+/* ---- who may connect ---- */
+
+static bool is_member(const struct transport *t, uint32_t address)
+{
+    for (size_t i = 0; address && i < t->link_count; i++)
+        if (t->link[i]->ipv4 == address)
+            return true;
+    return false;
+}
+
+/* Asked after anything that may change the rule, or whom it lets through. */
+static void keep_gate(struct transport *t, bool members_changed)
+{
+    _Static_assert(TRANSPORT_LINKS_MAX <= GATE_MEMBERS_MAX, "the gate has room for all members");
+    struct gate_rule rule;
+    uint32_t members[TRANSPORT_LINKS_MAX];
+    size_t n = 0;
+    bool was = t->stats.members_only;
+    if (!gate_rule(t->gate, t->now_ms, &rule) && !(members_changed && rule.members_only))
+        return;
+    for (size_t i = 0; rule.members_only && i < t->link_count; i++)
+        members[n++] = t->link[i]->ipv4;
+    (void)gate_filter(t->listener, &rule, members, n);
+    t->stats.members_only = rule.members_only;
+    t->stats.shut += (rule.members_only && !was) || rule.shut_count;
+}
+
 static struct link *add_link(struct transport *t, const struct peer_id *peer)
 {
     if (t->link_count == TRANSPORT_LINKS_MAX)
@@ -262,6 +328,8 @@ int transport_link(struct transport *t, const struct peer_id *peer, const char *
         return err_set(err, KPEER_ELIMIT, "more than %d links, or no memory", TRANSPORT_LINKS_MAX);
     disconnect_link(l);
     mem_copy_text(l->address, sizeof l->address, address);
+    if (inet_pton(AF_INET, address, &l->ipv4) != 1)
+        l->ipv4 = 0;
     l->port = port;
     memcpy(l->box_pk, box_pk, BOX_PK_BYTES);
     int rc = connect_link(t, l, err);
@@ -269,6 +337,7 @@ int transport_link(struct transport *t, const struct peer_id *peer, const char *
         disconnect_link(l);
         l->remake_ms = t->now_ms + REMAKE_MS;
     }
+    keep_gate(t, true);
     return rc;
 }
 
@@ -280,6 +349,7 @@ void transport_unlink(struct transport *t, const struct peer_id *peer)
         disconnect_link(t->link[i]);
         free(t->link[i]);
         t->link[i] = t->link[--t->link_count];
+        keep_gate(t, true);
         return;
     }
 }
@@ -308,6 +378,7 @@ void transport_items(const struct transport *t, zmq_pollitem_t *items)
 {
     items[0] = (zmq_pollitem_t){.socket = t->router, .fd = -1, .events = ZMQ_POLLIN};
     items[1] = (zmq_pollitem_t){.socket = t->zap, .fd = -1, .events = ZMQ_POLLIN};
+    items[2] = (zmq_pollitem_t){.socket = t->gate_monitor, .fd = -1, .events = ZMQ_POLLIN};
     for (size_t i = 0; i < t->link_count; i++) {
         void *monitor = t->link[i]->monitor;
         items[FIXED_ITEMS + i] =
@@ -433,6 +504,29 @@ static void take_event(struct transport *t, struct link *l, uint16_t event)
     t->callbacks.link_down(t->ctx, &peer);
 }
 
+static void serve_gate(struct transport *t)
+{
+    for (int i = 0; i < CONNS_AT_ONCE; i++) {
+        zmq_msg_t frames[2];
+        uint16_t event = 0;
+        uint32_t value = 0;
+        size_t n = receive_frames(t->gate_monitor, frames, COUNT_OF(frames));
+        if (n == 0)
+            break;
+        if (zmq_msg_size(&frames[0]) >= sizeof event + sizeof value) {
+            memcpy(&event, zmq_msg_data(&frames[0]), sizeof event);
+            memcpy(&value, (const uint8_t *)zmq_msg_data(&frames[0]) + sizeof event, sizeof value);
+        }
+        close_frames(frames, n);
+        uint32_t from = event == ZMQ_EVENT_ACCEPTED ? gate_address((int)value) : 0;
+        if (event == ZMQ_EVENT_ACCEPTED)
+            gate_accepted(t->gate, (int)value, from, is_member(t, from), t->now_ms);
+        else
+            gate_closed(t->gate, (int)value);
+    }
+    keep_gate(t, false);
+}
+
 /* An event is two frames: number (16 bits) and value, then the endpoint. The link may be gone after each. */
 static void serve_monitor(struct transport *t, const struct peer_id *peer)
 {
@@ -459,6 +553,8 @@ void transport_ready(struct transport *t, const zmq_pollitem_t *items, uint64_t 
         if (items[FIXED_ITEMS + i].revents & ZMQ_POLLIN)
             ready[n++] = t->link[i]->peer;
     bool zap = items[1].revents & ZMQ_POLLIN, router = items[0].revents & ZMQ_POLLIN;
+    if (items[2].revents & ZMQ_POLLIN)
+        serve_gate(t);
     if (zap)
         serve_zap(t);
     if (router)
@@ -483,7 +579,10 @@ uint64_t transport_tick(struct transport *t, uint64_t now_ms)
         if (l->remake_ms && l->remake_ms < wake)
             wake = l->remake_ms;
     }
-    return wake;
+    if (gate_wake(t->gate, now_ms) != UINT64_MAX)
+        keep_gate(t, false);
+    uint64_t gate = gate_wake(t->gate, now_ms);
+    return gate < wake ? gate : wake;
 }
 
 const struct transport_stats *transport_stats(const struct transport *t)

@@ -4,11 +4,13 @@
  * Only box keys learnt through transport_link are let in (ZAP, answered here in the agent's own thread), so
  * the sender of each message is known. Messages go out over our own link and come in over theirs. A message
  * to a peer without a link, or with a full queue, is dropped and counted: the core sends again what matters.
- * The agent's loop is the one caller; the first transport_open starts libzmq's threads.
+ * How many connections a stranger may hold is bounded (gate.h). The agent's loop is the one caller; the first
+ * transport_open starts libzmq's threads.
  */
 #ifndef KPEER_TRANSPORT_H
 #define KPEER_TRANSPORT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <zmq.h>
@@ -16,7 +18,7 @@
 #include "protocol/err.h"
 #include "protocol/identity.h"
 
-#define TRANSPORT_MESSAGE_MAX (1024 * 1024)
+#define TRANSPORT_MESSAGE_MAX (260 * 1024) /* the core's largest message, sealed, and a little */
 #define TRANSPORT_LINKS_MAX   1024
 
 struct transport_callbacks {
@@ -31,6 +33,8 @@ struct transport_stats {
     uint64_t dropped;  /* not sent: no link or a full queue */
     uint64_t refused;  /* connections of unknown keys */
     uint64_t unlinked; /* messages of peers that are admitted no more */
+    uint64_t shut;     /* how often it was changed who may connect, to turn somebody away (gate.h) */
+    bool members_only; /* strangers are turned away just now */
 };
 
 struct transport;

@@ -1,11 +1,13 @@
 /* Two and three transports in one process over loopback: who gets in, who is told as sender, what is noticed.
  */
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -248,6 +250,47 @@ static void test_full_queue_drops(void **state)
     end_close(&a);
 }
 
+/* A connection from an address of the loopback interface, that says nothing. */
+static int knock(const struct end *to, const char *from)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET}, own = {.sin_family = AF_INET};
+    sa.sin_port = htons(to->port);
+    inet_pton(AF_INET, "127.0.0.1", &sa.sin_addr);
+    inet_pton(AF_INET, from, &own.sin_addr);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&own, sizeof own), 0);
+    (void)connect(fd, (struct sockaddr *)&sa, sizeof sa);
+    return fd;
+}
+
+/* Who connects and says nothing is shut out as soon as it is too many, and members talk on. */
+static void test_strangers_are_bounded(void **state)
+{
+    enum { KNOCKS = 300 };
+    struct end a, b, *ends[] = {&a, &b};
+    int fd[KNOCKS];
+    char from[16];
+    (void)state;
+    end_open(&a, 14);
+    end_open(&b, 15);
+    link_to(&b, &a);
+    for (unsigned i = 0; i < KNOCKS; i++) {
+        snprintf(from, sizeof from, "127.0.2.%u", 1 + i % 100);
+        fd[i] = knock(&b, from);
+        (void)serve_until(ends, 2, &b.messages, 1, sizeof b.messages, i % 20 ? 0 : 20);
+    }
+    assert_true(serve_until(ends, 2, &transport_stats(b.t)->shut, 1, sizeof(uint64_t), WAIT_MS));
+    assert_true(transport_stats(b.t)->members_only);
+    link_to(&a, &b);
+    assert_int_equal(transport_send(a.t, &b.id->id, (const uint8_t *)"in", 2), 0);
+    assert_true(serve_messages(ends, 2, &b, 1, WAIT_MS));
+    for (unsigned i = 0; i < KNOCKS; i++)
+        close(fd[i]);
+    end_close(&a);
+    end_close(&b);
+}
+
 static void test_taken_port_says_so(void **state)
 {
     struct end a;
@@ -272,6 +315,7 @@ int main(void)
         cmocka_unit_test(test_wrong_server_key_gives_no_link),
         cmocka_unit_test(test_size_limits),
         cmocka_unit_test(test_full_queue_drops),
+        cmocka_unit_test(test_strangers_are_bounded),
         cmocka_unit_test(test_taken_port_says_so),
     };
     return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
