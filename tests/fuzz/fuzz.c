@@ -3,9 +3,12 @@
 #include <stdio.h>
 
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/mutate.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
+size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t n, size_t most, unsigned seed);
+size_t LLVMFuzzerMutate(uint8_t *bytes, size_t n, size_t most);
 
 static const struct fuzz_target *target;
 
@@ -50,4 +53,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
     target->run(bytes, n);
     return 0;
+}
+
+/* Half of the changes keep the form of what is known to have one. */
+size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t n, size_t most, unsigned seed)
+{
+    size_t now = n;
+    if (seed % 2 && n > 0 && n <= most)
+        for (unsigned i = 0; i <= seed % 4; i++)
+            now = fuzz_mutate(target->name, bytes, now, most, seed + i);
+    return now == n ? LLVMFuzzerMutate(bytes, n, most) : now;
 }

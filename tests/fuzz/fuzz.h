@@ -36,6 +36,7 @@ extern const struct fuzz_target fuzz_files[];
 extern const struct fuzz_target fuzz_frames[];
 extern const struct fuzz_target fuzz_wire[];
 extern const struct fuzz_target fuzz_node[];
+extern const struct fuzz_target fuzz_pair[];
 
 /* Before anything else here. */
 void fuzz_start(void);

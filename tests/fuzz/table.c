@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static const struct fuzz_target *const tables[] = {fuzz_host,   fuzz_host_edit, fuzz_packages,
-                                                   fuzz_images, fuzz_kube,      fuzz_files,
-                                                   fuzz_frames, fuzz_wire,      fuzz_node};
+static const struct fuzz_target *const tables[] = {fuzz_host, fuzz_host_edit, fuzz_packages, fuzz_images,
+                                                   fuzz_kube, fuzz_files,     fuzz_frames,   fuzz_wire,
+                                                   fuzz_node, fuzz_pair};
 
 void fuzz_start(void)
 {

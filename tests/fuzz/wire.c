@@ -1,10 +1,13 @@
 /* What comes over the network. What is sealed or signed is sealed here, so that what is tried gets past it.
  */
+#include <linux/if.h>
+#include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "discovery/address.h"
 #include "discovery/beacon.h"
+#include "discovery/nic.h"
 #include "protocol/check.h"
 #include "protocol/field.h"
 #include "protocol/gossip.h"
@@ -511,7 +514,56 @@ static void seed_survey(struct fuzz_sink *sink)
     }
 }
 
+/* ---- the kernel's word on interfaces ---- */
+
+static void netlink(const uint8_t *bytes, size_t n)
+{
+    static struct nic_table t;
+    t = (struct nic_table){0};
+    (void)nic_parse(&t, bytes, n);
+    FUZZ_MUST(t.count <= NIC_MAX);
+    for (size_t i = 0; i < t.count; i++) {
+        const struct nic *nic = &t.nic[i];
+        FUZZ_FIELD(nic->name);
+        FUZZ_FIELD(nic->kind);
+        FUZZ_MUST(nic->address_count <= NIC_ADDRESSES_MAX);
+        (void)nic_usable(nic);
+        (void)nic_identifies(nic);
+    }
+}
+
+static void put_attribute(uint8_t *out, size_t *n, uint16_t type, const void *body, size_t bytes)
+{
+    struct rtattr a = {.rta_len = (uint16_t)(sizeof a + bytes), .rta_type = type};
+    memcpy(out + *n, &a, sizeof a);
+    memcpy(out + *n + sizeof a, body, bytes);
+    *n += RTA_ALIGN(sizeof a + bytes);
+}
+
+static void seed_netlink(struct fuzz_sink *sink)
+{
+    uint8_t out[256] = {0};
+    struct ifinfomsg link = {.ifi_index = 2, .ifi_flags = IFF_UP | IFF_MULTICAST};
+    struct ifaddrmsg address = {.ifa_family = 2, .ifa_prefixlen = 24, .ifa_index = 2};
+    struct nlmsghdr head = {.nlmsg_type = RTM_NEWLINK};
+    size_t n = sizeof head + sizeof link, second;
+    memcpy(out + sizeof head, &link, sizeof link);
+    put_attribute(out, &n, IFLA_IFNAME, "eth1", 5);
+    put_attribute(out, &n, IFLA_ADDRESS, "\x08\x00\x27\x01\x02\x03", 6);
+    head.nlmsg_len = (uint32_t)n;
+    memcpy(out, &head, sizeof head);
+    fuzz_give(sink, out, n);
+    second = n;
+    memcpy(out + n + sizeof head, &address, sizeof address);
+    n += sizeof head + sizeof address;
+    put_attribute(out, &n, IFA_LOCAL, "\xc0\xa8\x38\x0b", 4);
+    head = (struct nlmsghdr){.nlmsg_type = RTM_NEWADDR, .nlmsg_len = (uint32_t)(n - second)};
+    memcpy(out + second, &head, sizeof head);
+    fuzz_give(sink, out, n);
+}
+
 const struct fuzz_target fuzz_wire[] = {
+    {"netlink", "what the kernel says of interfaces", 1024, netlink, seed_netlink},
     {"datagram", "a datagram as it comes", 1500, datagram, seed_datagram},
     {"beacon", "a beacon's plain bytes", BEACON_MAX_BYTES, beacon, seed_beacon},
     {"statement", "a signed statement", 1024, statement, seed_statement},
