@@ -13,6 +13,12 @@ from .full import FullLab
 from .lab import Lab, Skip, Stopped
 
 
+def alone(test):
+    """Marks a test that takes all of the machine: nothing else runs beside it."""
+    test.alone = True
+    return test
+
+
 class Trial:
     """What a test gets: labs of its own, and a place for its figures."""
 
@@ -60,16 +66,20 @@ class Runner:
         """Runs all; returns the exit status."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self.interrupted)
+        self.together([each for each in tests if not hasattr(each[1], "alone")], self.options.jobs)
+        self.together([each for each in tests if hasattr(each[1], "alone")], 1)
+        print("{passed} passed, {failed} failed, {skipped} skipped".format(**self.tally), flush=True)
+        return 1 if self.tally["failed"] else 0
+
+    def together(self, tests, jobs):
         for test in tests:
             self.left.put(test)
-        threads = [threading.Thread(target=self.work, daemon=True) for _ in range(self.options.jobs)]
+        threads = [threading.Thread(target=self.work, daemon=True) for _ in range(jobs)]
         for thread in threads:
             thread.start()
         for thread in threads:
             while thread.is_alive():
                 thread.join(0.2)  # signals are taken between
-        print("{passed} passed, {failed} failed, {skipped} skipped".format(**self.tally), flush=True)
-        return 1 if self.tally["failed"] else 0
 
     def interrupted(self, number, _frame):
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
