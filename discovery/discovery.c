@@ -281,7 +281,7 @@ static void take_datagram(struct discovery *d, const uint8_t *bytes, size_t n,
         d->dropped[DROP_FOREIGN]++;
     else if (kind == SEAL_NEWCOMER)
         d->dropped[DROP_NEWCOMER]++;
-    else if (memcmp(group, seal_group_id(d->cfg.seal), sizeof group) != 0)
+    else if (memcmp(group, seal_key_id(d->cfg.seal), sizeof group) != 0)
         d->dropped[DROP_GROUP]++;
     else
         take_beacon(d, bytes, n, from);

@@ -20,7 +20,8 @@ static json_t *describe(const struct call *call, const struct secret *key)
 
     secret_group_id(key, id);
     mem_hex(hex, id, sizeof id);
-    return json_pack("{s:s, s:s}", "group", hex, "key_file", call->cfg.key_file);
+    return json_pack("{s:s, s:I, s:s}", "group", hex, "epoch", (json_int_t)secret_epoch(key), "key_file",
+                     call->cfg.key_file);
 }
 
 static int generate(struct call *call, struct err *err)
@@ -56,7 +57,7 @@ static int generate(struct call *call, struct err *err)
 static int show(struct call *call, struct err *err)
 {
     cleanup_secret struct secret *key = NULL;
-    char text[KEYFILE_TEXT_BYTES];
+    char text[KEYTEXT_BYTES];
     int code;
 
     if (geteuid() != 0) {
@@ -68,7 +69,7 @@ static int show(struct call *call, struct err *err)
         err_hint(err, "sudo kpeer key generate, or copy the file from a host of the group");
     if (code)
         return code;
-    keyfile_format(key, text);
+    keytext_format(key, text);
     if (writer_is_data(&call->out)) {
         json_t *about = describe(call, key);
 

@@ -13,94 +13,12 @@
 #include "peer/config.h"
 #include "protocol/mem.h"
 
-#define KEY_PREFIX     "kpeer-group-key-"
-#define KEY_VERSION    "1"
-#define KEY_BODY_CHARS 43 /* 32 bytes in base64 without padding */
-#define KEY_SUM_BYTES  4
-
 static void close_fd(int *fd)
 {
     if (*fd >= 0)
         close(*fd);
 }
 #define cleanup_fd __attribute__((cleanup(close_fd)))
-
-/* Keyed with nothing: it finds typing errors and is no proof of anything. */
-static void checksum(const uint8_t key[static GROUP_KEY_BYTES], char out[static 2 * KEY_SUM_BYTES + 1])
-{
-    static const char purpose[] = "kpeer key file checksum";
-    uint8_t sum[crypto_generichash_BYTES_MIN];
-
-    crypto_generichash(sum, sizeof sum, key, GROUP_KEY_BYTES, (const unsigned char *)purpose,
-                       sizeof purpose - 1);
-    mem_hex(out, sum, KEY_SUM_BYTES);
-}
-
-void keyfile_format(const struct secret *key, char out[static KEYFILE_TEXT_BYTES])
-{
-    char body[KEY_BODY_CHARS + 1], sum[2 * KEY_SUM_BYTES + 1];
-
-    sodium_bin2base64(body, sizeof body, secret_bytes(key), GROUP_KEY_BYTES,
-                      sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-    checksum(secret_bytes(key), sum);
-    snprintf(out, KEYFILE_TEXT_BYTES, KEY_PREFIX KEY_VERSION ":%s:%s", body, sum);
-    sodium_memzero(body, sizeof body);
-}
-
-/* The part after "kpeer-group-key-1:". */
-static int parse_body(const char *body, struct secret **out, struct err *err)
-{
-    uint8_t raw[GROUP_KEY_BYTES];
-    char sum[2 * KEY_SUM_BYTES + 1];
-    size_t n = 0;
-    struct secret *key;
-
-    if (strlen(body) != KEY_BODY_CHARS + 1 + 2 * KEY_SUM_BYTES || body[KEY_BODY_CHARS] != ':')
-        return err_set(err, KPEER_EINVAL,
-                       "the key is cut or has too much in it: %zu characters where %d belong", strlen(body),
-                       KEY_BODY_CHARS + 1 + 2 * KEY_SUM_BYTES);
-    if (sodium_base642bin(raw, sizeof raw, body, KEY_BODY_CHARS, NULL, &n, NULL,
-                          sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
-        n != sizeof raw) {
-        sodium_memzero(raw, sizeof raw);
-        return err_set(err, KPEER_EINVAL, "the key has a character that no key has");
-    }
-    checksum(raw, sum);
-    if (sodium_memcmp(sum, body + KEY_BODY_CHARS + 1, 2 * KEY_SUM_BYTES) != 0) {
-        sodium_memzero(raw, sizeof raw);
-        return err_set(err, KPEER_EINVAL, "the key is mistyped: its checksum does not fit");
-    }
-    key = secret_new(raw);
-    sodium_memzero(raw, sizeof raw);
-    if (!key)
-        return err_set(err, KPEER_ENOMEM, "out of guarded memory");
-    *out = key;
-    return 0;
-}
-
-int keyfile_parse(const char *text, struct secret **out, struct err *err)
-{
-    char line[KEYFILE_TEXT_BYTES + 8];
-    size_t n = strlen(text), version;
-    int code;
-
-    while (n && (text[n - 1] == '\n' || text[n - 1] == '\r' || text[n - 1] == ' '))
-        n--;
-    if (n >= sizeof line || strncmp(text, KEY_PREFIX, sizeof KEY_PREFIX - 1) != 0)
-        return err_set(err, KPEER_EINVAL,
-                       "this is no group key: one begins with " KEY_PREFIX KEY_VERSION ":");
-    version = strcspn(text + sizeof KEY_PREFIX - 1, ":");
-    if (version != 1 || text[sizeof KEY_PREFIX - 1] != KEY_VERSION[0])
-        return err_set(err, KPEER_EVERSION, "the key's form is version %.*s, this kpeer reads " KEY_VERSION,
-                       (int)(version < 8 ? version : 8), text + sizeof KEY_PREFIX - 1);
-    if (n < sizeof KEY_PREFIX + 1)
-        return err_set(err, KPEER_EINVAL, "the key is cut");
-    memcpy(line, text, n);
-    line[n] = '\0';
-    code = parse_body(line + sizeof KEY_PREFIX + 1, out, err);
-    sodium_memzero(line, sizeof line);
-    return code;
-}
 
 /* The open descriptor is what is judged: a name could be exchanged in between. */
 static int judge(int fd, const char *path, struct err *err)
@@ -129,7 +47,7 @@ static int judge(int fd, const char *path, struct err *err)
 int keyfile_read(const char *path, struct secret **out, struct err *err)
 {
     cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-    char text[KEYFILE_TEXT_BYTES + 8];
+    char text[KEYTEXT_BYTES + 8];
     ssize_t n;
     int code;
 
@@ -146,7 +64,7 @@ int keyfile_read(const char *path, struct secret **out, struct err *err)
     if (n < 0)
         return err_errno(err, errno, "key file %s", path);
     text[n] = '\0';
-    code = keyfile_parse(text, out, err);
+    code = keytext_parse(text, out, err);
     sodium_memzero(text, sizeof text);
     if (code)
         err_wrap(err, "key file %s", path);
@@ -193,12 +111,12 @@ static int name_it(const char *tmp, const char *path, bool replace, struct err *
 static int write_tmp(const char *tmp, const struct secret *key, struct err *err)
 {
     cleanup_fd int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    char text[KEYFILE_TEXT_BYTES + 1];
+    char text[KEYTEXT_BYTES + 1];
     int failed;
 
     if (fd < 0)
         return err_errno(err, errno, "key file %s", tmp);
-    keyfile_format(key, text);
+    keytext_format(key, text);
     strcat(text, "\n");
     failed = fchmod(fd, 0600) || write_all(fd, text, strlen(text)) ? errno : 0;
     sodium_memzero(text, sizeof text);

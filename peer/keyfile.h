@@ -1,9 +1,6 @@
 /*
- * The group key's file: a text form with a version, base64 and a checksum, so that a mistyped key is told
- * apart from another group's. A file is judged on its open descriptor: regular, owned by root or by us,
- * readable by nobody else. Keys exist in guarded memory only.
- *
- *     kpeer-group-key-1:<43 characters of base64url>:<8 hex digits>
+ * The group key's file: one line of text (protocol/keytext.h). A file is judged on its open descriptor:
+ * regular, owned by root or by us, readable by nobody else. Keys exist in guarded memory only.
  */
 #ifndef KPEER_KEYFILE_H
 #define KPEER_KEYFILE_H
@@ -11,12 +8,11 @@
 #include <stdbool.h>
 
 #include "protocol/err.h"
+#include "protocol/keytext.h"
 #include "protocol/secret.h"
 
-#define KEYFILE_TEXT_BYTES 96 /* the text form and its NUL */
-
 /* Reads the key. KPEER_ENOTFOUND: no such file; KPEER_EREFUSED: others may read or replace it (the hint has
- * the command that mends it); KPEER_EINVAL: mistyped, cut or no key at all; KPEER_EVERSION: of a newer kpeer.
+ * the command that mends it); KPEER_EINVAL: mistyped, cut or no key at all; KPEER_EVERSION: of another form.
  */
 int keyfile_read(const char *path, struct secret **out, struct err *err);
 
@@ -26,10 +22,6 @@ int keyfile_write(const char *path, const struct secret *key, bool replace, stru
 
 /* A fresh random key. */
 int keyfile_generate(struct secret **out, struct err *err);
-
-/* Text form, into memory that the caller wipes; and back. */
-void keyfile_format(const struct secret *key, char out[static KEYFILE_TEXT_BYTES]);
-int keyfile_parse(const char *text, struct secret **out, struct err *err);
 
 struct config;
 

@@ -3,12 +3,12 @@
 #include <sodium.h>
 #include <string.h>
 
-#define OFF_GROUP 4
+#define OFF_KEY   4
 #define OFF_NONCE (4 + GROUP_ID_BYTES)
 #define AD_BYTES  OFF_NONCE
 
 struct seal {
-    uint8_t group_id[GROUP_ID_BYTES];
+    uint8_t key_id[GROUP_ID_BYTES];
     uint8_t key[SEAL_NEWCOMER][32]; /* by kind - 1; a newcomer has none */
 };
 
@@ -17,7 +17,7 @@ int seal_new(struct seal **out, const struct secret *group_key, struct err *err)
     struct seal *s = secret_alloc(sizeof *s);
     if (!s)
         return err_set(err, KPEER_ENOMEM, "no guarded memory for the group's keys");
-    secret_group_id(group_key, s->group_id);
+    secret_key_id(group_key, s->key_id);
     secret_derive(group_key, "kpeer beacon key 1", s->key[SEAL_BEACON - 1]);
     secret_derive(group_key, "kpeer message key 1", s->key[SEAL_MESSAGE - 1]);
     *out = s;
@@ -29,18 +29,18 @@ void seal_free(struct seal *s)
     secret_release(s);
 }
 
-const uint8_t *seal_group_id(const struct seal *s)
+const uint8_t *seal_key_id(const struct seal *s)
 {
-    return s->group_id;
+    return s->key_id;
 }
 
-static void put_header(uint8_t *out, enum seal_kind kind, const uint8_t *group_id, const uint8_t *nonce)
+static void put_header(uint8_t *out, enum seal_kind kind, const uint8_t *key_id, const uint8_t *nonce)
 {
     out[0] = 'K';
     out[1] = 'P';
     out[2] = SEAL_VERSION;
     out[3] = (uint8_t)kind;
-    memcpy(out + OFF_GROUP, group_id, GROUP_ID_BYTES);
+    memcpy(out + OFF_KEY, key_id, GROUP_ID_BYTES);
     memcpy(out + OFF_NONCE, nonce, SEAL_NONCE_BYTES);
 }
 
@@ -48,7 +48,7 @@ size_t seal_close(const struct seal *s, enum seal_kind kind, const uint8_t nonce
                   const uint8_t *plain, size_t n, uint8_t *out)
 {
     unsigned long long written = 0;
-    put_header(out, kind, s->group_id, nonce);
+    put_header(out, kind, s->key_id, nonce);
     crypto_aead_xchacha20poly1305_ietf_encrypt(out + SEAL_HEADER_BYTES, &written, plain, n, out, AD_BYTES,
                                                NULL, nonce, s->key[kind - 1]);
     return SEAL_HEADER_BYTES + (size_t)written;
@@ -74,7 +74,7 @@ int seal_open(const struct seal *s, enum seal_kind kind, const uint8_t *bytes, s
         return rc;
     if (n < SEAL_OVERHEAD_BYTES || bytes[3] != kind || kind == SEAL_NEWCOMER)
         return KPEER_EINVAL;
-    if (sodium_memcmp(bytes + OFF_GROUP, s->group_id, GROUP_ID_BYTES) != 0)
+    if (sodium_memcmp(bytes + OFF_KEY, s->key_id, GROUP_ID_BYTES) != 0)
         return KPEER_EREFUSED;
     unsigned long long written = 0;
     if (crypto_aead_xchacha20poly1305_ietf_decrypt(out, &written, NULL, bytes + SEAL_HEADER_BYTES,
@@ -85,7 +85,7 @@ int seal_open(const struct seal *s, enum seal_kind kind, const uint8_t *bytes, s
     return 0;
 }
 
-int seal_peek(const uint8_t *bytes, size_t n, enum seal_kind *kind, uint8_t group_id[GROUP_ID_BYTES])
+int seal_peek(const uint8_t *bytes, size_t n, enum seal_kind *kind, uint8_t key_id[GROUP_ID_BYTES])
 {
     int rc = check_header(bytes, n);
     if (rc)
@@ -93,8 +93,8 @@ int seal_peek(const uint8_t *bytes, size_t n, enum seal_kind *kind, uint8_t grou
     if (bytes[3] == SEAL_NEWCOMER && n != SEAL_HEADER_BYTES)
         return KPEER_EINVAL;
     *kind = (enum seal_kind)bytes[3];
-    if (group_id)
-        memcpy(group_id, bytes + OFF_GROUP, GROUP_ID_BYTES);
+    if (key_id)
+        memcpy(key_id, bytes + OFF_KEY, GROUP_ID_BYTES);
     return 0;
 }
 

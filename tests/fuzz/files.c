@@ -42,23 +42,23 @@ static void config_yaml(const uint8_t *bytes, size_t n)
 static void keyfile(const uint8_t *bytes, size_t n)
 {
     cleanup_free char *text = fuzz_text(bytes, n);
-    char shown[KEYFILE_TEXT_BYTES];
+    char shown[KEYTEXT_BYTES];
     struct secret *key = NULL, *again = NULL;
-    if (keyfile_parse(text, &key, NULL))
+    if (keytext_parse(text, &key, NULL))
         return;
-    keyfile_format(key, shown);
+    keytext_format(key, shown);
     FUZZ_FIELD(shown);
-    FUZZ_MUST(keyfile_parse(shown, &again, NULL) == 0 && secret_equal(key, again));
+    FUZZ_MUST(keytext_parse(shown, &again, NULL) == 0 && secret_equal(key, again));
     secret_free(key);
     secret_free(again);
 }
 
 static void seed_keyfile(struct fuzz_sink *sink)
 {
-    char text[KEYFILE_TEXT_BYTES];
+    char text[KEYTEXT_BYTES];
     struct secret *key = secret_new((const uint8_t[GROUP_KEY_BYTES]){1, 2, 3});
     FUZZ_MUST(key);
-    keyfile_format(key, text);
+    keytext_format(key, text);
     fuzz_give(sink, text, strlen(text));
     secret_free(key);
 }

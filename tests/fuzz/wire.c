@@ -54,7 +54,7 @@ static void datagram(const uint8_t *bytes, size_t n)
     for (enum seal_kind k = SEAL_BEACON; k <= SEAL_MESSAGE; k++) {
         if (n > sizeof plain || seal_open(seal, k, bytes, n, plain, &plain_bytes))
             continue;
-        FUZZ_MUST(peek == 0 && kind == k && memcmp(group, seal_group_id(seal), sizeof group) == 0);
+        FUZZ_MUST(peek == 0 && kind == k && memcmp(group, seal_key_id(seal), sizeof group) == 0);
         size_t again = seal_close(seal, k, bytes + 4 + GROUP_ID_BYTES, plain, plain_bytes, sealed);
         same(bytes, n, sealed, again);
     }
@@ -121,17 +121,17 @@ static void statement(const uint8_t *bytes, size_t n)
 {
     struct statement s;
     set_up();
-    if (statement_decode(bytes, n, seal_group_id(seal), false, &s, NULL))
+    if (statement_decode(bytes, n, seal_key_id(seal), false, &s, NULL))
         return;
     FUZZ_MUST(s.payload >= bytes && s.payload + s.payload_bytes <= bytes + n);
     FUZZ_MUST(s.signature >= bytes && s.signature + SIGNATURE_BYTES <= bytes + n);
-    int verified = statement_verify(&s, seal_group_id(seal), NULL);
-    FUZZ_MUST(statement_decode(bytes, n, seal_group_id(seal), true, &s, NULL) == verified);
+    int verified = statement_verify(&s, seal_key_id(seal), NULL);
+    FUZZ_MUST(statement_decode(bytes, n, seal_key_id(seal), true, &s, NULL) == verified);
     if (verified == 0) { /* nobody but a holder of the key can say this: it is a seed's */
         uint8_t *out = NULL;
         size_t out_bytes = 0;
         FUZZ_MUST(peer_id_equal(&s.owner, &peer[0]->id));
-        FUZZ_MUST(statement_encode(peer[0], seal_group_id(seal), s.kind, &s.subject, s.version, s.payload,
+        FUZZ_MUST(statement_encode(peer[0], seal_key_id(seal), s.kind, &s.subject, s.version, s.payload,
                                    s.payload_bytes, &out, &out_bytes, NULL) == 0);
         same(bytes, n, out, out_bytes);
         free(out);
@@ -260,11 +260,11 @@ static void seed_statement(struct fuzz_sink *sink)
     uint8_t *out = NULL;
     size_t n = 0;
     set_up();
-    FUZZ_MUST(statement_encode(peer[0], seal_group_id(seal), STATEMENT_PROFILE, NULL, (uint64_t)3 << 32,
+    FUZZ_MUST(statement_encode(peer[0], seal_key_id(seal), STATEMENT_PROFILE, NULL, (uint64_t)3 << 32,
                                payload, a_profile(payload), &out, &n, NULL) == 0);
     fuzz_give(sink, out, n);
     free(out);
-    FUZZ_MUST(statement_encode(peer[0], seal_group_id(seal), STATEMENT_GRANT, &peer[1]->id, 1,
+    FUZZ_MUST(statement_encode(peer[0], seal_key_id(seal), STATEMENT_GRANT, &peer[1]->id, 1,
                                (const uint8_t *)"x", 1, &out, &n, NULL) == 0);
     fuzz_give(sink, out, n);
     free(out);
@@ -301,7 +301,7 @@ static void seed_committed(struct fuzz_sink *sink)
     c.record = a_record;
     c.record.founder = peer[0]->id;
     two_of_them(&c.set);
-    memcpy(c.group_id, seal_group_id(seal), sizeof c.group_id);
+    memcpy(c.group_id, seal_key_id(seal), sizeof c.group_id);
     electorate_id(&c.set, set_id);
     record_accept_text(c.group_id, set_id, c.term, &c.record, text);
     for (uint16_t i = 0; i < 2; i++) {
@@ -366,9 +366,9 @@ static void know(const struct identity *who, enum statement_kind kind, const str
     struct statement s;
     uint8_t *wire = NULL;
     size_t n = 0;
-    FUZZ_MUST(statement_encode(who, seal_group_id(seal), kind, subject, version, (const uint8_t *)"x", 1,
-                               &wire, &n, NULL) == 0);
-    FUZZ_MUST(statement_decode(wire, n, seal_group_id(seal), true, &s, NULL) == 0);
+    FUZZ_MUST(statement_encode(who, seal_key_id(seal), kind, subject, version, (const uint8_t *)"x", 1, &wire,
+                               &n, NULL) == 0);
+    FUZZ_MUST(statement_decode(wire, n, seal_key_id(seal), true, &s, NULL) == 0);
     FUZZ_MUST(gossip_put(&known, &s) == 1);
     free(wire);
 }

@@ -135,24 +135,24 @@ static void test_foreign_owner(void **state)
 static void test_mistyped(void **state)
 {
     struct world *w = *state;
-    char text[KEYFILE_TEXT_BYTES], bad[KEYFILE_TEXT_BYTES + 2];
+    char text[KEYTEXT_BYTES], bad[KEYTEXT_BYTES + 2];
     struct secret *back = NULL;
     size_t n;
 
-    keyfile_format(w->key, text);
+    keytext_format(w->key, text);
     n = strlen(text);
     for (size_t i = 0; i < n; i++) {
         memcpy(bad, text, n + 1);
         bad[i] = bad[i] == 'A' ? 'B' : 'A';
-        assert_int_not_equal(keyfile_parse(bad, &back, NULL), 0);
+        assert_int_not_equal(keytext_parse(bad, &back, NULL), 0);
         memmove(bad + i, text + i + 1, n - i);
-        assert_int_not_equal(keyfile_parse(bad, &back, NULL), 0);
+        assert_int_not_equal(keytext_parse(bad, &back, NULL), 0);
         memcpy(bad, text, i + 1);
         memcpy(bad + i + 1, text + i, n - i + 1);
-        assert_int_not_equal(keyfile_parse(bad, &back, NULL), 0);
+        assert_int_not_equal(keytext_parse(bad, &back, NULL), 0);
         memcpy(bad, text, i);
         bad[i] = '\0';
-        assert_int_not_equal(keyfile_parse(bad, &back, NULL), 0);
+        assert_int_not_equal(keytext_parse(bad, &back, NULL), 0);
     }
     assert_null(back);
 }
@@ -160,20 +160,26 @@ static void test_mistyped(void **state)
 static void test_words_for_faults(void **state)
 {
     struct world *w = *state;
-    char text[KEYFILE_TEXT_BYTES];
+    char text[KEYTEXT_BYTES];
     struct secret *back = NULL;
     struct err err = {0};
 
-    keyfile_format(w->key, text);
+    keytext_format(w->key, text);
     text[20] = text[20] == 'x' ? 'y' : 'x';
     put(w, text);
     assert_int_equal(keyfile_read(w->path, &back, &err), KPEER_EINVAL);
-    assert_non_null(strstr(err.text, "mistyped"));
+    assert_non_null(strstr(err.text, "look for a typing error"));
     assert_null(strstr(err.text, text + 18));
-    keyfile_format(w->key, text);
-    text[16] = '2';
+    keytext_format(w->key, text);
+    text[16] = '3';
     put(w, text);
     assert_int_equal(keyfile_read(w->path, &back, &err), KPEER_EVERSION);
+    assert_non_null(strstr(err.text, "version 3"));
+    assert_non_null(strstr(err.text, "newer kpeer"));
+    text[16] = '1';
+    put(w, text);
+    assert_int_equal(keyfile_read(w->path, &back, &err), KPEER_EVERSION);
+    assert_non_null(strstr(err.text, "make a new key"));
     put(w, "");
     assert_int_equal(keyfile_read(w->path, &back, &err), KPEER_EINVAL);
     put(w, "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\n");
@@ -184,15 +190,41 @@ static void test_words_for_faults(void **state)
 static void test_line_ends(void **state)
 {
     struct world *w = *state;
-    char text[KEYFILE_TEXT_BYTES + 4];
+    char text[KEYTEXT_BYTES + 4];
     struct secret *back = NULL;
 
-    keyfile_format(w->key, text);
+    keytext_format(w->key, text);
     strcat(text, "\r\n");
     put(w, text);
     assert_int_equal(keyfile_read(w->path, &back, NULL), 0);
     assert_true(secret_equal(w->key, back));
     secret_free(back);
+}
+
+/* A later key keeps its group and its epoch in its text; the first key of a group is of that group alone. */
+static void test_later_key(void **state)
+{
+    struct world *w = *state;
+    uint8_t group[GROUP_ID_BYTES], of_back[GROUP_ID_BYTES], raw[KEYTEXT_RAW_BYTES];
+    char text[KEYTEXT_BYTES];
+    struct secret *later, *back = NULL;
+
+    secret_group_id(w->key, group);
+    later = secret_later((const uint8_t *)"another key of thirty-two bytes!", group, 7);
+    assert_non_null(later);
+    keytext_format(later, text);
+    assert_int_equal(keytext_parse(text, &back, NULL), 0);
+    assert_true(secret_equal(later, back));
+    assert_int_equal(secret_epoch(back), 7);
+    secret_group_id(back, of_back);
+    assert_memory_equal(group, of_back, sizeof group);
+    secret_key_id(back, of_back);
+    assert_memory_not_equal(group, of_back, sizeof group);
+    secret_free(back);
+    keytext_pack(later, raw);
+    raw[sizeof raw - 1] = 0;
+    assert_int_equal(keytext_unpack(raw, &back, NULL), KPEER_EINVAL);
+    secret_free(later);
 }
 
 static void test_subnet_key(void **state)
@@ -220,6 +252,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_mistyped, setup, teardown),
         cmocka_unit_test_setup_teardown(test_words_for_faults, setup, teardown),
         cmocka_unit_test_setup_teardown(test_line_ends, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_later_key, setup, teardown),
         cmocka_unit_test(test_subnet_key),
     };
 

@@ -60,7 +60,7 @@ static void test_a_datagram_comes_out_as_it_went_in(void **state)
         assert_memory_equal(out, plain, size);
         assert_int_equal(seal_peek(sealed, bytes, &kind, group_id), 0);
         assert_int_equal(kind, SEAL_MESSAGE);
-        assert_memory_equal(group_id, seal_group_id(f->seal), sizeof group_id);
+        assert_memory_equal(group_id, seal_key_id(f->seal), sizeof group_id);
     }
 }
 
@@ -164,7 +164,7 @@ static void test_keys_of_a_group_differ_by_use(void **state)
     assert_memory_not_equal(a, b, 32);
     assert_memory_not_equal(a, c, 32);
     secret_group_id(f->key, id);
-    assert_memory_equal(id, seal_group_id(f->seal), sizeof id);
+    assert_memory_equal(id, seal_key_id(f->seal), sizeof id);
     assert_memory_not_equal(id, secret_bytes(f->key), sizeof id);
     assert_true(secret_equal(f->key, f->key));
     assert_false(secret_equal(f->key, f->other));

@@ -67,7 +67,7 @@ def test_a_key_that_others_can_read_is_refused(trial):
 def test_a_damaged_key_is_refused(trial):
     lab = trial.lab(1)
     host = lab.hosts[0]
-    place = len("kpeer-group-key-1:") + 7
+    place = len("kpeer-group-key-2:") + 7
     other = "A" if lab.key[place] != "A" else "B"
     for text in (lab.key[:place] + other + lab.key[place + 1:], lab.key[:-4], "rubbish", "", "\0" * 4000):
         host.put(KEY, text, 0o600)

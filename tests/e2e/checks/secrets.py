@@ -18,10 +18,12 @@ SLOW_JOIN = "kubeadm-join tls-bootstrap take=3"  # time to read the living token
 
 def shapes(key):
     """Every way in which the group key might be written."""
-    raw = base64.urlsafe_b64decode(key.split(":")[1] + "=")
-    assert len(raw) == 32
+    whole = base64.urlsafe_b64decode(key.split(":")[1] + "==")
+    assert len(whole) == 52  # the key, the id of its group, its epoch
+    raw = whole[:32]
     plain = base64.b64encode(raw).rstrip(b"=")
-    return [raw, raw.hex().encode(), raw.hex().upper().encode(), plain, plain.translate(bytes.maketrans(b"+/", b"-_"))]
+    text = key.split(":")[1].encode()[:42]  # of the key alone; the characters after that hold parts of the id
+    return [raw, text, raw.hex().encode(), raw.hex().upper().encode(), plain, plain.translate(bytes.maketrans(b"+/", b"-_"))]
 
 
 class Watch:
