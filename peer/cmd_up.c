@@ -8,6 +8,7 @@
 #include "peer/command.h"
 #include "peer/daemon.h"
 #include "peer/keyfile.h"
+#include "peer/keysource.h"
 #include "peer/progress.h"
 #include "protocol/mem.h"
 
@@ -60,10 +61,11 @@ static int refuse_keyless(const struct config *cfg, const struct listen_result *
         address_text(&heard->group[0].from, from);
         err_set(err, KPEER_EREFUSED,
                 "this host has no group key, and a group is here already (heard from %s)", from);
-        return err_hint(err,
-                        "copy its key: sudo scp root@%s:%s %s; or, if the group was started so, "
-                        "kpeer up --trust-subnet",
-                        from, cfg->key_file, cfg->key_file);
+        return err_hint(
+            err,
+            "copy its key: sudo scp root@%s:%s %s; or type it: kpeer up --ask-key; or, if the group was "
+            "started so, kpeer up --trust-subnet",
+            from, cfg->key_file, cfg->key_file);
     }
     address_text(&heard->newcomer[0], from);
     err_set(err, KPEER_EREFUSED,
@@ -89,6 +91,22 @@ static int make_key(struct call *call, struct progress *p, struct err *err)
     return 0;
 }
 
+/* A key that was given is kept in the file: the agent that is started, today and after a reboot, finds it
+ * there. */
+static int take_given(struct call *call, struct err *err)
+{
+    __attribute__((cleanup(cleanup_key))) struct secret *key = NULL;
+    int code = 0;
+
+    if (command_flag(call, "ask-key"))
+        code = keysource_ask(&key, err);
+    else if (keysource_from_environment())
+        code = keysource_environment(&key, err);
+    if (!code && key)
+        code = keysource_keep(call->cfg.key_file, key, false, err);
+    return code;
+}
+
 /* Sees that there is a key before an agent is started: reads it, or listens and makes one. */
 static int ensure_key(struct call *call, struct progress *p, struct err *err)
 {
@@ -103,7 +121,9 @@ static int ensure_key(struct call *call, struct progress *p, struct err *err)
             "For isolated networks only.");
         return 0;
     }
-    code = keyfile_read(call->cfg.key_file, &key, err);
+    code = take_given(call, err);
+    if (!code)
+        code = keyfile_read(call->cfg.key_file, &key, err);
     if (code != KPEER_ENOTFOUND)
         return code;
     progress_say(p, TINT_NONE, "no group key at %s: listening %d s for a group …", call->cfg.key_file,

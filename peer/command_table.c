@@ -8,6 +8,11 @@ static const struct command_flag agent_flags[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct command_flag up_flags[] = {
+    {"ask-key", NULL, "ask for the group key on the terminal, and keep it in the key file"},
+    {NULL, NULL, NULL},
+};
+
 static const struct command_flag events_flags[] = {
     {"since", "DURATION", "first what happened in the last DURATION, as far as the agent still holds it"},
     {"no-follow", NULL, "end when what is held has been shown"},
@@ -27,7 +32,8 @@ static const struct command_flag preflight_flags[] = {
 };
 
 static const struct command_flag key_flags[] = {
-    {"force", NULL, "generate: replace the key that is there"},
+    {"force", NULL, "generate, import: replace the key that is there"},
+    {"passphrase", NULL, "generate: from a passphrase, which is asked for, or read from standard input"},
     {NULL, NULL, NULL},
 };
 
@@ -46,6 +52,7 @@ const struct command command_table[] = {
     {.name = "up",
      .summary = "make this host a member, and show how it becomes a Node",
      .run = cmd_up,
+     .flags = up_flags,
      .about = "Starts the agent (as a systemd unit where systemd runs, else in the background), and shows "
               "each phase "
               "until this host's Node is Ready. Run again, it resumes or says that all is well. ^C leaves "
@@ -104,13 +111,16 @@ const struct command command_table[] = {
     {.name = "key",
      .summary = "the group key",
      .run = cmd_key,
-     .args = "generate|show|rotate",
+     .args = "generate|import|show|rotate",
      .flags = key_flags,
      .min_args = 1,
      .max_args = 1,
      .takes_key_file = true,
-     .about = "Makes or shows the key that hosts of one group share. Whoever has it can join the group.",
-     .example = "  sudo kpeer key generate\n  sudo kpeer key show --key-file /root/group.key"},
+     .about =
+         "Makes, takes or shows the key that hosts of one group share. Whoever has it can join the "
+         "group. import takes it from KPEER_KEY, or asks for it on the terminal, or reads standard input.",
+     .example = "  sudo kpeer key generate\n  sudo kpeer key generate --passphrase\n  sudo kpeer key import\n"
+                "  sudo kpeer key show --key-file /root/group.key"},
     {.name = "config",
      .summary = "the configuration in force, and whether a file is valid",
      .run = cmd_config,

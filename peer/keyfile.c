@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "peer/config.h"
+#include "peer/keysource.h"
 #include "protocol/mem.h"
 
 static void close_fd(int *fd)
@@ -172,7 +173,7 @@ int keyfile_group_key(const struct config *cfg, struct secret **out, struct err 
     struct secret *key;
 
     if (cfg->trust == TRUST_KEY)
-        return keyfile_read(cfg->key_file, out, err);
+        return keysource_agent(cfg->key_file, out, err);
     secret_subnet_key(raw);
     key = secret_new(raw);
     if (!key)

@@ -25,7 +25,8 @@ int keyfile_generate(struct secret **out, struct err *err);
 
 struct config;
 
-/* The key of the group that `cfg` names: that of `trust: subnet`, or the key file's. */
+/* The key of the group that `cfg` names: that of `trust: subnet`, or that of the key file and the environment
+ * (peer/keysource.h). */
 int keyfile_group_key(const struct config *cfg, struct secret **out, struct err *err);
 
 #endif

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "peer/command.h"
+#include "peer/keysource.h"
 
 /* Keys are in this process's memory: it leaves no core behind. */
 static void no_core_dumps(void)
@@ -23,5 +24,6 @@ int main(int argc, char **argv)
         fputs("kpeer: libsodium does not start\n", stderr);
         return 1;
     }
+    keysource_take_environment();
     return command_main(argc, argv, environ);
 }

@@ -74,6 +74,7 @@ int main(int argc, char **argv)
         put_key(&config_schema[i]);
     put_calls(filter_allowed, filter_allowed_count, "allowed");
     put_calls(filter_deadly, filter_deadly_count, "ends the process");
-    puts("shared config\nshared output\nshared no-color\nshared help\nenvironment KPEER_CONFIG");
+    puts("shared config\nshared output\nshared no-color\nshared help\nenvironment KPEER_CONFIG\nenvironment "
+         "KPEER_KEY");
     return ferror(stdout) ? 1 : 0;
 }

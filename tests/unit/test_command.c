@@ -78,7 +78,7 @@ static void test_wrong_usage(void **state)
         {"kpeer members --force", "unknown flag"},
         {"kpeer members --expect 3", "unknown flag"},
         {"kpeer members -o xml", "table, wide, json or yaml"},
-        {"kpeer key", "one of generate|show|rotate"},
+        {"kpeer key", "one of generate|import|show|rotate"},
         {"kpeer key show me", "one of"},
         {"kpeer leave --force=yes", "takes no value"},
         {"kpeer up --averyveryveryveryveryveryverylongflagthatnobodyknows", "unknown flag"},

@@ -1,5 +1,7 @@
 """Group keys: none, wrong, open to others; and hosts that cannot take part as they are."""
 
+import pathlib
+
 from harness.agree import one_cluster
 from harness.lab import KEY, new_key, wait_until
 
@@ -148,3 +150,34 @@ def test_kubeadm_missing_on_one_host(trial):
     poor.path("/usr/bin/kubeadm").symlink_to(program)
     poor.kpeer("up", "--timeout", "60s", seconds=70).expect(0, "worker")
     assert one_cluster(lab.hosts)[0] == record
+
+
+def test_a_key_from_the_environment_or_typed(trial):
+    """It is kept in the file, and no process that is started has it in its environment."""
+    lab = trial.lab(2)
+    first, second = lab.hosts
+    first.path(KEY).rename(first.path("/etc/kpeer/given"))
+    second.remove(KEY)
+    words = "read -r KPEER_KEY < /etc/kpeer/given; export KPEER_KEY; exec kpeer up --expect 2 --timeout 90s"
+    job = first.start("sh", "-c", words)
+    wait_until("the first host keeps its key", lambda: first.has(KEY), 20)
+    second.sh("kpeer key import < /etc/hostname").expect(2, "no group key")
+    for text, said in ((lab.key[:-1], "the key is cut"), (lab.key[:-1] + "x", "look for a typing error")):
+        second.run("kpeer", "key", "import", text=text).expect(2, said)
+    second.run("kpeer", "key", "import", text=lab.key + "\n").expect(0, "key of group")
+    second.kpeer("up", "--expect", "2", "--timeout", "90s", seconds=100).expect(0)
+    environments = [pathlib.Path(f"/proc/{pid}/environ").read_bytes() for pid in first.pids()]
+    assert any(b"PATH=" in text for text in environments) and not any(lab.key[20:60].encode() in text for text in environments)
+    job.wait(60).expect(0)
+    one_cluster(lab.hosts)
+    for host in lab.hosts:
+        assert host.get(KEY).strip() == lab.key and host.path(KEY).stat().st_mode & 0o7777 == 0o600
+
+
+def test_a_passphrase_gives_the_same_key_on_every_host(trial):
+    lab = trial.lab(2, keys=False)
+    for host in lab.hosts:
+        host.put("/tmp/words", "lamp-violin-garden-copper-tram\n", 0o600)
+        host.run("sh", "-c", "kpeer key generate --passphrase < /tmp/words").expect(0, "same passphrase")
+        host.run("sh", "-c", "echo password1 | kpeer key generate --passphrase --force").expect(6, "too simple", "five or more words")
+    assert lab.hosts[0].get(KEY) == lab.hosts[1].get(KEY)
