@@ -248,12 +248,19 @@ static void tell_conflict(struct discovery *d, const struct address *source)
     d->callbacks.conflict(d->ctx, text);
 }
 
-static void take_beacon(struct discovery *d, const uint8_t *bytes, size_t n,
+static void take_beacon(struct discovery *d, const struct ring_key *key, const uint8_t *bytes, size_t n,
                         const struct multicast_from *from)
 {
+    char text[STEP_ADDRESS_BYTES];
     struct beacon b;
-    if (beacon_decode(d->cfg.seal, bytes, n, &b, NULL)) {
+    if (beacon_decode(key->seal, bytes, n, &b, NULL)) {
         d->dropped[DROP_BAD]++;
+        return;
+    }
+    b.hello.epoch = key->epoch;
+    if (key->closed) {
+        address_text(&from->source, text);
+        d->callbacks.hello(d->ctx, &b.hello, text);
         return;
     }
     int rc = evidence_hear(d->evidence, &b, from->index, &from->source, d->now_ms);
@@ -275,16 +282,19 @@ static void take_beacon(struct discovery *d, const uint8_t *bytes, size_t n,
 static void take_datagram(struct discovery *d, const uint8_t *bytes, size_t n,
                           const struct multicast_from *from)
 {
+    const struct ring_key *key;
     enum seal_kind kind;
-    uint8_t group[GROUP_ID_BYTES];
-    if (seal_peek(bytes, n, &kind, group) || kind == SEAL_MESSAGE)
+    uint8_t key_id[GROUP_ID_BYTES];
+    if (seal_peek(bytes, n, &kind, key_id) || kind == SEAL_MESSAGE)
         d->dropped[DROP_FOREIGN]++;
     else if (kind == SEAL_NEWCOMER)
         d->dropped[DROP_NEWCOMER]++;
-    else if (memcmp(group, seal_key_id(d->cfg.seal), sizeof group) != 0)
+    else if ((key = keyring_find(d->cfg.keys, key_id)) == NULL)
         d->dropped[DROP_GROUP]++;
+    else if (kind == SEAL_KEY)
+        d->callbacks.handed(d->ctx, bytes, n);
     else
-        take_beacon(d, bytes, n, from);
+        take_beacon(d, key, bytes, n, from);
 }
 
 static void tell_own(struct discovery *d)
@@ -334,9 +344,10 @@ static int seal_copy(struct discovery *d, const struct evidence_place *place, ui
 {
     struct beacon b = {.hello = d->hello, .address = place->net.address, .interface = place->index};
     uint8_t nonce[SEAL_NONCE_BYTES];
+    const struct ring_key *key = keyring_epoch(d->cfg.keys, d->hello.epoch);
     b.heard_count = evidence_heard(d->evidence, place->index, d->now_ms, b.heard, BEACON_HEARD_MAX);
     randombytes_buf(nonce, sizeof nonce);
-    return beacon_encode(d->cfg.seal, nonce, &b, out, n, NULL);
+    return beacon_encode(key ? key->seal : d->cfg.keys->key[0].seal, nonce, &b, out, n, NULL);
 }
 
 /* A unicast copy names the address that the kernel sends from on the way there. */
@@ -353,6 +364,19 @@ static void send_to_seed(void *ctx, const struct seed *seed)
     for (size_t i = 0; i < count; i++)
         if (address_equal(&places[i].net.address, &own) && seal_copy(d, &places[i], out, &n) == 0)
             (void)multicast_send_to(net, &places[i], &seed->address, seed->port, out, n);
+}
+
+void discovery_hand(struct discovery *d, const char *address, const uint8_t *bytes, size_t n)
+{
+    const struct multicast *net = d->seed_net.fd >= 0 ? &d->seed_net : &d->net;
+    const struct evidence_place *places;
+    size_t count = evidence_places(d->evidence, &places);
+    struct address to, own;
+    if (address_parse(address, &to) || multicast_route(&to, &own))
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (address_equal(&places[i].net.address, &own))
+            (void)multicast_send_to(net, &places[i], &to, d->cfg.seed_port, bytes, n);
 }
 
 static void note_interval(struct discovery *d)

@@ -15,6 +15,7 @@
 #include "discovery/evidence.h"
 #include "discovery/seeds.h"
 #include "protocol/err.h"
+#include "protocol/keyring.h"
 #include "protocol/node.h"
 #include "protocol/seal.h"
 
@@ -28,7 +29,7 @@ struct discovery_config {
     uint32_t beat_ms;
     struct peer_id me;
     uint64_t instance;
-    const struct seal *seal; /* borrowed */
+    const struct keyring *keys; /* borrowed; may change between calls */
     size_t seed_count;
     struct {
         struct address address;
@@ -38,8 +39,11 @@ struct discovery_config {
 
 struct discovery_callbacks {
     /* A beacon was opened and its sender is usable at `address` (text). Also for a beacon of our own id with
-     * another instance. */
+     * another instance. One under a
+     * closed key is told as well, and is evidence of nothing. */
     void (*hello)(void *ctx, const struct hello *hello, const char *address);
+    /* A datagram of kind SEAL_KEY came, under one of the keys. */
+    void (*handed)(void *ctx, const uint8_t *bytes, size_t n);
     /* Our own address changed; both empty when there is none any more. */
     void (*own_address)(void *ctx, const char *address, const char *interface);
     /* A beacon came from an address that two hosts claim (told once a minute at most). */
@@ -79,6 +83,9 @@ void discovery_readable(struct discovery *d, uint64_t now_ms);
 
 /* Sends `hello` on every place and to the seeds. */
 void discovery_announce(struct discovery *d, const struct hello *hello, uint64_t now_ms);
+
+/* Sends a datagram to a host that was just heard at `address` (text), or drops it. */
+void discovery_hand(struct discovery *d, const char *address, const uint8_t *bytes, size_t n);
 
 /* Looks at what only time changes. Returns when to call again at the latest. */
 uint64_t discovery_tick(struct discovery *d, uint64_t now_ms);

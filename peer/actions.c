@@ -75,6 +75,13 @@ static int do_link(struct agent *a, const struct action *act, struct err *err)
     return 0;
 }
 
+static int do_hand(struct agent *a, const struct action *act, struct err *err)
+{
+    (void)err;
+    discovery_hand(a->discovery, act->address, act->bytes, act->n);
+    return 0;
+}
+
 static int do_unlink(struct agent *a, const struct action *act, struct err *err)
 {
     (void)err;
@@ -91,6 +98,7 @@ static enum log_level level_of(enum event_kind kind)
     case EVENT_CONFLICT:
     case EVENT_BLOCKED:
     case EVENT_LEASE_LOST:
+    case EVENT_EVICTED:
     case EVENT_ADDRESS_LOST:
     case EVENT_MEMBER_FAILED:
         return LOG_LEVEL_WARN;
@@ -165,6 +173,7 @@ static int (*const carry_out[])(struct agent *, const struct action *, struct er
     [ACT_BEACON] = do_beacon, [ACT_SEND] = do_send,   [ACT_PERSIST] = do_persist, [ACT_RUN] = do_run,
     [ACT_CANCEL] = do_cancel, [ACT_LINK] = do_link,   [ACT_UNLINK] = do_unlink,   [ACT_EVENT] = do_event,
     [ACT_REACH] = do_reach,   [ACT_REPLY] = do_reply, [ACT_RENEW] = do_renew,     [ACT_STOP] = do_stop,
+    [ACT_HAND] = do_hand,
 };
 
 /* One event and its actions. */

@@ -177,8 +177,6 @@ static int start_process(struct agent *a, struct err *err)
     /* 3. The group key, which root alone can read. */
     if (!rc)
         rc = keyfile_group_key(a->cfg, &a->key, err);
-    if (!rc)
-        rc = seal_new(&a->seal, a->key, err);
     /* 4. The local socket, in a folder of root's. Nobody is answered before the loop runs. */
     if (!rc && event_ring_new(&a->events, EVENTS_KEPT))
         rc = err_set(err, KPEER_ENOMEM, "no memory for events");
@@ -209,7 +207,6 @@ static void stop_process(struct agent *a)
     agent_executor_stop(a);
     control_server_free(a->control);
     event_ring_free(a->events);
-    seal_free(a->seal);
     secret_free(a->key);
     store_close(a->store);
     if (a->signal_fd >= 0)

@@ -38,7 +38,6 @@ struct agent {
     struct control_server *control;
     struct event_ring *events;
     struct secret *key;
-    struct seal *seal;
     int signal_fd;
     int ending_fd; /* where it is told how this ends, or negative */
     int executor_fd;

@@ -6,6 +6,7 @@
 #include "peer/keyfile.h"
 #include "peer/keysource.h"
 #include "peer/passphrase.h"
+#include "peer/rotation.h"
 #include "protocol/mem.h"
 
 static void cleanup_key(struct secret **key)
@@ -147,11 +148,8 @@ int cmd_key(struct call *call, struct err *err)
         return import(call, err);
     if (strcmp(what, "show") == 0)
         return show(call, err);
-    if (strcmp(what, "rotate") == 0) {
-        err_set(err, KPEER_EREFUSED, "this version of kpeer cannot rotate the key of a living group");
-        return err_hint(err,
-                        "leave with every host, then: kpeer key generate --force, copy the file, kpeer up");
-    }
+    if (strcmp(what, "rotate") == 0)
+        return rotation_ask(call, "rotate", NULL, err);
     err_set(err, KPEER_EINVAL, "key: \"%.40s\" is none of generate, import, show, rotate", what);
     return err_hint(err, "kpeer key --help");
 }

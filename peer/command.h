@@ -86,6 +86,7 @@ int command_error(const struct call *call, const struct err *e);
 int cmd_agent(struct call *call, struct err *err);
 int cmd_config(struct call *call, struct err *err);
 int cmd_events(struct call *call, struct err *err);
+int cmd_evict(struct call *call, struct err *err);
 int cmd_images(struct call *call, struct err *err);
 int cmd_key(struct call *call, struct err *err);
 int cmd_kubeconfig(struct call *call, struct err *err);

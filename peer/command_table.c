@@ -118,9 +118,23 @@ const struct command command_table[] = {
      .takes_key_file = true,
      .about =
          "Makes, takes or shows the key that hosts of one group share. Whoever has it can join the "
-         "group. import takes it from KPEER_KEY, or asks for it on the terminal, or reads standard input.",
-     .example = "  sudo kpeer key generate\n  sudo kpeer key generate --passphrase\n  sudo kpeer key import\n"
+         "group. import takes it from KPEER_KEY, or asks for it on the terminal, or reads standard input. "
+         "rotate, on the master, gives all members a new one, and ends when the group goes by it.",
+     .example = "  sudo kpeer key generate\n  sudo kpeer key generate --passphrase\n  sudo kpeer key "
+                "import\n  sudo kpeer key rotate\n"
                 "  sudo kpeer key show --key-file /root/group.key"},
+    {.name = "evict",
+     .summary = "take a member out of the group and the cluster, for good",
+     .run = cmd_evict,
+     .args = "HOST",
+     .min_args = 1,
+     .max_args = 1,
+     .about =
+         "On the master: gives the group a new key that HOST (a member's name or id) does not get, and "
+         "drains "
+         "and deletes its Node. Its identity is refused from then on by all. Ends when the group goes by the "
+         "new key.",
+     .example = "  sudo kpeer evict node3"},
     {.name = "config",
      .summary = "the configuration in force, and whether a file is valid",
      .run = cmd_config,

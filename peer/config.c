@@ -231,6 +231,8 @@ void config_for_node(const struct config *cfg, struct node_config *out)
         mem_copy_text(out->kubernetes_version, sizeof out->kubernetes_version, cfg->kubernetes);
     out->settle_ms = cfg->settle_ms;
     out->beat_ms = cfg->heartbeat_ms;
+    out->key_overlap_ms = cfg->key_overlap_ms;
+    out->key_fixed = cfg->trust == TRUST_SUBNET;
 }
 
 static const struct mirror *mirror_of(const struct config *cfg)
@@ -286,6 +288,7 @@ void config_for_executor(const struct config *cfg, struct executor_config *out)
     mem_copy_text(out->state_dir, sizeof out->state_dir, cfg->state_dir);
     memcpy(out->tools, cfg->tools, sizeof out->tools);
     out->dry_run = cfg->dry_run;
+    mem_copy_text(out->key_file, sizeof out->key_file, cfg->key_file);
     mem_copy_text(out->flannel_manifest, sizeof out->flannel_manifest, cfg->flannel_manifest);
     mem_copy_text(out->flannel_version, sizeof out->flannel_version, cfg->flannel_version);
     mem_copy_text(out->flannel_backend, sizeof out->flannel_backend, cfg->flannel_backend);

@@ -59,6 +59,7 @@ struct config {
     uint16_t multicast_port;
     uint32_t settle_ms;
     uint32_t heartbeat_ms;
+    uint32_t key_overlap_ms;
     uint32_t timeout_ms; /* of `up` */
     bool dry_run;
     int hostnames; /* enum config_hostnames */

@@ -18,6 +18,12 @@ static void on_hello(void *ctx, const struct hello *hello, const char *address)
         agent_feed(ctx, &ev);
 }
 
+static void on_handed(void *ctx, const uint8_t *bytes, size_t n)
+{
+    struct node_event ev = {.kind = EV_HANDED, .bytes = bytes, .n = n};
+    agent_feed(ctx, &ev);
+}
+
 static void on_own_address(void *ctx, const char *address, const char *interface)
 {
     struct node_event ev = {.kind = EV_ADDRESS};
@@ -137,8 +143,11 @@ static int open_node(struct agent *a, struct err *err)
     if (!rc)
         rc = node_new(&a->node, &cfg, a->identity, a->key, stored, a->instance, seed, err);
     sodium_memzero(seed, sizeof seed);
-    for (int k = 0; k < STORE_KEY_COUNT; k++)
+    for (int k = 0; k < STORE_KEY_COUNT; k++) {
+        if (blob[k])
+            sodium_memzero(blob[k], stored[k].n); /* one of them holds keys */
         free(blob[k]);
+    }
     return rc;
 }
 
@@ -151,14 +160,17 @@ static int fill_pin(const struct config *cfg, struct evidence_pin *pin, struct e
 
 static int open_discovery(struct agent *a, struct err *err)
 {
-    static const struct discovery_callbacks callbacks = {
-        .hello = on_hello, .own_address = on_own_address, .conflict = on_conflict, .nets = on_nets};
+    static const struct discovery_callbacks callbacks = {.hello = on_hello,
+                                                         .handed = on_handed,
+                                                         .own_address = on_own_address,
+                                                         .conflict = on_conflict,
+                                                         .nets = on_nets};
     struct discovery_config cfg = {.multicast_port = a->cfg->multicast_port,
                                    .seed_port = a->cfg->port,
                                    .beat_ms = a->cfg->heartbeat_ms,
                                    .me = a->identity->id,
                                    .instance = a->instance,
-                                   .seal = a->seal};
+                                   .keys = node_keyring(a->node)};
     if (address_parse(a->cfg->multicast_group, &cfg.group))
         return err_set(err, KPEER_EINVAL, "multicast_group %s is not an address", a->cfg->multicast_group);
     int rc = fill_pin(a->cfg, &cfg.pin, err);
@@ -186,15 +198,15 @@ int agent_life_start(struct agent *a, struct err *err)
     static const struct transport_callbacks callbacks = {.message = on_message, .link_down = on_link_down};
     int rc = read_identity(a, err);
     if (!rc)
-        rc = open_discovery(a, err);
+        rc = open_node(a, err);
+    if (!rc)
+        rc = open_discovery(a, err); /* which looks at the node's keys */
     if (!rc)
         rc = reach_new(&a->reach, on_reach, a, err);
     if (!rc)
         rc = watch_discovery(a, err);
     if (!rc)
         rc = transport_open(&a->transport, a->identity, a->cfg->port, &callbacks, a, err);
-    if (!rc)
-        rc = open_node(a, err);
     if (rc)
         return rc;
     a->loop.transport = a->transport;
@@ -213,10 +225,10 @@ void agent_life_stop(struct agent *a)
     }
     if (a->reach)
         loop_remove(&a->loop, reach_fd(a->reach));
-    node_free(a->node);
     reach_free(a->reach);
     transport_close(a->transport);
     discovery_close(a->discovery);
+    node_free(a->node);
     identity_free(a->identity);
     a->node = NULL;
     a->transport = NULL;

@@ -75,6 +75,23 @@ static void ask_fix(struct agent *a, struct control_call *call)
     agent_feed(a, &ev);
 }
 
+static void ask_rotate(struct agent *a, struct control_call *call)
+{
+    struct node_event ev = {.kind = EV_ROTATE, .request = call->id};
+    agent_feed(a, &ev);
+}
+
+/* {"member": NAME or ID} */
+static void ask_evict(struct agent *a, struct control_call *call)
+{
+    const char *who = json_string_value(json_object_get(call->args, "member"));
+    struct node_event ev = {.kind = EV_EVICT, .request = call->id, .who = who};
+    if (who && *who)
+        agent_feed(a, &ev);
+    else
+        control_fail(call, KPEER_EINVAL, "no member is named", NULL);
+}
+
 static void ask_survey(struct agent *a, struct control_call *call)
 {
     struct node_event ev = {.kind = EV_SURVEY, .request = call->id};
@@ -101,9 +118,9 @@ static const struct {
     const char *cmd;
     void (*ask)(struct agent *a, struct control_call *call);
 } requests[] = {
-    {"status", ask_status},   {"members", ask_members}, {"events", ask_events},
-    {"leave", ask_leave},     {"retry", ask_retry},     {"kubeconfig", ask_kubeconfig},
-    {"version", ask_version}, {"survey", ask_survey},   {"fix", ask_fix},
+    {"status", ask_status}, {"members", ask_members},       {"events", ask_events},   {"leave", ask_leave},
+    {"retry", ask_retry},   {"kubeconfig", ask_kubeconfig}, {"version", ask_version}, {"survey", ask_survey},
+    {"fix", ask_fix},       {"rotate", ask_rotate},         {"evict", ask_evict},
 };
 
 void agent_request(void *ctx, struct control_call *call)

@@ -36,8 +36,10 @@ struct store {
     uid_t owner; /* of the folder, when it was opened */
 };
 
-static const char *const names[STORE_KEY_COUNT] = {
-    [STORE_PROMISES] = "promises", [STORE_CLUSTER] = "cluster", [STORE_MEMBERS] = "members"};
+static const char *const names[STORE_KEY_COUNT] = {[STORE_PROMISES] = "promises",
+                                                   [STORE_CLUSTER] = "cluster",
+                                                   [STORE_MEMBERS] = "members",
+                                                   [STORE_KEYS] = "keys"};
 
 /* True, with errno set, when a test wants this step to fail. */
 static bool faulty(const char *step)
@@ -319,6 +321,10 @@ static void hint_damaged(const struct store *s, const char *name, struct err *er
     else if (strcmp(name, names[STORE_CLUSTER]) == 0)
         err_hint(err, "restore it from a copy; or move that file away, then: sudo kpeer up; the other hosts "
                       "tell it anew");
+    else if (strcmp(name, names[STORE_KEYS]) == 0)
+        err_hint(err,
+                 "restore it from a copy; or copy the present key file from another host, move that file "
+                 "away, then: sudo kpeer up");
     else
         err_hint(err,
                  "restore it from a copy; or, but not on the master, move %s away, then: sudo kpeer up; this "

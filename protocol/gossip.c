@@ -152,7 +152,7 @@ static void read_key(struct pack_reader *r, struct key *k)
 {
     pack_array(r, 4, 4);
     pack_bin_copy(r, k->owner.b, sizeof k->owner.b);
-    k->kind = (enum statement_kind)pack_uint(r, STATEMENT_GRANT);
+    k->kind = (enum statement_kind)pack_uint(r, STATEMENT_KEY);
     pack_bin_copy(r, k->subject.b, sizeof k->subject.b);
     k->version = pack_uint(r, UINT64_MAX);
 }

@@ -18,7 +18,8 @@ void node_config_default(struct node_config *cfg)
                                 .settle_ms = 3000,
                                 .beat_ms = 1000,
                                 .lease_ms = 5000,
-                                .ticket_ttl_ms = 600000};
+                                .ticket_ttl_ms = 600000,
+                                .key_overlap_ms = 7u * 24 * 3600 * 1000};
 }
 
 /* ---- construction ---- */
@@ -30,7 +31,7 @@ static int node_init(struct node *n, const struct node_config *cfg, const struct
     n->expected = cfg->expect;
     n->me = identity;
     secret_group_id(group_key, n->group_id);
-    int rc = seal_new(&n->seal, group_key, err);
+    int rc = key_init(n, group_key, err);
     if (rc == 0)
         rc = node_load_promises(n, &stored[STORE_PROMISES], err);
     if (rc)
@@ -50,7 +51,8 @@ static int node_init(struct node *n, const struct node_config *cfg, const struct
     if (rc < 0)
         return err_set(err, rc == KPEER_EVERSION ? rc : KPEER_EINVAL,
                        "the stored cluster record cannot be read or is of another group");
-    return node_load_members(n, &stored[STORE_MEMBERS], err);
+    rc = node_load_members(n, &stored[STORE_MEMBERS], err);
+    return rc ? rc : key_load(n, &stored[STORE_KEYS], err);
 }
 
 int node_new(struct node **out, const struct node_config *cfg, const struct identity *identity,
@@ -86,7 +88,7 @@ void node_free(struct node *n)
     gossip_fini(&n->gossip);
     survey_free(n);
     out_free(n);
-    seal_free(n->seal);
+    key_fini(n);
     free(n->cluster_blob);
     sodium_memzero(n, sizeof *n);
     free(n);
@@ -116,6 +118,7 @@ static void start(struct node *n, const struct node_event *ev)
     if (n->formation.mine.bound || n->formation.mine.floor)
         net_publish_ballot(n);
     out_text(out_event(n, EVENT_AGENT_STARTED, &n->me->id), "kpeer %s", n->cfg.version);
+    key_start(n);
     work_start(n);
     n->beacon_ms = n->now_ms;
 }
@@ -232,6 +235,15 @@ static void dispatch(struct node *n, const struct node_event *ev)
     case EV_REACH:
         survey_reach(n, ev->reach);
         break;
+    case EV_ROTATE:
+        key_rotate(n, ev->request);
+        break;
+    case EV_EVICT:
+        key_evict(n, ev->request, ev->who);
+        break;
+    case EV_HANDED:
+        key_handed(n, ev);
+        break;
     case EV_RETRY:
         work_retry(n);
         break;
@@ -345,6 +357,7 @@ static uint64_t wake(struct node *n)
     at = min64(at, work_wake(n));
     at = min64(at, serve_wake(n));
     at = min64(at, survey_wake(n));
+    at = min64(at, key_wake(n));
     if (n->news_ms)
         at = min64(at, n->news_ms);
     if (n->members_dirty_ms)
@@ -369,7 +382,8 @@ int node_step(struct node *n, const struct node_event *event, uint64_t now_ms, s
         n->wall_ms = event->wall_ms;
     if (!n->stopped && (n->started || event->kind == EV_START)) {
         bool was_committed = n->committed;
-        n->hears = event->kind == EV_HELLO || event->kind == EV_MESSAGE || event->kind == EV_TICK;
+        n->hears = event->kind == EV_HELLO || event->kind == EV_MESSAGE || event->kind == EV_HANDED ||
+                   event->kind == EV_TICK;
         n->formation_stale |= !n->hears;
         dispatch(n, event);
         net_publish_profile(n);
@@ -385,6 +399,7 @@ int node_step(struct node *n, const struct node_event *event, uint64_t now_ms, s
             work_tick(n);
         net_publish_profile(n);
         survey_tick(n);
+        key_tick(n);
         net_tick(n);
         if (n->members_dirty_ms && n->now_ms >= n->members_dirty_ms + NODE_SNAPSHOT_MS)
             node_persist_members(n);

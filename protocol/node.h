@@ -19,6 +19,7 @@
 #include "protocol/step.h"
 
 struct node;
+struct keyring;       /* protocol/keyring.h */
 struct reach_order;   /* protocol/survey.h */
 struct reach_report;  /* likewise */
 struct survey_report; /* likewise */
@@ -63,11 +64,13 @@ struct node_config {
     uint32_t beat_ms;                            /* beacon interval of a small group at rest, default 1000 */
     uint32_t lease_ms;                           /* default 5000 */
     uint32_t ticket_ttl_ms;                      /* default 600000 */
+    uint32_t key_overlap_ms; /* how long a rotated key is kept for members that come back; default 7 days */
+    bool key_fixed;          /* the key is known to everybody (trust by subnet): there is nothing to rotate */
 };
 void node_config_default(struct node_config *cfg);
 
 /* What must survive a crash. Each is a blob that only the core reads; the agent stores it under a name. */
-enum store_key { STORE_PROMISES = 0, STORE_CLUSTER = 1, STORE_MEMBERS = 2, STORE_KEY_COUNT };
+enum store_key { STORE_PROMISES = 0, STORE_CLUSTER = 1, STORE_MEMBERS = 2, STORE_KEYS = 3, STORE_KEY_COUNT };
 
 struct stored {
     const uint8_t *bytes; /* NULL: none */
@@ -100,6 +103,8 @@ struct hello {
     struct peer_id outbid;
     uint64_t outbid_boot;
     uint64_t outbid_instance;
+    /* Of the key that it is to be sealed with, or was opened with; no part of the bytes inside. */
+    uint32_t epoch;
 };
 
 enum node_event_kind {
@@ -117,6 +122,9 @@ enum node_event_kind {
     EV_FIX,        /* the user asks to mend what this host shares with another; answered by ACT_REPLY */
     EV_SURVEY,     /* the user asks how the group looks; answered by ACT_REPLY with a survey */
     EV_REACH,      /* what ACT_REACH asked for is done */
+    EV_ROTATE,     /* the user asks for a new key; answered by ACT_REPLY */
+    EV_EVICT,      /* the user asks for one without member `who`; answered by ACT_REPLY */
+    EV_HANDED,     /* a datagram of kind SEAL_KEY came, under one of our keys */
     EV_RETRY,      /* the user ran `up` again: try what failed once more */
 };
 
@@ -134,7 +142,8 @@ struct node_event {
     char address[STEP_ADDRESS_BYTES];     /* EV_HELLO: where the sender was heard; EV_ADDRESS: our own */
     char interface[STEP_INTERFACE_BYTES]; /* EV_ADDRESS */
     struct peer_id peer;                  /* EV_MESSAGE: as the transport authenticated it; EV_LINK_DOWN */
-    const uint8_t *bytes;                 /* EV_MESSAGE */
+    const uint8_t *bytes;                 /* EV_MESSAGE, EV_HANDED */
+    const char *who;                      /* EV_EVICT: a name or an id */
     size_t n;
     const struct facts *facts;    /* EV_HOST, or NULL */
     const struct host_nets *nets; /* EV_HOST, or NULL */
@@ -142,7 +151,8 @@ struct node_event {
     const struct step_result *result;
     const struct reach_report *reach; /* EV_REACH */
     bool force;                       /* EV_LEAVE */
-    uint64_t request;                 /* EV_LEAVE, EV_KUBECONFIG, EV_FIX, EV_SURVEY: repeated in ACT_REPLY */
+    uint64_t
+        request; /* EV_ROTATE, EV_EVICT, EV_LEAVE, EV_KUBECONFIG, EV_FIX, EV_SURVEY: repeated in ACT_REPLY */
 };
 
 enum action_kind {
@@ -155,6 +165,7 @@ enum action_kind {
     ACT_LINK, /* keep a link to `peer` at address:port with its box_pk; admit it (again, if anything changed)
                */
     ACT_UNLINK, /* close it and admit it no more */
+    ACT_HAND,   /* send the datagram to the host at `address`, where it was just heard */
     ACT_EVENT,  /* tell those who watch */
     ACT_REPLY,  /* the answer to a user's request: code, text, hint; bytes when there are any (secret) */
     ACT_REACH,  /* open the survey's listeners, try the others, or close; answered by EV_REACH */
@@ -194,6 +205,9 @@ enum event_kind {
     EVENT_BLOCKED,
     EVENT_RENAMED,
     EVENT_LEFT,
+    EVENT_KEY_ROTATED,
+    EVENT_KEY_CLOSED,
+    EVENT_EVICTED,
     EVENT_KIND_COUNT
 };
 const char *event_word(enum event_kind kind); /* "member-discovered" */
@@ -201,14 +215,14 @@ const char *event_word(enum event_kind kind); /* "member-discovered" */
 struct action {
     enum action_kind kind;
     struct peer_id peer;  /* SEND, LINK, UNLINK; EVENT: the member it is about, or zero */
-    const uint8_t *bytes; /* SEND, PERSIST, REPLY; owned by the node until its next step */
+    const uint8_t *bytes; /* SEND, HAND, PERSIST, REPLY; owned by the node until its next step */
     size_t n;
     enum store_key store;
     const struct hello *hello;          /* BEACON */
     const struct step *step;            /* RUN, CANCEL */
     const struct reach_order *reach;    /* REACH */
     const struct survey_report *survey; /* REPLY to EV_SURVEY; valid until the next step */
-    char address[STEP_ADDRESS_BYTES];   /* LINK; EVENT address-proven */
+    char address[STEP_ADDRESS_BYTES];   /* LINK, HAND; EVENT address-proven */
     uint16_t port;
     uint8_t box_pk[BOX_PK_BYTES];
     enum event_kind event;
@@ -275,6 +289,8 @@ void node_status_view(const struct node *node, uint64_t now_ms, struct node_stat
 /* The committed record, or NULL. */
 const struct record *node_record(const struct node *node);
 const uint8_t *node_group_id(const struct node *node); /* GROUP_ID_BYTES */
+/* The keys that this node holds, as of its last step; lives as long as the node. */
+const struct keyring *node_keyring(const struct node *node);
 const struct peer_id *node_id(const struct node *node);
 const char *node_drop_word(size_t i); /* i < 8 */
 

@@ -87,6 +87,15 @@ void alive_left(struct node *n, struct member *m)
         out_event(n, EVENT_MEMBER_LEFT, &m->id);
 }
 
+void alive_evicted(struct node *n, struct member *m)
+{
+    node_set_state(n, m, STATE_LEFT);
+    m->heard = false;
+    unlink_member(n, m);
+    if (n->started)
+        out_event(n, EVENT_EVICTED, &m->id);
+}
+
 void alive_tick(struct node *n)
 {
     if (n->now_ms < n->alive_ms)

@@ -112,6 +112,10 @@ void net_hello(struct node *n, const struct node_event *ev)
         meet_clone(n, h);
         return;
     }
+    if (!key_accepts(n, h->epoch, node_member(n, &h->id))) {
+        key_stray(n, ev);
+        return;
+    }
     struct member *m = node_member_add(n, &h->id);
     if (!m) {
         net_drop(n, DROP_LIMIT);
@@ -131,6 +135,8 @@ void net_hello(struct node *n, const struct node_event *ev)
     }
     bool was_gone = m->state == STATE_FAILED || m->state == STATE_LEFT;
     m->hello_counter = h->counter;
+    m->heard_epoch = h->epoch;
+    key_heard(m, h->epoch);
     memcpy(m->sign_pk, h->sign_pk, sizeof m->sign_pk);
     if (peer_id_equal(&h->outbid, &n->me->id) && h->outbid_instance != n->instance)
         net_outbid(n, h->outbid_boot);
@@ -166,6 +172,7 @@ static void beacon(struct node *n)
                         .digest = digest(n),
                         .members = node_alive_count(n),
                         .port = n->cfg.port,
+                        .epoch = key_beacon(n),
                         .outbid = h->outbid,
                         .outbid_boot = h->outbid_boot,
                         .outbid_instance = h->outbid_instance};
@@ -220,7 +227,7 @@ static void pull_all(struct node *n)
 
 void net_tick(struct node *n)
 {
-    if (n->stopped)
+    if (n->stopped || n->keys.evicted)
         return;
     if (n->now_ms >= n->beacon_ms)
         beacon(n);

@@ -63,7 +63,7 @@ void work_leave(struct node *n, const struct node_event *ev)
     w->reset_ms = 0;
     if (w->main_step)
         out_cancel(n, w->main_step);
-    bool removal = w->joined[0] && !node_is_founder(n) && !ev->force;
+    bool removal = w->joined[0] && !node_is_founder(n) && !ev->force && !n->keys.evicted;
     if (removal)
         w->leaving = LEAVE_REMOVAL;
     else

@@ -55,12 +55,13 @@ static void take_profile(struct node *n, struct member *m, const struct profile 
         n->group_checked = false;
     m->profile = *p;
     m->has_profile = true;
+    key_heard(m, p->key_epoch);
     n->formation_stale |= first;
     node_profile_taken(n, m);
     memcpy(m->box_pk, p->box_pk, sizeof m->box_pk);
     if (!n->members_dirty_ms)
         n->members_dirty_ms = n->now_ms;
-    if (p->phase == PHASE_LEFT)
+    if (p->phase == PHASE_LEFT && !m->evicted)
         alive_left(n, m);
     else if (first && m->heard && n->started)
         out_event(n, EVENT_MEMBER_DISCOVERED, &m->id); /* now it has a name */
@@ -70,6 +71,7 @@ static void take_profile(struct node *n, struct member *m, const struct profile 
 struct payload {
     struct profile profile;
     struct grant grant;
+    struct rekey rekey;
     struct ballot *ballot; /* owned */
 };
 
@@ -82,6 +84,8 @@ static int decode_payload(struct node *n, const struct statement *s, struct payl
         int rc = grant_decode(s->payload, s->payload_bytes, &p->grant);
         return rc == 0 && !peer_id_equal(&p->grant.subject, &s->subject) ? KPEER_EINVAL : rc;
     }
+    if (s->kind == STATEMENT_KEY)
+        return rekey_decode(s->payload, s->payload_bytes, &p->rekey);
     int rc = ballot_decode(s->payload, s->payload_bytes, &n->told);
     if (rc)
         return rc;
@@ -104,6 +108,8 @@ static void take_payload(struct node *n, struct member *m, const struct statemen
         m->ballot = p->ballot;
         p->ballot = NULL;
         n->formation_stale = true;
+    } else if (s->kind == STATEMENT_KEY) {
+        key_told(n, &s->subject, &p->rekey);
     } else if (!stored && peer_id_equal(&s->subject, &n->me->id) && n->committed &&
                (peer_id_equal(&s->owner, &n->record.founder) || FAULT(GRANT_FROM_ANYBODY))) {
         work_grant(n, &p->grant);
@@ -147,10 +153,11 @@ static void take_back(struct node *n, const struct statement *s)
         drop_statement(n, rc);
 }
 
-/* Only the control plane grants: nobody else may fill the others' memory with words to whomever. */
+/* Only the control plane grants, and rotates the key: nobody else may fill the others' memory with words to
+ * whomever. */
 static bool may_say(const struct node *n, const struct statement *s)
 {
-    return s->kind != STATEMENT_GRANT || FAULT(GRANT_FROM_ANYBODY) ||
+    return s->kind < STATEMENT_GRANT || FAULT(GRANT_FROM_ANYBODY) ||
            (n->committed && peer_id_equal(&s->owner, &n->record.founder));
 }
 
@@ -373,7 +380,7 @@ bool net_of_this_start(struct member *m, uint64_t boot, uint64_t instance)
 }
 
 static struct member *read_sender(struct node *n, const struct node_event *ev, struct pack_reader *r,
-                                  int *type)
+                                  int *type, uint32_t epoch)
 {
     struct peer_id sender;
     pack_array(r, 5, 16);
@@ -391,7 +398,7 @@ static struct member *read_sender(struct node *n, const struct node_event *ev, s
         net_drop(n, DROP_FORGED);
         return NULL;
     }
-    if (!m || !m->heard || m->self) {
+    if (!m || !m->heard || m->self || !key_accepts(n, epoch, m)) {
         net_drop(n, DROP_UNKNOWN);
         return NULL;
     }
@@ -463,16 +470,18 @@ void net_message(struct node *n, const struct node_event *ev)
     }
     if (!out_own(n, plain, ev->n))
         return;
-    int rc = seal_open(n->seal, SEAL_MESSAGE, ev->bytes, ev->n, plain, &bytes);
+    uint32_t epoch = 0;
+    int rc = key_open(n, ev->bytes, ev->n, plain, &bytes, &epoch);
     if (rc == 0)
         rc = pack_open(&r, plain, bytes, 5, NULL) ? KPEER_EINVAL : 0;
     if (rc) {
         net_drop(n, rc == KPEER_EREFUSED ? DROP_FOREIGN : rc == KPEER_EAUTH ? DROP_FORGED : DROP_MALFORMED);
         return;
     }
-    struct member *m = read_sender(n, ev, &r, &type);
+    struct member *m = read_sender(n, ev, &r, &type, epoch);
     if (!m)
         return;
+    key_heard(m, epoch);
     if (!allowed[type][mode(n)]) {
         net_drop(n, DROP_STATE);
         return;

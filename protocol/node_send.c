@@ -28,7 +28,7 @@ static void send_sealed(struct node *n, const struct pack_writer *w, const struc
         return;
     }
     node_random_bytes(n, nonce, sizeof nonce);
-    size_t bytes = seal_close(n->seal, SEAL_MESSAGE, nonce, w->bytes, w->used, sealed);
+    size_t bytes = seal_close(key_seal(n, to), SEAL_MESSAGE, nonce, w->bytes, w->used, sealed);
     if (!out_own(n, sealed, bytes))
         return;
     struct action *a = out_action(n, ACT_SEND);
@@ -86,8 +86,8 @@ void net_push(struct node *n, const struct gossip_item *item, bool record)
     }
 }
 
-static void publish(struct node *n, enum statement_kind kind, const struct peer_id *subject,
-                    const uint8_t *payload, size_t bytes)
+bool net_state(struct node *n, enum statement_kind kind, const struct peer_id *subject,
+               const uint8_t *payload, size_t bytes)
 {
     uint8_t *wire = NULL;
     size_t wire_bytes = 0;
@@ -97,16 +97,23 @@ static void publish(struct node *n, enum statement_kind kind, const struct peer_
     if (bytes == 0 || statement_encode(n->me, n->group_id, kind, subject, version, payload, bytes, &wire,
                                        &wire_bytes, NULL) != 0) {
         n->no_memory = true;
-        return;
+        return false;
     }
     int rc = statement_decode(wire, wire_bytes, n->group_id, false, &s, NULL);
     if (rc == 0)
         rc = gossip_put(&n->gossip, &s);
-    if (rc == 1)
-        net_push(n, gossip_find(&n->gossip, &s.owner, s.kind, &s.subject), false);
-    else if (rc == KPEER_ENOMEM)
+    if (rc == KPEER_ENOMEM)
         n->no_memory = true;
     free(wire);
+    return rc == 1;
+}
+
+static void publish(struct node *n, enum statement_kind kind, const struct peer_id *subject,
+                    const uint8_t *payload, size_t bytes)
+{
+    static const struct peer_id nobody;
+    if (net_state(n, kind, subject, payload, bytes))
+        net_push(n, gossip_find(&n->gossip, &n->me->id, kind, subject ? subject : &nobody), false);
 }
 
 /* What stays as it was configured. */
@@ -142,6 +149,8 @@ static bool refresh_profile(struct node *n, struct member *self)
     changed |= mem_put(p->address, n->address, sizeof p->address);
     changed |= mem_put(&p->facts, &facts, sizeof p->facts);
     changed |= mem_put(&p->nets, &n->nets, sizeof p->nets);
+    uint32_t epoch = keyring_newest(&n->keys.ring);
+    changed |= mem_put(&p->key_epoch, &epoch, sizeof p->key_epoch);
     changed |= work_put_profile(n, p);
     if (first || phase != p->phase)
         self->phase_since_ms = n->now_ms;
@@ -295,6 +304,21 @@ void net_pass_on(struct node *n, const struct statement *s)
         n->news_ms = n->now_ms + NEWS_MS;
     if (n->news_count < NEWS_MAX)
         n->news[n->news_count++] = (struct gossip_key){s->owner, s->kind, s->subject};
+}
+
+void net_push_kind(struct node *n, enum statement_kind kind)
+{
+    bool all = node_alive_count(n) <= PUSH_ALL_MAX;
+    for (size_t i = 0; i < (all ? n->member_count : PUSH_SOME); i++) {
+        const struct member *m = all ? n->member[i] : somebody(n);
+        struct batch b = {.n = n, .to = m};
+        if (!m || !net_reachable(m))
+            continue;
+        for (size_t k = 0; k < n->gossip.count; k++)
+            if (n->gossip.item[k].kind == kind && peer_id_equal(&n->gossip.item[k].owner, &n->me->id))
+                lacks(&b, &n->gossip.item[k]);
+        flush(&b, false);
+    }
 }
 
 void net_news_tick(struct node *n)

@@ -140,12 +140,34 @@ static void serve_removal(struct node *n, struct member *m)
     *(j->drained ? &j->delete_step : &j->drain_step) = side(n, &s, m);
 }
 
+/* An evicted host asks for nothing any more: its Node goes all the same, unless another host has its name. */
+static void serve_eviction(struct node *n, struct member *m)
+{
+    struct job *j = &m->job;
+    struct step s = {0};
+    if (j->gone || j->drain_step || j->delete_step || n->now_ms < j->retry_ms)
+        return;
+    for (size_t i = 0; i < n->member_count; i++) {
+        const struct member *o = n->member[i];
+        j->gone |= o != m && !o->evicted && o->state != STATE_LEFT && o->has_profile &&
+                   strcmp(o->profile.name, m->profile.name) == 0;
+    }
+    j->gone |= strcmp(n->cfg.name, m->profile.name) == 0;
+    if (j->gone)
+        return;
+    s.kind = j->drained ? STEP_DELETE_NODE : STEP_DRAIN;
+    memcpy(s.node_name, m->profile.name, sizeof s.node_name);
+    *(j->drained ? &j->delete_step : &j->drain_step) = side(n, &s, m);
+}
+
 void serve_tick(struct node *n)
 {
     if (n->stopped || !serving(n))
         return;
     for (size_t i = 0; i < n->member_count; i++) {
         struct member *m = n->member[i];
+        if (m->evicted && m->has_profile)
+            serve_eviction(n, m);
         if (m->self || !m->has_profile || m->state == STATE_FAILED || m->state == STATE_LEFT)
             continue;
         if (n->now_ms >= m->job.retry_ms) {
@@ -232,6 +254,7 @@ static void member_result(struct node *n, struct member *m, const struct running
         j->delete_step = 0;
         if (r->code == 0) {
             j->drained = false;
+            j->gone = m->evicted;
             j->left_nonce = j->grant.leave_nonce = m->profile.leave_nonce;
             j->reached[0] = j->grant.reached[0] = '\0';
             j->changed = true;
@@ -260,6 +283,10 @@ void serve_result(struct node *n, const struct running *run, const struct step_r
 {
     if (run->kind == STEP_KUBECONFIG) {
         console_result(n, run, r);
+        return;
+    }
+    if (run->kind == STEP_REKEY) {
+        key_filed(n, r);
         return;
     }
     struct member *m = node_member(n, &run->subject);

@@ -16,6 +16,7 @@
  *   node_serve.c   what the control plane does for others: tickets, proofs, removals, the admin kubeconfig
  *   node_survey.c  how the hosts of the group see each other, asked for by a user
  *   node_rename.c  names and machine-ids that several hosts share
+ *   node_key.c     the group's keys: rotation, eviction, members that come back with an older key
  *   node_view.c    what the user interface sees
  */
 #ifndef KPEER_NODE_STATE_H
@@ -23,6 +24,7 @@
 
 #include "protocol/formation.h"
 #include "protocol/gossip.h"
+#include "protocol/keyring.h"
 #include "protocol/node.h"
 #include "protocol/seal.h"
 #include "protocol/statement.h"
@@ -58,6 +60,7 @@ struct job {
     bool drained;
     uint64_t left_nonce; /* removal that was done */
     uint64_t retry_ms;
+    bool gone;          /* an evicted member's Node is deleted */
     struct grant grant; /* as last told */
     bool changed;
 };
@@ -82,6 +85,10 @@ struct member {
     bool heard; /* in this run */
     bool linked;
     bool has_profile;
+    bool evicted;
+    bool entitled;        /* it was a member when we took the newest key: may still speak under an open one */
+    uint32_t key_epoch;   /* of the newest key that it has, as far as known */
+    uint32_t heard_epoch; /* that its last beacon was under */
     struct outline outline;
     uint64_t heard_ms;
     uint64_t suspect_ms;
@@ -99,6 +106,7 @@ struct member {
     uint64_t discovered_ms;
     char address[STEP_ADDRESS_BYTES];
     uint16_t port;
+    uint64_t handed_ms;       /* when it was last handed the newest key; 0: never */
     uint64_t surveyed_ms;     /* when it had us try the others last; 0: never */
     uint64_t record_given_ms; /* our record, to one that has another; 0: never */
     int64_t clock_offset_ms;
@@ -189,10 +197,25 @@ struct work {
     char blocked_hint[ERR_HINT_BYTES];
 };
 
+/* The group's keys, and a rotation under way: node_key.c. */
+struct keys {
+    struct keyring ring;
+    bool evicted;        /* this host is */
+    uint64_t taken_ms;   /* since when the newest is there and an older one open; 0: no such */
+    uint64_t settled_ms; /* since when nobody alive uses an older one; 0: somebody does */
+    uint64_t dirty_ms;   /* since when there is something to be stored; 0: nothing is */
+    uint64_t request;    /* of our user, who waits for the end of the rotation */
+    uint32_t filed;      /* epoch of the key in the key file, as far as known */
+    uint32_t filing;     /* … and that the step under way writes */
+    uint32_t file_step;  /* 0: none */
+    uint64_t file_ms;    /* try no other one before */
+    uint64_t expire_ms;  /* look again for what is over */
+};
+
 struct node {
     struct node_config cfg;
     const struct identity *me;
-    struct seal *seal;
+    struct keys keys;
     uint8_t group_id[GROUP_ID_BYTES];
     uint8_t rng_key[32]; /* in guarded memory with the rest of the node */
     uint64_t rng_count;
@@ -386,6 +409,32 @@ void survey_tick(struct node *n);
 uint64_t survey_wake(const struct node *n);
 void survey_free(struct node *n);
 
+/* node_key.c */
+int key_init(struct node *n, const struct secret *group_key, struct err *err);
+int key_load(struct node *n, const struct stored *s, struct err *err);
+void key_start(struct node *n);
+void key_fini(struct node *n);
+/* What the master told of a member is taken in. */
+void key_told(struct node *n, const struct peer_id *subject, const struct rekey *k);
+void key_rotate(struct node *n, uint64_t request);
+void key_evict(struct node *n, uint64_t request, const char *who);
+/* Whether `m` (NULL: not known) may speak under the key of that epoch. */
+bool key_accepts(const struct node *n, uint32_t epoch, const struct member *m);
+/* Somebody spoke under a key that is not accepted from it: a known member is handed the newest. */
+void key_stray(struct node *n, const struct node_event *ev);
+void key_handed(struct node *n, const struct node_event *ev);
+void key_heard(struct member *m, uint32_t epoch);
+/* The key for the next beacon, and for a message to one member. */
+uint32_t key_beacon(const struct node *n);
+const struct seal *key_seal(const struct node *n, const struct member *to);
+/* Opens a message under whichever key it is; as seal_open. */
+int key_open(const struct node *n, const uint8_t *bytes, size_t bytes_n, uint8_t *out, size_t *out_n,
+             uint32_t *epoch);
+void key_tick(struct node *n);
+uint64_t key_wake(const struct node *n);
+void key_filed(struct node *n, const struct step_result *r);
+void key_show(const struct node *n, struct node_status *out);
+
 /* node_send.c */
 /* A message of `type` with so many fields beyond the common ones, to be filled and posted. */
 void net_begin(struct node *n, struct pack_writer *w, enum message type, size_t fields);
@@ -395,6 +444,11 @@ void net_publish_profile(struct node *n);
 void net_publish_ballot(struct node *n);
 void net_publish_grant(struct node *n, struct member *m);
 void net_push_cluster(struct node *n);
+/* Signs a statement and keeps it, without telling anybody yet. False when out of memory. */
+bool net_state(struct node *n, enum statement_kind kind, const struct peer_id *subject,
+               const uint8_t *payload, size_t bytes);
+/* Tells all of our own statements of a kind. */
+void net_push_kind(struct node *n, enum statement_kind kind);
 void net_ask_lease(struct node *n);
 void net_probe(struct node *n, const struct member *to, const struct peer_id *target,
                const struct peer_id *origin);
@@ -417,6 +471,7 @@ bool net_give(struct node *n, struct member *to, struct pack_reader *summary, bo
 void alive_heard(struct node *n, struct member *m);
 void alive_link_down(struct node *n, struct member *m);
 void alive_left(struct node *n, struct member *m);
+void alive_evicted(struct node *n, struct member *m);
 void alive_tick(struct node *n);
 uint64_t alive_wake(struct node *n);
 uint64_t alive_beat_ms(const struct node *n);

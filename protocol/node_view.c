@@ -41,6 +41,9 @@ static const char *const event_words[EVENT_KIND_COUNT] = {
     [EVENT_BLOCKED] = "blocked",
     [EVENT_RENAMED] = "renamed",
     [EVENT_LEFT] = "left",
+    [EVENT_KEY_ROTATED] = "key-rotated",
+    [EVENT_KEY_CLOSED] = "key-closed",
+    [EVENT_EVICTED] = "evicted",
 };
 static const char *const drop_words[] = {"foreign", "malformed", "forged", "replayed",
                                          "unknown", "stale",     "state",  "limit"};
@@ -152,6 +155,8 @@ void node_member_view(const struct node *n, size_t i, uint64_t now_ms, struct me
     out->last_heard_ms = m->self || now_ms < m->heard_ms ? 0 : now_ms - m->heard_ms;
     out->phase_ms = now_ms > m->phase_since_ms ? now_ms - m->phase_since_ms : 0;
     memcpy(out->note, m->profile.note, sizeof out->note);
+    if (m->evicted)
+        mem_copy_text(out->note, sizeof out->note, "evicted");
 }
 
 static const struct member *member_of(const struct node *n, const struct peer_id *id)
@@ -348,6 +353,7 @@ void node_status_view(const struct node *n, uint64_t now_ms, struct node_status 
         memcpy(out->hint, n->work.error[0] ? n->work.hint : n->work.blocked_hint, sizeof out->hint);
     if (n->work.blocked[0] && !out->error[0])
         memcpy(out->error, n->work.blocked, sizeof out->error);
+    key_show(n, out);
     show_conflict(n, out);
     show_moved(n, out);
     out->healthy = n->work.phase == PHASE_READY && !out->error[0] && n->address[0];
@@ -371,6 +377,11 @@ const struct record *node_record(const struct node *n)
 const uint8_t *node_group_id(const struct node *n)
 {
     return n->group_id;
+}
+
+const struct keyring *node_keyring(const struct node *n)
+{
+    return &n->keys.ring;
 }
 
 const struct peer_id *node_id(const struct node *n)

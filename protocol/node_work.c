@@ -303,7 +303,7 @@ void work_tick(struct node *n)
     if (n->stopped)
         return;
     work_leave_tick(n);
-    if (n->stopped)
+    if (n->stopped || (n->keys.evicted && w->leaving == LEAVE_NONE))
         return;
     work_drop_other_founding(n);
     founder_joins(n);

@@ -23,7 +23,8 @@
 #define SEAL_OVERHEAD_BYTES     (SEAL_HEADER_BYTES + 16)
 #define SEAL_BOX_OVERHEAD_BYTES (32 + 16)
 
-enum seal_kind { SEAL_BEACON = 1, SEAL_MESSAGE = 2, SEAL_NEWCOMER = 3 };
+/* SEAL_KEY: the newest key for one member that comes back with an older one, sealed under that. */
+enum seal_kind { SEAL_BEACON = 1, SEAL_MESSAGE = 2, SEAL_NEWCOMER = 3, SEAL_KEY = 4 };
 
 /* What is derived from one group key. Guarded memory; free with seal_free. */
 struct seal;

@@ -79,13 +79,13 @@ int statement_decode(const uint8_t *wire, size_t n, const uint8_t group_id[stati
         return rc;
     pack_field(&r, "statement");
     pack_array(&r, 6, 6);
-    s.kind = (enum statement_kind)pack_uint(&r, STATEMENT_GRANT);
+    s.kind = (enum statement_kind)pack_uint(&r, STATEMENT_KEY);
     pack_bin_copy(&r, s.sign_pk, sizeof s.sign_pk);
     pack_bin_copy(&r, s.subject.b, sizeof s.subject.b);
     s.version = pack_uint(&r, UINT64_MAX);
     s.payload = pack_bin(&r, 1, STATEMENT_PAYLOAD_MAX, &s.payload_bytes);
     s.signature = pack_bin(&r, SIGNATURE_BYTES, SIGNATURE_BYTES, &signature_bytes);
-    if (s.kind < STATEMENT_PROFILE || (s.kind == STATEMENT_GRANT) == peer_id_is_zero(&s.subject))
+    if (s.kind < STATEMENT_PROFILE || (s.kind >= STATEMENT_GRANT) == peer_id_is_zero(&s.subject))
         pack_fail(&r, KPEER_EINVAL, "kind and subject do not go together");
     rc = pack_close(&r, err);
     if (rc)
@@ -153,7 +153,7 @@ size_t profile_encode(const struct profile *p, uint8_t out[static STATEMENT_PAYL
 {
     struct pack_writer w;
     pack_writer_into(&w, out, STATEMENT_PAYLOAD_MAX);
-    pack_put_array(&w, 23);
+    pack_put_array(&w, 24);
     pack_put_str(&w, p->name);
     pack_put_str(&w, p->former_name);
     pack_put_str(&w, p->version);
@@ -176,6 +176,7 @@ size_t profile_encode(const struct profile *p, uint8_t out[static STATEMENT_PAYL
     pack_put_uint(&w, p->leave_nonce);
     pack_put_str(&w, p->pod_address);
     pack_put_str(&w, p->note);
+    pack_put_uint(&w, p->key_epoch);
     return finish(&w);
 }
 
@@ -186,7 +187,7 @@ int profile_decode(const uint8_t *bytes, size_t n, struct profile *out)
     int rc = pack_open(&r, bytes, n, 3, NULL);
     if (rc)
         return rc;
-    pack_array(&r, 23, 23);
+    pack_array(&r, 24, 24);
     pack_str(&r, p.name, sizeof p.name);
     pack_str(&r, p.former_name, sizeof p.former_name);
     pack_str(&r, p.version, sizeof p.version);
@@ -209,6 +210,7 @@ int profile_decode(const uint8_t *bytes, size_t n, struct profile *out)
     p.leave_nonce = pack_uint(&r, UINT64_MAX);
     pack_str(&r, p.pod_address, sizeof p.pod_address);
     pack_str(&r, p.note, sizeof p.note);
+    p.key_epoch = (uint32_t)pack_uint(&r, UINT32_MAX);
     rc = pack_close(&r, NULL);
     if (rc == 0)
         *out = p;
@@ -318,4 +320,37 @@ int grant_decode(const uint8_t *bytes, size_t n, struct grant *out)
     g.ticket_bytes = (uint16_t)ticket_bytes;
     *out = g;
     return 0;
+}
+
+size_t rekey_encode(const struct rekey *k, uint8_t out[static STATEMENT_PAYLOAD_MAX])
+{
+    struct pack_writer w;
+    pack_writer_into(&w, out, STATEMENT_PAYLOAD_MAX);
+    pack_put_array(&w, 2);
+    pack_put_uint(&w, k->epoch);
+    if (k->evicted)
+        pack_put_nil(&w);
+    else
+        pack_put_bin(&w, k->box, sizeof k->box);
+    return finish(&w);
+}
+
+int rekey_decode(const uint8_t *bytes, size_t n, struct rekey *out)
+{
+    struct pack_reader r;
+    struct rekey k = {0};
+    int rc = pack_open(&r, bytes, n, 1, NULL);
+    if (rc)
+        return rc;
+    pack_array(&r, 2, 2);
+    k.epoch = (uint32_t)pack_uint(&r, UINT32_MAX);
+    k.evicted = pack_nil(&r);
+    if (!k.evicted)
+        pack_bin_copy(&r, k.box, sizeof k.box);
+    if (k.epoch == 0)
+        pack_fail(&r, KPEER_EINVAL, "the first key is handed to nobody");
+    rc = pack_close(&r, NULL);
+    if (rc == 0)
+        *out = k;
+    return rc;
 }

@@ -5,6 +5,8 @@
  *   ballot   where it stands in the formation: set it is bound to, sets it signed off, term, vote, accepted
  * record grant    what the control plane gives one peer: a sealed ticket, "your pod answers", "your Node is
  * gone"
+ *   key      what the master gives one member when it rotates the group's key: the new one, sealed to it
+ * alone, or the word that it is evicted
  *
  * A newer version of a statement replaces the older one; nothing else changes it. That is all there is to
  * merging. Owner: node.c and the modules below it. Pure.
@@ -15,12 +17,15 @@
 #include "protocol/node.h"
 #include "protocol/pack.h"
 #include "protocol/record.h"
+#include "protocol/seal.h"
 
 #define STATEMENT_PAYLOAD_MAX (16 * 1024)
 #define STATEMENT_WIRE_MAX    (STATEMENT_PAYLOAD_MAX + 512)
 #define TICKET_BOX_MAX        512
 
-enum statement_kind { STATEMENT_PROFILE = 1, STATEMENT_BALLOT = 2, STATEMENT_GRANT = 3 };
+enum statement_kind { STATEMENT_PROFILE = 1, STATEMENT_BALLOT = 2, STATEMENT_GRANT = 3, STATEMENT_KEY = 4 };
+
+#define REKEY_BOX_BYTES (GROUP_KEY_BYTES + SEAL_BOX_OVERHEAD_BYTES)
 
 struct profile {
     char name[STEP_NAME_BYTES];
@@ -45,6 +50,7 @@ struct profile {
     uint64_t leave_nonce;                 /* asks it to drain and delete this host's Node */
     char pod_address[STEP_ADDRESS_BYTES]; /* its probe pod; asks others to see whether it answers */
     char note[128];                       /* what it waits for or why it failed */
+    uint32_t key_epoch;                   /* of the newest key of the group that it has */
 };
 
 struct ballot {
@@ -70,11 +76,18 @@ struct grant {
     char refused[128];                /* why the control plane will not; empty: it does */
 };
 
+/* One member's part of a rotation. */
+struct rekey {
+    uint32_t epoch; /* of the new key; from 1 */
+    bool evicted;   /* it gets none, and is no member any more */
+    uint8_t box[REKEY_BOX_BYTES];
+};
+
 /* A statement as it travels: [kind, owner's key, subject, version, payload, signature]. */
 struct statement {
     enum statement_kind kind;
     struct peer_id owner;
-    struct peer_id subject; /* of a grant; zero otherwise */
+    struct peer_id subject; /* of a grant or a key; zero otherwise */
     uint64_t version;       /* boot << 32 | count: rises with each change, over restarts too */
     uint8_t sign_pk[SIGN_PK_BYTES];
     const uint8_t *payload; /* msgpack, borrowed from the wire bytes */
@@ -105,6 +118,8 @@ size_t ballot_encode(const struct ballot *b, uint8_t out[static STATEMENT_PAYLOA
 int ballot_decode(const uint8_t *bytes, size_t n, struct ballot *out);
 size_t grant_encode(const struct grant *g, uint8_t out[static STATEMENT_PAYLOAD_MAX]);
 int grant_decode(const uint8_t *bytes, size_t n, struct grant *out);
+size_t rekey_encode(const struct rekey *k, uint8_t out[static STATEMENT_PAYLOAD_MAX]);
+int rekey_decode(const uint8_t *bytes, size_t n, struct rekey *out);
 
 /* A ballot inside another encoding (what a peer promised, on its disk). */
 void ballot_pack(struct pack_writer *w, const struct ballot *b);

@@ -39,6 +39,7 @@ static const struct {
     [STEP_IMAGES_PULL] = {"images-pull", STEP_F_ROLE},
     [STEP_RENAME] = {"rename", STEP_F_NODE_NAME},
     [STEP_MACHINE_ID] = {"machine-id", 0},
+    [STEP_REKEY] = {"rekey", STEP_F_GROUP_KEY},
     [STEP_IMAGES_VERIFY] = {"images-verify", STEP_F_ROLE},
 };
 
@@ -84,6 +85,13 @@ static int refuse(struct err *err, const struct step *step, const char *field, c
     return err_set(err, KPEER_EINVAL, "step %s: field %s is not %s", step_word(step->kind), field, wanted);
 }
 
+/* A first key has epoch 0 and is nothing to rotate to. */
+static bool later_key(const uint8_t raw[static KEYTEXT_RAW_BYTES])
+{
+    return !sodium_is_zero(raw, GROUP_KEY_BYTES) &&
+           !sodium_is_zero(raw + GROUP_KEY_BYTES + GROUP_ID_BYTES, 4);
+}
+
 int step_check(const struct step *step, struct err *err)
 {
     uint32_t fields = step_fields(step->kind);
@@ -99,6 +107,8 @@ int step_check(const struct step *step, struct err *err)
     if (fields & STEP_F_RECORD &&
         (!step->record || !step->record_bytes || step->record_bytes > STEP_RECORD_MAX))
         return refuse(err, step, "record", "a committed record");
+    if (fields & STEP_F_GROUP_KEY && !later_key(step->group_key))
+        return refuse(err, step, "group_key", "a later key of a group");
     for (size_t i = 0; i < COUNT_OF(text_fields); i++) {
         const struct text_field *f = &text_fields[i];
         const char *value = (const char *)step + f->offset;
@@ -187,6 +197,8 @@ static void write_fields(struct pack_writer *w, const struct step *step, uint32_
     }
     if (fields & STEP_F_TTL)
         pack_put_uint(w, step->ttl_s);
+    if (fields & STEP_F_GROUP_KEY)
+        pack_put_bin(w, step->group_key, sizeof step->group_key);
     if (fields & STEP_F_RECORD)
         pack_put_bin(w, step->record, step->record_bytes);
 }
@@ -228,6 +240,9 @@ static void read_fields(struct pack_reader *r, struct step *step)
     pack_field(r, "ttl_s");
     if (fields & STEP_F_TTL)
         step->ttl_s = (uint32_t)pack_uint(r, UINT32_MAX);
+    pack_field(r, "group_key");
+    if (fields & STEP_F_GROUP_KEY)
+        pack_bin_copy(r, step->group_key, sizeof step->group_key);
     pack_field(r, "record");
     if (fields & STEP_F_RECORD)
         step->record = pack_bin(r, 1, STEP_RECORD_MAX, &step->record_bytes);

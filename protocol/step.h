@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "protocol/err.h"
+#include "protocol/keytext.h"
 
 #define STEP_NAME_BYTES                                                                                      \
     64 /* a host or Node name (RFC 1123 label or subdomain up to 63 bytes) and its NUL                       \
@@ -56,6 +57,7 @@ enum step_kind {
     STEP_IMAGES_VERIFY, /* compare them with a second source; answers JSON in blob */
     STEP_RENAME,        /* call this host `node_name`, which is no Node yet */
     STEP_MACHINE_ID,    /* give it a machine-id of its own */
+    STEP_REKEY,         /* put a rotated group key in the place of the older one in the key file */
     STEP_KIND_COUNT
 };
 
@@ -75,6 +77,7 @@ enum step_field {
     STEP_F_POD_ADDRESS = 1 << 11,
     STEP_F_CLUSTER_ID = 1 << 12,
     STEP_F_RECORD = 1 << 13,
+    STEP_F_GROUP_KEY = 1 << 14,
 };
 
 enum step_role { STEP_ROLE_WORKER = 0, STEP_ROLE_MASTER = 1 };
@@ -96,7 +99,8 @@ struct step {
     uint32_t ttl_s;
     char pod_address[STEP_ADDRESS_BYTES];
     char cluster_id[STEP_ID_BYTES];
-    const uint8_t *record; /* encoded committed record (protocol/record.h); borrowed */
+    uint8_t group_key[KEYTEXT_RAW_BYTES]; /* key, group and epoch (protocol/keytext.h); secret */
+    const uint8_t *record;                /* encoded committed record (protocol/record.h); borrowed */
     size_t record_bytes;
 };
 

@@ -88,6 +88,7 @@ struct executor_images {
 /* From root's own configuration; the agent cannot change it once the executor runs. */
 struct executor_config {
     char state_dir[EXECUTOR_PATH_BYTES]; /* holds the executor's own folder; absolute */
+    char key_file[EXECUTOR_PATH_BYTES];  /* of the group key; absolute */
     char tools[TOOL_COUNT][EXECUTOR_PATH_BYTES];
     bool dry_run;                               /* rehearse: say what would be done, change nothing */
     char flannel_manifest[EXECUTOR_PATH_BYTES]; /* a user's manifest; empty: kpeer's own */

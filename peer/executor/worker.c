@@ -9,6 +9,7 @@
 #include "peer/executor/host/host.h"
 #include "peer/executor/images/images.h"
 #include "peer/executor/kube/kube.h"
+#include "peer/executor/rekey.h"
 #include "peer/executor/turn.h"
 #include "protocol/field.h"
 #include "protocol/mem.h"
@@ -47,6 +48,7 @@ static const struct {
     [STEP_IMAGES_PULL] = {images_pull, 2700000, true},
     [STEP_RENAME] = {run_rename, 30000, true},
     [STEP_MACHINE_ID] = {run_machine_id, 30000, true},
+    [STEP_REKEY] = {rekey, 15000, false},
     [STEP_IMAGES_VERIFY] = {images_verify, 600000, false},
 };
 

@@ -110,6 +110,7 @@ static void seed_step(struct fuzz_sink *sink)
                      .ttl_s = 600,
                      .pod_address = "10.244.1.2",
                      .cluster_id = "0123456789abcdef0123456789abcdef",
+                     .group_key = {1, [KEYTEXT_RAW_BYTES - 1] = 1},
                      .record = record,
                      .record_bytes = sizeof record};
     for (s.kind = STEP_NONE + 1; s.kind < STEP_KIND_COUNT; s.kind++) {

@@ -143,8 +143,8 @@ static void push_statement(struct talk *t, const uint8_t *at, size_t n)
     size_t wire_bytes = 0;
     if (n < 3)
         return;
-    enum statement_kind kind = STATEMENT_PROFILE + at[0] % 3;
-    const struct peer_id *subject = kind == STATEMENT_GRANT ? &t->w->peer[t->self].me->id : NULL;
+    enum statement_kind kind = STATEMENT_PROFILE + at[0] % 4;
+    const struct peer_id *subject = kind >= STATEMENT_GRANT ? &t->w->peer[t->self].me->id : NULL;
     if (statement_encode(other_of(t), node_group_id(t->w->peer[t->self].node), kind, subject,
                          t->boot << 32 | at[1], at + 2, n - 2, &wire, &wire_bytes, NULL))
         return;

@@ -173,6 +173,16 @@ static void ballot(const uint8_t *bytes, size_t n)
         FUZZ_MUST(electorate_index(&b.set, &b.set.member[i]) == (int)i);
 }
 
+static void rekey(const uint8_t *bytes, size_t n)
+{
+    uint8_t again[STATEMENT_PAYLOAD_MAX];
+    struct rekey k;
+    if (rekey_decode(bytes, n, &k))
+        return;
+    FUZZ_MUST(k.epoch > 0);
+    same(bytes, n, again, rekey_encode(&k, again));
+}
+
 static void grant(const uint8_t *bytes, size_t n)
 {
     static uint8_t again[STATEMENT_PAYLOAD_MAX];
@@ -242,6 +252,15 @@ static void seed_ballot(struct fuzz_sink *sink)
     fuzz_give(sink, out, ballot_encode(&b, out));
     b.bound = false;
     fuzz_give(sink, out, ballot_encode(&b, out));
+}
+
+static void seed_rekey(struct fuzz_sink *sink)
+{
+    uint8_t out[STATEMENT_PAYLOAD_MAX];
+    struct rekey k = {.epoch = 3, .box = {1, 2, 3}};
+    fuzz_give(sink, out, rekey_encode(&k, out));
+    k.evicted = true;
+    fuzz_give(sink, out, rekey_encode(&k, out));
 }
 
 static void seed_grant(struct fuzz_sink *sink)
@@ -570,6 +589,7 @@ const struct fuzz_target fuzz_wire[] = {
     {"profile", "a profile, and what the group's check says of it", 1024, profile, seed_profile},
     {"ballot", "a ballot", 1024, ballot, seed_ballot},
     {"grant", "a grant", 1024, grant, seed_grant},
+    {"rekey", "a member's part of a rotation", 256, rekey, seed_rekey},
     {"committed", "a committed record", 2048, committed, seed_committed},
     {"ticket", "a ticket's plain bytes", TICKET_BOX_MAX, ticket, seed_ticket},
     {"summary", "a summary of what a peer keeps", 1024, summary, seed_summary},

@@ -192,6 +192,9 @@ static void carry_out(struct world *w, struct host *h, const struct action *a)
     case ACT_PERSIST:
         store(w, h, a);
         break;
+    case ACT_HAND:
+        broken(w, 7, "%s hands out a key in a group that has only one", h->name);
+        break;
     case ACT_REACH:
         survey_order(w, h, a->reach);
         break;
@@ -287,6 +290,7 @@ static const char *action_word(const struct action *a)
         [ACT_RUN] = "a step",           [ACT_CANCEL] = "a step's end", [ACT_LINK] = "a link",
         [ACT_UNLINK] = "a link's end",  [ACT_EVENT] = "an event",      [ACT_REPLY] = "an answer",
         [ACT_RENEW] = "a new identity", [ACT_REACH] = "a survey",      [ACT_STOP] = "its end",
+        [ACT_HAND] = "a key",
     };
     return a->kind == ACT_EVENT ? event_word(a->event) : word[a->kind];
 }

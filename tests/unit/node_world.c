@@ -123,10 +123,16 @@ static void carry_out(struct world *w, size_t who, const struct action *a)
         if (to >= 0)
             post(w, (struct world_mail){.from = who, .to = (size_t)to, .n = a->n}, a->bytes);
         break;
+    case ACT_HAND:
+        for (size_t i = 0; i < w->count; i++)
+            if (strcmp(w->peer[i].address, a->address) == 0)
+                post(w, (struct world_mail){.from = who, .to = i, .n = a->n, .handed = true}, a->bytes);
+        break;
     case ACT_PERSIST:
         persist(p, a);
         break;
     case ACT_RUN:
+        p->rekeyed += a->step->kind == STEP_REKEY;
         post(w, (struct world_mail){.to = who, .step = a->step->id, .kind = a->step->kind}, NULL);
         break;
     case ACT_REACH:
@@ -136,6 +142,7 @@ static void carry_out(struct world *w, size_t who, const struct action *a)
     case ACT_REPLY:
         p->replies++;
         p->reply_code = a->code;
+        mem_copy_text(p->reply, sizeof p->reply, a->text);
         break;
     case ACT_STOP:
         p->stopped = true;
@@ -234,7 +241,7 @@ static void deliver(struct world *w, const struct world_mail *m)
         w->on_message(w, m);
     memcpy(ev.address, w->peer[m->from].address, sizeof ev.address);
     if (m->bytes) {
-        ev.kind = EV_MESSAGE;
+        ev.kind = m->handed ? EV_HANDED : EV_MESSAGE;
         ev.peer = w->peer[m->from].me->id;
         ev.bytes = m->bytes;
         ev.n = m->n;

@@ -24,6 +24,8 @@ struct world_peer {
     bool stopped;       /* ACT_STOP was seen */
     uint64_t replies;
     int reply_code;
+    char reply[256];
+    uint32_t rekeyed; /* STEP_REKEY, how often */
 };
 
 struct world_mail {
@@ -31,6 +33,7 @@ struct world_mail {
     struct hello hello; /* when bytes is NULL */
     uint8_t *bytes;
     size_t n;
+    bool handed;   /* bytes are a datagram that hands a key */
     uint32_t step; /* not 0: the step that is done, of `to` */
     enum step_kind kind;
     struct reach_report *reach; /* not NULL: what the sockets of `to` saw; owned */

@@ -907,7 +907,9 @@ static void test_torn_and_newer_stores_are_errors(void **state)
 {
     (void)state;
     struct world *w = formed(3);
-    world_run(w, 10000); /* until the members are stored too */
+    for (size_t i = 0; i < 3; i++) /* one of them is the master */
+        world_feed(w, i, &(struct node_event){.kind = EV_ROTATE, .request = 1});
+    world_run(w, 10000); /* until the members and the keys are stored too */
     world_stop(w, 1);
     for (int key = 0; key < STORE_KEY_COUNT; key++) {
         size_t n = w->peer[1].disk_bytes[key];

@@ -87,6 +87,17 @@ static void test_payloads_round_trip(void **state)
     assert_int_equal(grant_decode(out, n, &g2), 0);
     assert_int_equal(g2.ticket_bytes, 3);
     assert_string_equal(g2.refused, "no");
+    struct rekey k = {.epoch = 7, .box = {1, 2, 3}}, k2;
+    n = rekey_encode(&k, out);
+    assert_int_equal(rekey_decode(out, n, &k2), 0);
+    assert_memory_equal(&k, &k2, sizeof k);
+    for (size_t cut = 0; cut < n; cut++)
+        assert_int_not_equal(rekey_decode(out, cut, &k2), 0);
+    k = (struct rekey){.epoch = 7, .evicted = true};
+    assert_int_equal(rekey_decode(out, rekey_encode(&k, out), &k2), 0);
+    assert_true(k2.evicted);
+    k.epoch = 0;
+    assert_int_not_equal(rekey_decode(out, rekey_encode(&k, out), &k2), 0);
     free(b);
     free(b2);
 }
@@ -189,12 +200,12 @@ static void test_kind_and_subject_go_together(void **state)
     uint8_t payload[] = {0xc0}, *wire = NULL;
     struct statement s;
     size_t n = 0;
-    for (int kind = STATEMENT_PROFILE; kind <= STATEMENT_GRANT; kind++)
+    for (int kind = STATEMENT_PROFILE; kind <= STATEMENT_KEY; kind++)
         for (int with = 0; with < 2; with++) {
             assert_int_equal(statement_encode(me, group, (enum statement_kind)kind, with ? &subject : NULL, 1,
                                               payload, 1, &wire, &n, NULL),
                              0);
-            bool good = (kind == STATEMENT_GRANT) == with;
+            bool good = (kind >= STATEMENT_GRANT) == with;
             assert_int_equal(statement_decode(wire, n, group, true, &s, NULL) == 0, good);
             free(wire);
         }

@@ -34,6 +34,7 @@ static struct step sample(enum step_kind kind)
                          .ttl_s = 300,
                          .pod_address = "10.10.1.2",
                          .cluster_id = "0123456789abcdef0123456789abcdef",
+                         .group_key = {1, [KEYTEXT_RAW_BYTES - 1] = 1},
                          .record = record_bytes,
                          .record_bytes = sizeof(record_bytes)};
 }

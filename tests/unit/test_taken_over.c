@@ -390,6 +390,7 @@ static struct step good_step(enum step_kind kind, const uint8_t *record, size_t 
                          .ttl_s = 60,
                          .pod_address = "10.10.1.2",
                          .cluster_id = ID,
+                         .group_key = {1, [KEYTEXT_RAW_BYTES - 1] = 1},
                          .record = record,
                          .record_bytes = n};
 }
