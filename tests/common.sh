@@ -10,7 +10,7 @@ packages=(
     libclang-rt-14-dev clang-format clang-tidy scdoc spin
     # to raise hosts
     python3 python3-yaml python3-cryptography iproute2 util-linux kmod procps
-    iptables conntrack ebtables ethtool socat iputils-ping curl openssl ca-certificates
+    gnupg iptables nftables conntrack ebtables ethtool socat iputils-ping curl openssl ca-certificates
 )
 # shellcheck disable=SC2034,SC2154 # for and from the caller
 build="$top/build-dev"

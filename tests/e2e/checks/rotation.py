@@ -2,6 +2,7 @@
 
 from harness.agree import all_ready, master_of, nodes_of, one_cluster
 from harness.lab import KEY, wait_until
+from harness.run import alone
 
 
 def living(hosts, away):
@@ -69,6 +70,7 @@ def test_rotation_with_one_host_away(trial):
         assert states(host) == {each.name: "alive" for each in hosts}
 
 
+@alone
 def test_rotation_of_twenty_hosts_with_one_away(trial):
     rotate_with_one_away(trial, 20, 300)
 

@@ -5,6 +5,7 @@ import re
 from harness.agree import one_cluster
 from harness.hold import compiled
 from harness.lab import wait_until
+from harness.run import alone
 
 HOSTS = 20
 CLOCK = "/etc/standin/clock.so"
@@ -50,6 +51,7 @@ def wait_for_no_step(host):
     wait_until("its steps are done", lambda: host.status()["steps_running"] == 0, 60)
 
 
+@alone
 def test_twenty_hosts_in_order_report_nothing(trial):
     lab = trial.lab(HOSTS)
     for host in lab.hosts:
@@ -68,6 +70,7 @@ def test_twenty_hosts_in_order_report_nothing(trial):
     asker.kpeer("preflight").expect(0, "nothing is wrong between them")
 
 
+@alone
 def test_each_seeded_fault_is_found_and_nothing_else(trial):
     lab = trial.lab(HOSTS)
     named, late, clash, blocked, narrow = (lab.hosts[i] for i in (4, 7, 9, 12, 15))
