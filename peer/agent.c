@@ -19,6 +19,7 @@
 #include "peer/landlock.h"
 #include "peer/log.h"
 #include "peer/notify.h"
+#include "protocol/keyring.h"
 
 #define EVENTS_KEPT     4096
 #define LIVES_MAX       3 /* identities in a row before we suspect something worse than a copied disk */
@@ -237,6 +238,20 @@ static void live(struct agent *a)
     }
 }
 
+/* The next life begins under the key that the group has now, which may not be the one of our start. */
+static int keep_newest_key(struct agent *a, struct err *err)
+{
+    const struct secret *newest = node_keyring(a->node)->key[0].secret;
+    uint8_t group[GROUP_ID_BYTES];
+    secret_group_id(newest, group);
+    struct secret *copy = secret_later(secret_bytes(newest), group, secret_epoch(newest));
+    if (!copy)
+        return err_set(err, KPEER_ENOMEM, "no memory for the group's key");
+    secret_free(a->key);
+    a->key = copy;
+    return 0;
+}
+
 /* One life after the other: only a renewed identity begins another one. */
 static int live_all(struct agent *a, struct err *err)
 {
@@ -257,8 +272,10 @@ static int live_all(struct agent *a, struct err *err)
             return 0;
         if (lives == LIVES_MAX)
             return err_set(err, KPEER_EREFUSED, "%d identities in a row were used by another host", lives);
+        rc = keep_newest_key(a, err);
         agent_life_stop(a);
-        rc = store_renew(a->store, err);
+        if (!rc)
+            rc = store_renew(a->store, err);
         if (rc)
             return rc;
         a->stop = a->renew = false;

@@ -270,6 +270,8 @@ int gate_filter(int fd, const struct gate_rule *rule, const uint32_t *members, s
     for (size_t i = 0; rule->members_only && i < member_count && i < GATE_MEMBERS_MAX; i++)
         answer(p, members[i], TAKE_ALL);
     add(p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, rule->members_only ? TAKE_NONE : TAKE_ALL));
+    /* Both at once may be more than the kernel keeps for a socket. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
     struct sock_fprog program = {.len = p->count, .filter = p->code};
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) ? KPEER_EIO : 0;
 }

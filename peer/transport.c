@@ -296,8 +296,8 @@ static void keep_gate(struct transport *t, bool members_changed)
         return;
     for (size_t i = 0; rule.members_only && i < t->link_count; i++)
         members[n++] = t->link[i]->ipv4;
-    (void)gate_filter(t->listener, &rule, members, n);
-    t->stats.members_only = rule.members_only;
+    int rc = gate_filter(t->listener, &rule, members, n);
+    t->stats.members_only = rule.members_only && rc == 0;
     t->stats.shut += (rule.members_only && !was) || rule.shut_count;
 }
 

@@ -132,7 +132,8 @@ void keyring_pack(struct pack_writer *w, const struct keyring *ring)
     sodium_memzero(raw, sizeof raw);
 }
 
-static int unpack_key(struct pack_reader *r, struct keyring *ring, struct err *err)
+static int unpack_key(struct pack_reader *r, struct keyring *ring, uint32_t start, bool *stored,
+                      struct err *err)
 {
     uint8_t raw[KEYTEXT_RAW_BYTES] = {0}, group[GROUP_ID_BYTES], ours[GROUP_ID_BYTES];
     struct secret *key = NULL;
@@ -152,20 +153,31 @@ static int unpack_key(struct pack_reader *r, struct keyring *ring, struct err *e
         return err_set(err, KPEER_EINVAL, "a stored key is of another group");
     }
     rc = keyring_add(ring, key, err);
-    struct ring_key *k = rc ? NULL : &ring->key[place(ring, epoch)];
-    if (k && k->epoch == epoch) {
-        k->closed = closed;
-        k->until_ms = until_ms;
+    size_t at = place(ring, epoch);
+    if (rc == 0 && at < ring->count && ring->key[at].epoch == epoch) { /* else there were later ones enough */
+        ring->key[at].closed = closed;
+        ring->key[at].until_ms = until_ms;
     }
+    if (rc == 0)
+        *stored |= epoch == start;
     return rc;
 }
 
 int keyring_unpack(struct pack_reader *r, struct keyring *ring, struct err *err)
 {
     uint32_t count = pack_array(r, 1, KEYRING_MAX);
+    uint32_t start = keyring_newest(ring);
+    bool stored = false;
     int rc = 0;
     for (uint32_t i = 0; i < count && !pack_bad(r) && rc == 0; i++)
-        rc = unpack_key(r, ring, err);
+        rc = unpack_key(r, ring, start, &stored, err);
+    /* An old one that the file or the environment still gives, and whose time was over before: it stays over.
+     */
+    size_t old = place(ring, start);
+    if (!stored && old > 0 && old < ring->count && ring->key[old].epoch == start) {
+        ring->key[old].closed = true;
+        ring->key[old].until_ms = 1;
+    }
     /* Whatever is the newest now is what the group speaks under: a later one may have come with the file. */
     ring->key[0].closed = false;
     ring->key[0].until_ms = 0;

@@ -353,12 +353,14 @@ static uint64_t min64(uint64_t a, uint64_t b)
 
 static uint64_t wake(struct node *n)
 {
-    uint64_t at = min64(n->beacon_ms, alive_wake(n));
-    at = min64(at, work_wake(n));
-    at = min64(at, serve_wake(n));
-    at = min64(at, survey_wake(n));
+    bool out = n->keys.evicted; /* says and does nothing any more but leave */
+    uint64_t at = min64(alive_wake(n), survey_wake(n));
     at = min64(at, key_wake(n));
-    if (n->news_ms)
+    if (!out)
+        at = min64(at, min64(n->beacon_ms, serve_wake(n)));
+    if (!out || n->work.leaving != LEAVE_NONE)
+        at = min64(at, work_wake(n));
+    if (n->news_ms && !out)
         at = min64(at, n->news_ms);
     if (n->members_dirty_ms)
         at = min64(at, n->members_dirty_ms + NODE_SNAPSHOT_MS);

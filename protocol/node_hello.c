@@ -109,7 +109,10 @@ void net_hello(struct node *n, const struct node_event *ev)
         return;
     }
     if (peer_id_equal(&h->id, &n->me->id)) {
-        meet_clone(n, h);
+        if (key_lives(n, h->epoch)) /* whoever holds a closed key alone has no say in who we are */
+            meet_clone(n, h);
+        else
+            net_drop(n, DROP_UNKNOWN);
         return;
     }
     if (!key_accepts(n, h->epoch, node_member(n, &h->id))) {

@@ -142,6 +142,12 @@ bool key_accepts(const struct node *n, uint32_t epoch, const struct member *m)
     return epoch == keyring_newest(&n->keys.ring) || (!k->closed && m && m->entitled);
 }
 
+bool key_lives(const struct node *n, uint32_t epoch)
+{
+    const struct ring_key *k = keyring_epoch(&n->keys.ring, epoch);
+    return k && !k->closed;
+}
+
 /* One of those for whose sake an older key is open. */
 static bool counts(const struct member *m)
 {
@@ -152,7 +158,9 @@ static bool counts(const struct member *m)
 uint32_t key_beacon(const struct node *n)
 {
     uint32_t epoch = keyring_newest(&n->keys.ring);
-    if (keyring_settled(&n->keys.ring))
+    /* Every other one is for newcomers, who have the newest alone and must not take themselves to be alone.
+     */
+    if (keyring_settled(&n->keys.ring) || n->hello_counter & 1)
         return epoch;
     for (size_t i = 0; i < n->member_count; i++)
         if (counts(n->member[i]) && n->member[i]->key_epoch < epoch)
@@ -204,6 +212,7 @@ static void be_evicted(struct node *n)
     if (n->keys.evicted)
         return;
     n->keys.evicted = true;
+    n->work.ticket_nonce = 0;
     if (!n->started)
         return;
     if (n->work.main_step)
@@ -509,7 +518,7 @@ uint64_t key_wake(const struct node *n)
     uint64_t at = k->ring.count > 1 ? k->expire_ms : UINT64_MAX;
     if (k->taken_ms && !k->evicted && k->taken_ms + ROLL_MS < at)
         at = k->taken_ms + ROLL_MS;
-    if (k->settled_ms && k->settled_ms + GRACE_MS < at)
+    if (k->taken_ms && !k->evicted && k->settled_ms && k->settled_ms + GRACE_MS < at)
         at = k->settled_ms + GRACE_MS;
     if (k->dirty_ms && k->dirty_ms + DIRTY_MS < at)
         at = k->dirty_ms + DIRTY_MS;

@@ -419,6 +419,7 @@ void key_told(struct node *n, const struct peer_id *subject, const struct rekey 
 void key_rotate(struct node *n, uint64_t request);
 void key_evict(struct node *n, uint64_t request, const char *who);
 /* Whether `m` (NULL: not known) may speak under the key of that epoch. */
+bool key_lives(const struct node *n, uint32_t epoch); /* it is known, and not closed */
 bool key_accepts(const struct node *n, uint32_t epoch, const struct member *m);
 /* Somebody spoke under a key that is not accepted from it: a known member is handed the newest. */
 void key_stray(struct node *n, const struct node_event *ev);

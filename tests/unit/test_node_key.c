@@ -213,6 +213,39 @@ static void test_a_stranger_with_the_old_key(void **state)
     world_free(w);
 }
 
+static unsigned renewed;
+
+static void count_renewed(struct world *w, size_t who, const struct action *a)
+{
+    (void)w;
+    (void)who;
+    renewed += a->kind == ACT_RENEW;
+}
+
+/* A beacon in a member's own name, from another start: under a closed key it says nothing of that member. */
+static void test_the_old_key_makes_nobody_renew(void **state)
+{
+    struct world *w = ready_group(3);
+    size_t m = master(w);
+    struct node *n = w->peer[m].node;
+    (void)state;
+    ask(w, m, EV_ROTATE, NULL);
+    world_run(w, 70000);
+    struct hello h = {
+        .id = n->me->id, .boot = n->boot + 1, .instance = n->instance + 1, .age_ms = UINT32_MAX};
+    memcpy(h.sign_pk, n->me->sign_pk, sizeof h.sign_pk);
+    struct node_event ev = {.kind = EV_HELLO, .hello = &h, .address = "192.168.56.99"};
+    w->on_action = count_renewed;
+    w->hold = true;
+    renewed = 0;
+    world_feed(w, m, &ev);
+    assert_int_equal(renewed, 0);
+    h.epoch = 1;
+    world_feed(w, m, &ev);
+    assert_int_equal(renewed, 1);
+    world_free(w);
+}
+
 static void test_an_evicted_host(void **state)
 {
     struct world *w = ready_group(4);
@@ -233,6 +266,8 @@ static void test_an_evicted_host(void **state)
     assert_non_null(strstr(st.error, "was evicted"));
     assert_false(st.healthy);
     assert_int_equal(newest(w, bad), 0);
+    assert_true(w->peer[bad].wake_ms >
+                w->now_ms + 20); /* it has nothing to do, and does not look all the time */
     for (size_t i = 0; i < w->count; i++)
         if (i != bad) {
             assert_true(seen(w, i, bad)->evicted);
@@ -340,6 +375,7 @@ int main(void)
         cmocka_unit_test(test_who_was_away_gets_the_new_key),
         cmocka_unit_test(test_the_overlap_ends),
         cmocka_unit_test(test_a_stranger_with_the_old_key),
+        cmocka_unit_test(test_the_old_key_makes_nobody_renew),
         cmocka_unit_test(test_an_evicted_host),
         cmocka_unit_test(test_power_cuts),
         cmocka_unit_test(test_handing_is_for_one_and_whole),
