@@ -397,6 +397,7 @@ static int resume(struct watch *w, struct err *err)
                      "not used");
     if (!code && !ready)
         code = control_ask(w->asks, "retry", NULL, ANSWER_MS, &answer, err);
+    w->looked_ms = 0; /* what was seen before it is over */
     json_decref(answer);
     return code;
 }
