@@ -279,6 +279,29 @@ static void take_beacon(struct discovery *d, const struct ring_key *key, const u
     tell_hello(d, &b.hello, &from->source);
 }
 
+/* Back on the interface that it came in on, from an address there that can reach the guest. */
+static void reply_to(struct discovery *d, const struct multicast_from *from, const uint8_t *bytes, size_t n)
+{
+    const struct evidence_place *places;
+    size_t count = evidence_places(d->evidence, &places);
+    for (size_t i = 0; i < count; i++)
+        if (places[i].index == from->index && network_contains(&places[i].net, &from->source)) {
+            (void)multicast_send_to(&d->net, &places[i], &from->source, from->port, bytes, n);
+            return;
+        }
+}
+
+static void take_guest(struct discovery *d, const uint8_t *bytes, size_t n, const struct multicast_from *from)
+{
+    char text[STEP_ADDRESS_BYTES];
+    uint8_t reply[INVITE_BYTES];
+    address_text(&from->source, text);
+    if (d->callbacks.invited(d->ctx, bytes, n, text, reply))
+        reply_to(d, from, reply, sizeof reply);
+    else
+        d->dropped[DROP_NEWCOMER]++;
+}
+
 static void take_datagram(struct discovery *d, const uint8_t *bytes, size_t n,
                           const struct multicast_from *from)
 {
@@ -289,6 +312,8 @@ static void take_datagram(struct discovery *d, const uint8_t *bytes, size_t n,
         d->dropped[DROP_FOREIGN]++;
     else if (kind == SEAL_NEWCOMER)
         d->dropped[DROP_NEWCOMER]++;
+    else if (kind == SEAL_INVITE)
+        take_guest(d, bytes, n, from);
     else if ((key = keyring_find(d->cfg.keys, key_id)) == NULL)
         d->dropped[DROP_GROUP]++;
     else if (kind == SEAL_KEY)

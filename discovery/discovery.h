@@ -15,6 +15,7 @@
 #include "discovery/evidence.h"
 #include "discovery/seeds.h"
 #include "protocol/err.h"
+#include "protocol/invite.h"
 #include "protocol/keyring.h"
 #include "protocol/node.h"
 #include "protocol/seal.h"
@@ -44,6 +45,9 @@ struct discovery_callbacks {
     void (*hello)(void *ctx, const struct hello *hello, const char *address);
     /* A datagram of kind SEAL_KEY came, under one of the keys. */
     void (*handed)(void *ctx, const uint8_t *bytes, size_t n);
+    /* A datagram of kind SEAL_INVITE came from `from` (text). True: `reply` goes back there. */
+    bool (*invited)(void *ctx, const uint8_t *bytes, size_t n, const char *from,
+                    uint8_t reply[static INVITE_BYTES]);
     /* Our own address changed; both empty when there is none any more. */
     void (*own_address)(void *ctx, const char *address, const char *interface);
     /* A beacon came from an address that two hosts claim (told once a minute at most). */
@@ -56,7 +60,7 @@ struct discovery_callbacks {
 enum discovery_drop {
     DROP_FOREIGN,    /* not ours, another version */
     DROP_GROUP,      /* a beacon of another group */
-    DROP_NEWCOMER,   /* a host without a key that listens */
+    DROP_NEWCOMER,   /* a host without a key that listens, or asks for an invitation that is not here */
     DROP_BAD,        /* altered or malformed */
     DROP_REPLAY,     /* not newer than what was heard */
     DROP_SOURCE,     /* does not come from where it says */

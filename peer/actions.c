@@ -99,6 +99,7 @@ static enum log_level level_of(enum event_kind kind)
     case EVENT_BLOCKED:
     case EVENT_LEASE_LOST:
     case EVENT_EVICTED:
+    case EVENT_INVITATION_SPOILED:
     case EVENT_ADDRESS_LOST:
     case EVENT_MEMBER_FAILED:
         return LOG_LEVEL_WARN;
@@ -107,10 +108,9 @@ static enum log_level level_of(enum event_kind kind)
     }
 }
 
-static int do_event(struct agent *a, const struct action *act, struct err *err)
+void agent_event(struct agent *a, const struct action *act)
 {
     struct timespec mono, wall;
-    (void)err;
     clock_gettime(CLOCK_BOOTTIME, &mono);
     clock_gettime(CLOCK_REALTIME, &wall);
     log_write(level_of(act->event), "%s%s%s%s%s", event_word(act->event), act->name[0] ? " " : "", act->name,
@@ -118,9 +118,15 @@ static int do_event(struct agent *a, const struct action *act, struct err *err)
     json_t *event = report_event(act, (int64_t)wall.tv_sec * 1000000 + wall.tv_nsec / 1000,
                                  (uint64_t)mono.tv_sec * 1000000 + (uint64_t)mono.tv_nsec / 1000);
     if (!event)
-        return 0; /* without memory for a report the work still goes on */
+        return; /* without memory for a report the work still goes on */
     event_ring_push(a->events, event);
     control_broadcast_event(a->control, event);
+}
+
+static int do_event(struct agent *a, const struct action *act, struct err *err)
+{
+    (void)err;
+    agent_event(a, act);
     return 0;
 }
 

@@ -208,6 +208,7 @@ static void stop_process(struct agent *a)
     agent_executor_stop(a);
     control_server_free(a->control);
     event_ring_free(a->events);
+    invitation_free(a->invitation);
     secret_free(a->key);
     store_close(a->store);
     if (a->signal_fd >= 0)

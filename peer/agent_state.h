@@ -1,7 +1,7 @@
 /*
  * What the parts of the agent share: agent.c (start, loop, stop), life.c (what lasts as long as an identity),
- * actions.c (what the core wants done), requests.c (what users ask) and steps.c (the executor's end). Nobody
- * else includes this header.
+ * actions.c (what the core wants done), requests.c (what users ask), inviting.c (invitations) and steps.c
+ * (the executor's end). Nobody else includes this header.
  */
 #ifndef KPEER_AGENT_STATE_H
 #define KPEER_AGENT_STATE_H
@@ -19,6 +19,7 @@
 #include "peer/report.h"
 #include "peer/store.h"
 #include "peer/transport.h"
+#include "protocol/invite.h"
 #include "protocol/node.h"
 
 #define AGENT_REFUSED_MAX 8
@@ -55,6 +56,8 @@ struct agent {
     size_t refused_count;
     struct agent_refused refused[AGENT_REFUSED_MAX];
 
+    struct invitation *invitation; /* the last one (inviting.c), or NULL */
+
     bool stop;  /* the loop ends after this turn */
     bool renew; /* and begins again with a new identity */
     int code;   /* how it ended: 0, or what is in `fault` */
@@ -68,6 +71,14 @@ void agent_fail(struct agent *a, const struct err *why);
 
 /* Hands one event to the core and carries its actions out (actions.c). Not from within an action. */
 void agent_feed(struct agent *a, struct node_event *event);
+
+/* Logs an ACT_EVENT, keeps it and tells whoever follows. */
+void agent_event(struct agent *a, const struct action *act);
+
+/* Opens an invitation in answer to a call; takes a guest's datagram, as discovery's callback. */
+void agent_invite(struct agent *a, struct control_call *call);
+bool agent_invited(void *ctx, const uint8_t *bytes, size_t n, const char *from,
+                   uint8_t reply[static INVITE_BYTES]);
 
 /* Reads or makes the identity and opens discovery, transport and core under it (life.c); agent_life_stop
  * closes what is open of them. */

@@ -5,6 +5,7 @@
 
 #include "discovery/address.h"
 #include "discovery/listen.h"
+#include "discovery/meet.h"
 #include "peer/command.h"
 #include "peer/daemon.h"
 #include "peer/keyfile.h"
@@ -13,6 +14,7 @@
 #include "protocol/mem.h"
 
 #define LISTEN_MS   3000
+#define MEET_MS     15000
 #define ANSWER_MS   5000
 #define LOOK_MS     1000 /* how often the agent is asked, when no event comes */
 #define WAITING_MS  1500 /* what lasts shorter is not worth a line */
@@ -42,14 +44,23 @@ static int make_pin(const struct config *cfg, struct evidence_pin *pin, struct e
     return pin->have_subnet ? network_parse(cfg->subnet, &pin->subnet, err) : 0;
 }
 
+/* Where to be heard and to hear before an agent runs. */
+static int find_subnet(const struct config *cfg, struct address *group, struct evidence_pin *pin,
+                       struct err *err)
+{
+    int code = make_pin(cfg, pin, err);
+
+    if (!code && address_parse(cfg->multicast_group, group))
+        code = err_set(err, KPEER_EINVAL, "multicast.group %s: no address", cfg->multicast_group);
+    return code;
+}
+
 static int listen_first(const struct config *cfg, struct listen_result *heard, struct err *err)
 {
     struct address group;
     struct evidence_pin pin;
-    int code = make_pin(cfg, &pin, err);
+    int code = find_subnet(cfg, &group, &pin, err);
 
-    if (!code && address_parse(cfg->multicast_group, &group))
-        code = err_set(err, KPEER_EINVAL, "multicast.group %s: no address", cfg->multicast_group);
     return code ? code : discovery_listen(&group, cfg->multicast_port, &pin, LISTEN_MS, heard, err);
 }
 
@@ -61,11 +72,11 @@ static int refuse_keyless(const struct config *cfg, const struct listen_result *
         address_text(&heard->group[0].from, from);
         err_set(err, KPEER_EREFUSED,
                 "this host has no group key, and a group is here already (heard from %s)", from);
-        return err_hint(
-            err,
-            "copy its key: sudo scp root@%s:%s %s; or type it: kpeer up --ask-key; or, if the group was "
-            "started so, kpeer up --trust-subnet",
-            from, cfg->key_file, cfg->key_file);
+        return err_hint(err,
+                        "there: sudo kpeer up --invite, and here what it says; or copy its key: sudo scp "
+                        "root@%s:%s %s; or, "
+                        "if it was started so: kpeer up --trust-subnet",
+                        from, cfg->key_file, cfg->key_file);
     }
     address_text(&heard->newcomer[0], from);
     err_set(err, KPEER_EREFUSED,
@@ -88,17 +99,73 @@ static int make_key(struct call *call, struct progress *p, struct err *err)
     progress_say(p, TINT_GOOD, "no group heard: made a new group key, %s", call->cfg.key_file);
     progress_say(p, TINT_NONE, "  other hosts get it by: sudo scp %s root@HOST:%s   and then: sudo kpeer up",
                  call->cfg.key_file, call->cfg.key_file);
+    progress_say(p, TINT_NONE, "  or one by one, by a code: sudo kpeer up --invite");
     return 0;
+}
+
+static int meet(const struct config *cfg, const uint8_t *invited_by, struct secret **key,
+                struct address *from, struct err *err)
+{
+    struct address group;
+    struct evidence_pin pin;
+    int code = find_subnet(cfg, &group, &pin, err);
+
+    return code ? code
+                : discovery_meet(&group, cfg->multicast_port, &pin, invited_by, MEET_MS, key, from, err);
+}
+
+/* A code is good once: before it is used up it is sure that its key can be kept. */
+static int key_may_come(const struct config *cfg, struct err *err)
+{
+    __attribute__((cleanup(cleanup_key))) struct secret *there = NULL;
+    int code = keyfile_read(cfg->key_file, &there, err);
+
+    if (code == KPEER_ENOTFOUND)
+        return 0;
+    if (code)
+        return code;
+    err_set(err, KPEER_EREFUSED, "this host has a group key already, %s", cfg->key_file);
+    return err_hint(err,
+                    "kpeer up needs no code; for another group: sudo kpeer leave, and take that file away");
+}
+
+static int take_invitation(struct call *call, struct progress *p, const char *text, struct secret **key,
+                           struct err *err)
+{
+    uint8_t invited_by[INVITE_CODE_BYTES];
+    char at[STEP_ADDRESS_BYTES];
+    struct address from = {0};
+    int code = invite_code_parse(text, invited_by, err);
+
+    if (code)
+        return err_hint(err, "it is shown by: sudo kpeer up --invite, on a host of the group");
+    code = key_may_come(&call->cfg, err);
+    if (code)
+        return code;
+    progress_say(p, TINT_NONE, "looking for the host that shows this code, for %d s …", MEET_MS / 1000);
+    code = meet(&call->cfg, invited_by, key, &from, err);
+    if (code == KPEER_EAUTH || code == KPEER_ENOTFOUND)
+        return err_hint(err,
+                        "a code is good for one host and ten minutes: show a new one there with sudo kpeer "
+                        "up --invite, and look that both are on one subnet");
+    if (!code) {
+        address_text(&from, at);
+        progress_say(p, TINT_GOOD, "the host %s gave the group's key, %s", at, call->cfg.key_file);
+    }
+    return code;
 }
 
 /* A key that was given is kept in the file: the agent that is started, today and after a reboot, finds it
  * there. */
-static int take_given(struct call *call, struct err *err)
+static int take_given(struct call *call, struct progress *p, struct err *err)
 {
     __attribute__((cleanup(cleanup_key))) struct secret *key = NULL;
+    const char *invited_by = command_flag(call, "code");
     int code = 0;
 
-    if (command_flag(call, "ask-key"))
+    if (invited_by)
+        code = take_invitation(call, p, invited_by, &key, err);
+    else if (command_flag(call, "ask-key"))
         code = keysource_ask(&key, err);
     else if (keysource_from_environment())
         code = keysource_environment(&key, err);
@@ -121,9 +188,10 @@ static int ensure_key(struct call *call, struct progress *p, struct err *err)
             "For isolated networks only.");
         return 0;
     }
-    code = take_given(call, err);
-    if (!code)
-        code = keyfile_read(call->cfg.key_file, &key, err);
+    code = take_given(call, p, err);
+    if (code)
+        return code;
+    code = keyfile_read(call->cfg.key_file, &key, err);
     if (code != KPEER_ENOTFOUND)
         return code;
     progress_say(p, TINT_NONE, "no group key at %s: listening %d s for a group …", call->cfg.key_file,
@@ -420,6 +488,42 @@ static int start(struct watch *w, struct err *err)
     return code;
 }
 
+static int invite(struct watch *w, struct err *err)
+{
+    json_t *answer = NULL;
+    int code = w->asks ? 0 : command_connect(w->call, &w->asks, err);
+
+    if (!code)
+        code = control_ask(w->asks, "invite", NULL, ANSWER_MS, &answer, err);
+    if (!code && writer_is_data(w->progress.out)) {
+        json_t *line = json_pack("{s:O}", "invitation", answer);
+
+        writer_line(w->progress.out, line, NULL);
+        json_decref(line);
+    }
+    if (!code && json_is_true(json_object_get(answer, "replaced")))
+        progress_say(&w->progress, TINT_WARN, "the code that was shown before is good no more");
+    if (!code)
+        progress_say(
+            &w->progress, TINT_GOOD, "for one other host, once, within %d minutes:  sudo kpeer up --code %s",
+            (int)json_integer_value(json_object_get(answer, "seconds")) / 60, writer_text(answer, "code"));
+    json_decref(answer);
+    return code;
+}
+
+static int check_flags(const struct call *call, struct err *err)
+{
+    bool invites = command_flag(call, "invite") != NULL, invited = command_flag(call, "code") != NULL;
+
+    if (invited && (invites || command_flag(call, "ask-key")))
+        return err_set(err, KPEER_EINVAL, "--code goes without --%s", invites ? "invite" : "ask-key");
+    if ((invites || invited) && call->cfg.trust == TRUST_SUBNET) {
+        err_set(err, KPEER_EINVAL, "--%s goes without --trust-subnet", invites ? "invite" : "code");
+        return err_hint(err, "such a group has no key that a code could give");
+    }
+    return 0;
+}
+
 static void catch_signals(void)
 {
     struct sigaction act = {.sa_handler = on_signal};
@@ -435,13 +539,21 @@ int cmd_up(struct call *call, struct err *err)
     int code;
 
     progress_init(&w.progress, &call->out);
+    code = check_flags(call, err);
+    if (code)
+        return code;
     code = command_connect(call, &w.asks, err);
-    if (code == KPEER_ENOAGENT) {
+    if (!code && command_flag(call, "code")) {
+        code = err_set(err, KPEER_EREFUSED, "this host is a member already: it needs no code");
+        err_hint(err, "kpeer status; for another group: sudo kpeer leave first");
+    } else if (code == KPEER_ENOAGENT) {
         code = start(&w, err);
         since_ms = progress_now_ms() - w.started_ms + 1000;
     } else if (!code) {
         code = resume(&w, err);
     }
+    if (!code && command_flag(call, "invite"))
+        code = invite(&w, err);
     catch_signals();
     if (!code)
         code = watch(&w, since_ms, err);

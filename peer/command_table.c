@@ -10,6 +10,8 @@ static const struct command_flag agent_flags[] = {
 
 static const struct command_flag up_flags[] = {
     {"ask-key", NULL, "ask for the group key on the terminal, and keep it in the key file"},
+    {"invite", NULL, "show a code by which one other host gets the group key, once"},
+    {"code", "CODE", "get the group key from the host that shows this code"},
     {NULL, NULL, NULL},
 };
 
@@ -59,7 +61,8 @@ const struct command command_table[] = {
               "the agent "
               "at work (exit 130).",
      .example =
-         "  sudo kpeer up\n  sudo kpeer up --expect 3\n  sudo kpeer up --role worker --interface eth1\n"
+         "  sudo kpeer up\n  sudo kpeer up --expect 3\n  sudo kpeer up --invite\n  sudo kpeer up --code "
+         "4k7-x2m-9qd\n  sudo kpeer up --role worker --interface eth1\n"
          "  kpeer up --dry-run --state-dir /tmp/a --run-dir /tmp/a",
      .takes_agent_flags = true},
     {.name = "members",

@@ -14,7 +14,8 @@
  * as an event; then done, or (follow) control_subscribe leave: {"force": BOOL}; EV_LEAVE; the end when
  * ACT_REPLY comes kubeconfig: {}; EV_KUBECONFIG; {"kubeconfig": TEXT} from ACT_REPLY's bytes survey: {};
  * EV_SURVEY; report_survey when the hosts have answered fix: {}; EV_FIX; {"message": TEXT} at once, before
- * what it says is done retry: {}; EV_RETRY; {} at once version: {}; {"version": TEXT, "pid": N} Whether a
+ * what it says is done retry: {}; EV_RETRY; {} at once version: {}; {"version": TEXT, "pid": N} invite: {};
+ * {"code": TEXT, "seconds": N, "replaced": BOOL} Whether a
  * caller may, is settled before the callback is called. Single-threaded: all calls from the agent's loop.
  */
 #ifndef KPEER_CONTROL_H

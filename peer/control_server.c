@@ -22,7 +22,7 @@ static const struct {
 } commands[] = {
     {"status", false}, {"members", false},   {"events", false}, {"version", false},
     {"leave", true},   {"kubeconfig", true}, {"retry", true},   {"survey", true},
-    {"fix", true},     {"rotate", true},     {"evict", true},
+    {"fix", true},     {"rotate", true},     {"evict", true},   {"invite", true},
 };
 
 #define UID_NOBODY 65534

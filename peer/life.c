@@ -162,6 +162,7 @@ static int open_discovery(struct agent *a, struct err *err)
 {
     static const struct discovery_callbacks callbacks = {.hello = on_hello,
                                                          .handed = on_handed,
+                                                         .invited = agent_invited,
                                                          .own_address = on_own_address,
                                                          .conflict = on_conflict,
                                                          .nets = on_nets};

@@ -118,9 +118,10 @@ static const struct {
     const char *cmd;
     void (*ask)(struct agent *a, struct control_call *call);
 } requests[] = {
-    {"status", ask_status}, {"members", ask_members},       {"events", ask_events},   {"leave", ask_leave},
-    {"retry", ask_retry},   {"kubeconfig", ask_kubeconfig}, {"version", ask_version}, {"survey", ask_survey},
-    {"fix", ask_fix},       {"rotate", ask_rotate},         {"evict", ask_evict},
+    {"status", ask_status},   {"members", ask_members}, {"events", ask_events},
+    {"leave", ask_leave},     {"retry", ask_retry},     {"kubeconfig", ask_kubeconfig},
+    {"version", ask_version}, {"survey", ask_survey},   {"fix", ask_fix},
+    {"rotate", ask_rotate},   {"evict", ask_evict},     {"invite", agent_invite},
 };
 
 void agent_request(void *ctx, struct control_call *call)

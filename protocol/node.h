@@ -208,6 +208,9 @@ enum event_kind {
     EVENT_KEY_ROTATED,
     EVENT_KEY_CLOSED,
     EVENT_EVICTED,
+    EVENT_INVITED,            /* this and the next two are the agent's, not the core's */
+    EVENT_KEY_GIVEN,          /* to a guest */
+    EVENT_INVITATION_SPOILED, /* by too many tries */
     EVENT_KIND_COUNT
 };
 const char *event_word(enum event_kind kind); /* "member-discovered" */

@@ -44,6 +44,9 @@ static const char *const event_words[EVENT_KIND_COUNT] = {
     [EVENT_KEY_ROTATED] = "key-rotated",
     [EVENT_KEY_CLOSED] = "key-closed",
     [EVENT_EVICTED] = "evicted",
+    [EVENT_INVITED] = "invited",
+    [EVENT_KEY_GIVEN] = "key-given",
+    [EVENT_INVITATION_SPOILED] = "invitation-spoiled",
 };
 static const char *const drop_words[] = {"foreign", "malformed", "forged", "replayed",
                                          "unknown", "stale",     "state",  "limit"};

@@ -62,7 +62,7 @@ static int check_header(const uint8_t *bytes, size_t n)
         return KPEER_EINVAL;
     if (bytes[2] != SEAL_VERSION)
         return KPEER_EVERSION;
-    if (bytes[3] < SEAL_BEACON || bytes[3] > SEAL_KEY)
+    if (bytes[3] < SEAL_BEACON || bytes[3] > SEAL_INVITE)
         return KPEER_EINVAL;
     return 0;
 }
@@ -73,7 +73,7 @@ int seal_open(const struct seal *s, enum seal_kind kind, const uint8_t *bytes, s
     int rc = check_header(bytes, n);
     if (rc)
         return rc;
-    if (n < SEAL_OVERHEAD_BYTES || bytes[3] != kind || kind == SEAL_NEWCOMER)
+    if (n < SEAL_OVERHEAD_BYTES || bytes[3] != kind || kind == SEAL_NEWCOMER || kind == SEAL_INVITE)
         return KPEER_EINVAL;
     if (sodium_memcmp(bytes + OFF_KEY, s->key_id, GROUP_ID_BYTES) != 0)
         return KPEER_EREFUSED;

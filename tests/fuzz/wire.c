@@ -11,6 +11,7 @@
 #include "protocol/check.h"
 #include "protocol/field.h"
 #include "protocol/gossip.h"
+#include "protocol/invite.h"
 #include "protocol/record.h"
 #include "protocol/seal.h"
 #include "protocol/statement.h"
@@ -581,6 +582,82 @@ static void seed_netlink(struct fuzz_sink *sink)
     fuzz_give(sink, out, n);
 }
 
+/* ---- invitations ---- */
+
+#define INVITE_PIECE (1 + INVITE_BYTES)
+
+static const uint8_t invite_code[INVITE_CODE_BYTES] = {1, 2, 3, 4, 5};
+
+/* An honest guest and the host that invites it, with somebody between them who knows no code. Each piece is
+ * who hears it and what it hears: as it is, or laid over what the other side has just said. */
+static void invite(const uint8_t *bytes, size_t n)
+{
+    static const uint8_t session[INVITE_SESSION_BYTES] = {6}, scalar[CPACE_SCALAR_BYTES] = {7};
+    uint8_t said[INVITE_BYTES], reply[INVITE_BYTES] = {0}, random[CPACE_SCALAR_BYTES] = {8};
+    struct secret *got = NULL;
+    set_up();
+    struct invitation *inv = invitation_new(invite_code, 1000);
+    struct guest *g = guest_new(invite_code, session, scalar);
+    bool claimed = false; /* the inviting host heard the guest's own claim */
+    FUZZ_MUST(inv && g);
+    for (uint64_t now = 1000; !got && n >= INVITE_PIECE;
+         n -= INVITE_PIECE, bytes += INVITE_PIECE, now += 50) {
+        bool to_guest = bytes[0] & 1, over = bytes[0] & 2;
+        if (to_guest)
+            memcpy(said, reply, sizeof said);
+        else
+            guest_say(g, said);
+        for (size_t i = 0; i < INVITE_BYTES; i++)
+            said[i] = (uint8_t)(over ? said[i] ^ bytes[1 + i] : bytes[1 + i]);
+        if (to_guest) {
+            (void)guest_take(g, said, sizeof said, &got);
+            continue;
+        }
+        uint8_t own[INVITE_BYTES];
+        guest_say(g, own);
+        claimed = claimed || (guest_claims(g) && memcmp(own, said, sizeof own) == 0);
+        random[1] = (uint8_t)now;
+        (void)invitation_take(inv, said, sizeof said, key, random, now, reply);
+        FUZZ_MUST(claimed || invitation_state(inv, now) == INVITATION_OPEN);
+    }
+    FUZZ_MUST(!got || secret_equal(got, key));
+    secret_free(got);
+    guest_free(g);
+    invitation_free(inv);
+}
+
+static void seed_invite(struct fuzz_sink *sink)
+{
+    uint8_t out[5 * INVITE_PIECE] = {0};
+    for (size_t i = 0; i < 5; i++)
+        out[i * INVITE_PIECE] = (uint8_t)(2 | (i & 1));
+    fuzz_give(sink, out, sizeof out);
+    out[INVITE_PIECE + 40] = 1;
+    fuzz_give(sink, out, sizeof out);
+}
+
+/* What a person types as a code. */
+static void code_text(const uint8_t *bytes, size_t n)
+{
+    char *text = fuzz_text(bytes, n), again[INVITE_CODE_TEXT];
+    uint8_t code[INVITE_CODE_BYTES], back[INVITE_CODE_BYTES];
+    struct err e = {0};
+    if (invite_code_parse(text, code, &e)) {
+        FUZZ_MUST(fuzz_shows(e.text));
+    } else {
+        invite_code_text(code, again);
+        FUZZ_MUST(invite_code_parse(again, back, NULL) == 0 && memcmp(code, back, sizeof code) == 0);
+    }
+    free(text);
+}
+
+static void seed_code_text(struct fuzz_sink *sink)
+{
+    char text[INVITE_CODE_TEXT];
+    invite_code_text(invite_code, text);
+    fuzz_give(sink, text, sizeof text - 1);
+}
+
 const struct fuzz_target fuzz_wire[] = {
     {"netlink", "what the kernel says of interfaces", 1024, netlink, seed_netlink},
     {"datagram", "a datagram as it comes", 1500, datagram, seed_datagram},
@@ -594,6 +671,9 @@ const struct fuzz_target fuzz_wire[] = {
     {"ticket", "a ticket's plain bytes", TICKET_BOX_MAX, ticket, seed_ticket},
     {"summary", "a summary of what a peer keeps", 1024, summary, seed_summary},
     {"survey", "what hosts tell of each other, and what is made of it", 512, survey, seed_survey},
+    {"invite", "datagrams between a guest and the host that invites it", 8 * INVITE_PIECE, invite,
+     seed_invite},
+    {"code", "an invitation's code", 32, code_text, seed_code_text},
     {"fields", "addresses, networks, names in messages and settings", 160, fields, NULL},
     {0},
 };

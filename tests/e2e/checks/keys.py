@@ -1,6 +1,7 @@
 """Group keys: none, wrong, open to others; and hosts that cannot take part as they are."""
 
 import pathlib
+import re
 
 from harness.agree import one_cluster
 from harness.lab import KEY, new_key, wait_until
@@ -23,6 +24,69 @@ def test_the_first_host_without_a_key_makes_one_and_the_second_is_told_the_ways_
     second.kpeer("up", "--expect", "2", "--timeout", "90s", seconds=100).expect(0)
     job.wait(60).expect(0)
     one_cluster(lab.hosts)
+
+
+def code_in(job):
+    """The code that `kpeer up --invite` shows."""
+    found = wait_until("a code is shown", lambda: re.search(r"kpeer up --code (\S+)", job.text()), 30)
+    return found.group(1)
+
+
+def marks(host, code):
+    """Files of the host that hold the code, and the same without its dashes."""
+    words = [code, code.replace("-", "")]
+    places = [place for top in (host.disk / "upper", host.path("/run")) for place in top.rglob("*") if place.is_file()]
+    return [place for place in places if any(word.encode() in place.read_bytes() for word in words)]
+
+
+def test_a_code_brings_the_key_to_one_host(trial):
+    """The inviting host makes the group's key; a guest takes it by the code, and no second one does."""
+    lab = trial.lab(3, keys=False)
+    first, guest, late = lab.hosts
+    guest.kpeer("up", "--code", "012-345-67", seconds=10).expect(2, "too short", "--invite")
+    inviting = first.up("--invite", "--expect", "3", "--timeout", "120s")
+    code = code_in(inviting)
+    slip = ("1" if code[0] != "1" else "2") + code[1:]
+    guest.kpeer("up", "--code", slip, seconds=10).expect(2, "mistyped")
+    guest.kpeer("up", "--code", code, "--invite", seconds=10).expect(2, "goes without")
+    guest.kpeer("up", "--code", code, "--trust-subnet", seconds=10).expect(2, "goes without")
+    refused = guest.kpeer("up", seconds=30).expect(6, "no group key", "kpeer up --invite")
+    assert first.address in refused.text, refused
+    other = "000-000-000"  # the code of forty zeros: none that was drawn
+    guest.kpeer("up", "--code", other, seconds=40).expect(1, "another code", "--invite")
+    assert not guest.has(KEY)
+    joining = guest.up("--code", code.upper().replace("-", " "), "--expect", "3", "--timeout", "120s")
+    wait_until("the guest has the key", lambda: guest.has(KEY), 20)
+    assert guest.get(KEY) == first.get(KEY) and guest.path(KEY).stat().st_mode & 0o7777 == 0o600
+    wait_until("it is told where the key went", lambda: any(
+        event["event"] == "key-given" and guest.address in event["text"] for event in first.events()), 10)
+    late.kpeer("up", "--code", code, seconds=40).expect(1, "no host that invites was heard", "show a new one")
+    assert not late.has(KEY) and not late.agents()
+    # A new one, shown by the second host, of which the first knows nothing; the one before it is good no more.
+    again = guest.start("kpeer", "up", "--invite", "--timeout", "120s")
+    unused = code_in(again)
+    third = guest.start("kpeer", "up", "--invite", "--timeout", "120s")
+    newest = code_in(third)
+    wait_until("the one before is withdrawn", lambda: "good no more" in third.text(), 5)
+    late.kpeer("up", "--code", unused, seconds=40).expect(1, "another code")
+    last = late.up("--code", newest, "--expect", "3", "--timeout", "120s")
+    for job in (inviting, joining, again, third, last):
+        job.wait(130).expect(0)
+    one_cluster(lab.hosts)
+    late.kpeer("up", "--code", newest, seconds=10).expect(6, "a member already")
+    for host in lab.hosts:
+        assert not marks(host, code) and not marks(host, newest), "a code is written somewhere"
+    first.signal_agent(15)
+    wait_until("its agent has ended", lambda: not first.agents(), 10)
+    first.kpeer("up", "--code", newest, seconds=10).expect(6, "has a group key already")
+
+
+def test_a_group_of_the_subnet_has_no_key_to_give(trial):
+    host = trial.lab(1, keys=False).hosts[0]
+    host.kpeer("up", "--trust-subnet", "--invite", seconds=10).expect(2, "no key that a code could give")
+    host.up("--trust-subnet", "--expect", "2")
+    wait_until("its agent runs", host.phase, 20)
+    host.kpeer("up", "--invite", seconds=20).expect(1, "whoever is on the subnet may join", "--trust-subnet")
 
 
 def test_two_hosts_without_keys_at_once(trial):
