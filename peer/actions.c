@@ -100,6 +100,7 @@ static enum log_level level_of(enum event_kind kind)
     case EVENT_LEASE_LOST:
     case EVENT_EVICTED:
     case EVENT_INVITATION_SPOILED:
+    case EVENT_CONSOLE_REFUSED:
     case EVENT_ADDRESS_LOST:
     case EVENT_MEMBER_FAILED:
         return LOG_LEVEL_WARN;

@@ -232,6 +232,8 @@ void config_for_node(const struct config *cfg, struct node_config *out)
     out->settle_ms = cfg->settle_ms;
     out->beat_ms = cfg->heartbeat_ms;
     out->key_overlap_ms = cfg->key_overlap_ms;
+    memcpy(out->console, cfg->console, sizeof out->console);
+    out->console_count = cfg->console_count;
     out->key_fixed = cfg->trust == TRUST_SUBNET;
 }
 

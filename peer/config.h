@@ -62,6 +62,8 @@ struct config {
     uint32_t key_overlap_ms;
     uint32_t timeout_ms; /* of `up` */
     bool dry_run;
+    char console[NODE_CONSOLE_MAX][STEP_NAME_BYTES];
+    size_t console_count;
     int hostnames; /* enum config_hostnames */
     bool fix;      /* mend this host before it is checked */
 

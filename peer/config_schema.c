@@ -96,6 +96,12 @@ const struct config_key config_schema[] = {
      .type = CONFIG_CHOICE,
      .scope = CONFIG_AGENT,
      FIELD(role)},
+    {.key = "roles.console",
+     .doc =
+         "members, by name or id, that get the admin kubeconfig from this host; none: nobody; not set: all",
+     .max = NODE_CONSOLE_MAX,
+     .type = CONFIG_TEXT_LIST,
+     LIST(console, console_count)},
     {.key = "expect",
      .flag = "expect",
      .arg = "N",

@@ -18,7 +18,7 @@ struct reading {
 };
 
 /* The maps within the file, by the part of a key before its dot. */
-static const char *const map_words[] = {"images", "packages", "multicast", "flannel", "tools"};
+static const char *const map_words[] = {"images", "packages", "multicast", "flannel", "tools", "roles"};
 
 static void event_cleanup(yaml_event_t *event)
 {

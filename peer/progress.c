@@ -39,6 +39,8 @@ static const struct {
     {"ticket-opened", "ticket opened[: %x]", TINT_NONE, false},
     {"join-started", "joining[: %x]", TINT_NONE, false},
     {"join-finished", "joined[: %x][ (%t)]", TINT_GOOD, false},
+    {"console-served", "admin kubeconfig given[ to %n]", TINT_NONE, false},
+    {"console-refused", "admin kubeconfig refused[ to %n]", TINT_WARN, false},
     {"invited", "an invitation is open[: %x]", TINT_NONE, false},
     {"key-given", "key given[: %x]", TINT_GOOD, false},
     {"invitation-spoiled", "invitation withdrawn[: %x]", TINT_WARN, false},

@@ -46,6 +46,8 @@ const char *role_word(enum member_role role);
 const char *state_word(enum member_state state);
 const char *phase_word(enum phase phase);
 
+#define NODE_CONSOLE_MAX 16
+
 struct node_config {
     char name[STEP_NAME_BYTES];
     char version[STEP_VERSION_BYTES]; /* of kpeer */
@@ -65,7 +67,11 @@ struct node_config {
     uint32_t lease_ms;                           /* default 5000 */
     uint32_t ticket_ttl_ms;                      /* default 600000 */
     uint32_t key_overlap_ms; /* how long a rotated key is kept for members that come back; default 7 days */
-    bool key_fixed;          /* the key is known to everybody (trust by subnet): there is nothing to rotate */
+    /* Whom this host, as a control plane, gives the admin kubeconfig: members by name or id; none named: all.
+     * "none" is nobody. */
+    char console[NODE_CONSOLE_MAX][STEP_NAME_BYTES];
+    size_t console_count;
+    bool key_fixed; /* the key is known to everybody (trust by subnet): there is nothing to rotate */
 };
 void node_config_default(struct node_config *cfg);
 
@@ -208,6 +214,8 @@ enum event_kind {
     EVENT_KEY_ROTATED,
     EVENT_KEY_CLOSED,
     EVENT_EVICTED,
+    EVENT_CONSOLE_SERVED,     /* the admin kubeconfig went to a member */
+    EVENT_CONSOLE_REFUSED,    /* or did not, since it has no right to it */
     EVENT_INVITED,            /* this and the next two are the agent's, not the core's */
     EVENT_KEY_GIVEN,          /* to a guest */
     EVENT_INVITATION_SPOILED, /* by too many tries */

@@ -339,7 +339,11 @@ static void on_config_give(struct node *n, struct member *m, struct pack_reader 
         return;
     if (code == 0 && seal_box_open(n->me, box, bytes, plain) != 0)
         code = KPEER_EAUTH;
-    out_reply(n, request, code, code ? "the master could not give its admin kubeconfig" : "", "");
+    if (code == KPEER_EREFUSED)
+        out_reply(n, request, code, "the master gives its admin kubeconfig to other hosts alone",
+                  "name this host under roles.console in the master's kpeer.yaml, and start its agent anew");
+    else
+        out_reply(n, request, code, code ? "the master could not give its admin kubeconfig" : "", "");
     if (code == 0 && n->action_count > 0) {
         n->action[n->action_count - 1].bytes = plain;
         n->action[n->action_count - 1].n = bytes - SEAL_BOX_OVERHEAD_BYTES;

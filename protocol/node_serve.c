@@ -267,6 +267,8 @@ static void console_result(struct node *n, const struct running *run, const stru
     bool local = peer_id_equal(&run->subject, &n->me->id);
     struct member *m = node_member(n, &run->subject);
     if (!local) {
+        if (m && r->code == 0)
+            out_event(n, EVENT_CONSOLE_SERVED, &m->id);
         if (m)
             net_give_kubeconfig(n, m, run->request, r->code, r->blob, r->blob_bytes);
         return;
@@ -314,6 +316,18 @@ static void ask_founder(struct node *n, uint64_t request)
     net_ask_kubeconfig(n, founder, request);
 }
 
+/* What this host's administrator has settled. Root of this very host reads the file anyway. */
+static bool may_be_console(const struct node *n, const struct member *m)
+{
+    char id[PEER_ID_TEXT];
+    peer_id_text(&m->id, id);
+    for (size_t i = 0; i < n->cfg.console_count; i++)
+        if (strcmp(n->cfg.console[i], "none") != 0 && /* which a member might call itself */
+            (strcmp(n->cfg.console[i], m->profile.name) == 0 || strcmp(n->cfg.console[i], id) == 0))
+            return true;
+    return n->cfg.console_count == 0;
+}
+
 /* `asker` NULL: our own user. Only members of the cluster get it, over their own link, in a box only they can
  * open. */
 void serve_kubeconfig(struct node *n, uint64_t request, const struct peer_id *asker)
@@ -333,6 +347,11 @@ void serve_kubeconfig(struct node *n, uint64_t request, const struct peer_id *as
     }
     if (asker && (!m || !m->has_profile || !in_our_cluster(n, m)))
         return;
+    if (asker && !may_be_console(n, m)) {
+        out_event(n, EVENT_CONSOLE_REFUSED, asker);
+        net_give_kubeconfig(n, m, request, KPEER_EREFUSED, NULL, 0);
+        return;
+    }
     if (side_steps(n) >= SIDE_MAX || !out_run(n, &s, asker ? asker : &n->me->id, request))
         out_reply(n, asker ? 0 : request, KPEER_ELIMIT, "too much is going on; try again", "");
 }

@@ -256,6 +256,36 @@ def one_round(lab, starts):
     return time.monotonic() - last
 
 
+def test_only_who_may_be_console_gets_the_kubeconfig(trial):
+    """By name, by id, or nobody; what is given and refused is told on the master."""
+    lab = trial.lab(3)
+    for host in lab.hosts:
+        host.put("/etc/kpeer/kpeer.yaml", "roles: {console: [node1]}\n")
+    lab.form("--expect", "3", "--role", "auto")
+    record, master = one_cluster(lab.hosts)
+    others = [host for host in lab.hosts if host is not master]
+    for host in others:
+        if host.name == "node1":
+            host.kpeer("kubeconfig").expect(0, "kind: Config")
+        else:
+            host.kpeer("kubeconfig").expect(6, "to other hosts alone", "roles.console")
+            host.kpeer("kubeconfig", "--install").expect(6)
+            assert not host.has("/root/.kube/config")
+    master.kpeer("kubeconfig").expect(0, "kind: Config")
+    refused = [event["name"] for event in master.events() if event["event"] == "console-refused"]
+    served = [event["name"] for event in master.events() if event["event"] == "console-served"]
+    assert set(refused) == {host.name for host in others if host.name != "node1"}, refused
+    assert set(served) == {host.name for host in others if host.name == "node1"}, served
+    ids = {member["name"]: member["id"] for member in master.members()["members"]}
+    for words, host, status in ((ids[others[0].name], others[0], 0), (ids[others[0].name], others[1], 6), ("none", others[0], 6)):
+        master.put("/etc/kpeer/kpeer.yaml", f"roles: {{console: [{words}]}}\n")
+        master.signal_agent(15)
+        wait_until("its agent has ended", lambda: not master.agents(), 20)
+        master.up()
+        all_ready(lab.hosts)
+        wait_until(f"{host.name} is answered as the master's file says", lambda h=host, s=status: h.kpeer("kubeconfig").status == s, 20)
+
+
 def test_a_worker_gives_out_a_kubeconfig_that_works(trial):
     lab = trial.lab(2)
     lab.form("--expect", "2")
