@@ -239,6 +239,22 @@ static void put_environment(FILE *to, char *const *env)
     }
 }
 
+/* What the executor can do without; its children are in here with it, apt's and their scripts among them.
+ * Nothing that gives the service mounts of its own: what `kubeadm reset` unmounts is to be gone on the host.
+ * Nothing that keeps devices from it: swap is on some. */
+static const char unit_fences[] =
+    "NoNewPrivileges=yes\n"
+    "CapabilityBoundingSet=~CAP_SYS_TIME CAP_WAKE_ALARM CAP_SYS_RAWIO CAP_SYS_BOOT CAP_SYS_PACCT "
+    "CAP_SYS_TTY_CONFIG CAP_BLOCK_SUSPEND CAP_LEASE CAP_MAC_OVERRIDE CAP_AUDIT_CONTROL CAP_AUDIT_READ\n"
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_PACKET\n"
+    "RestrictNamespaces=yes\n"
+    "RestrictRealtime=yes\n"
+    "LockPersonality=yes\n"
+    "SystemCallArchitectures=native\n"
+    "SystemCallFilter=~@clock @cpu-emulation @debug @obsolete @raw-io @reboot\n"
+    "SystemCallErrorNumber=EPERM\n"
+    "KeyringMode=private\n";
+
 int daemon_unit_text(const struct call *call, const char *program, char *const *env, char **out,
                      struct err *err)
 {
@@ -259,9 +275,9 @@ int daemon_unit_text(const struct call *call, const char *program, char *const *
             fputc(' ', to);
         put_quoted(to, *a);
     }
-    fputs("\nRestart=on-failure\nRestartSec=2s\nKillMode=mixed\nTimeoutStopSec=30s\nLimitCORE=0\n\n"
-          "[Install]\nWantedBy=multi-user.target\n",
-          to);
+    fputs("\nRestart=on-failure\nRestartSec=2s\nKillMode=mixed\nTimeoutStopSec=30s\nLimitCORE=0\n", to);
+    fputs(unit_fences, to);
+    fputs("\n[Install]\nWantedBy=multi-user.target\n", to);
     if (fclose(to)) {
         free(text);
         return err_set(err, KPEER_ENOMEM, "out of memory");
