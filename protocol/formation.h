@@ -82,6 +82,7 @@ struct formation {
     uint64_t view_since_ms; /* nothing new since */
     uint64_t rng;           /* seeded by the owner; spreads the next candidacies */
     uint64_t bound_ms;
+    uint64_t propose_ms; /* no set is proposed before: one was just given up */
     uint64_t constituted_ms;
     uint64_t hopeless_ms; /* since when our set cannot go on while others could; 0: it can */
 

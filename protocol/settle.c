@@ -7,6 +7,7 @@
 #define BIND_TIMEOUT_MS                                                                                      \
     2000                  /* a set that is not constituted by then, and is not what we see, is signed off */
 #define DISAGREE_MS 1000  /* how long we look on while somebody is bound to a set that we do not see */
+#define PROPOSE_MS  500   /* from giving a set up to proposing the next, expected or not */
 #define HOPELESS_MS 10000 /* how long a constituted set may be without anybody alive who could found */
 
 static const struct peer_id *self(const struct formation_input *in)
@@ -94,6 +95,8 @@ static bool same_members(const struct electorate *a, const struct electorate *b)
 
 static bool settled(const struct formation *f, const struct formation_input *in, const struct electorate *set)
 {
+    if (in->now_ms < f->propose_ms)
+        return false;
     if (in->expect || FAULT(SETTLE_IGNORED))
         return true;
     if (in->now_ms < in->unknown_until_ms)
@@ -336,6 +339,7 @@ static uint32_t release(struct formation *f, const struct formation_input *in)
     f->constituted = f->leading = f->standing = false;
     f->hopeless_ms = 0;
     f->view_since_ms = in->now_ms;
+    f->propose_ms = in->now_ms + PROPOSE_MS;
     return FORMATION_PROMISED | FORMATION_RELEASED;
 }
 
@@ -374,5 +378,6 @@ uint64_t settle_wake(const struct formation *f, const struct formation_input *in
     earlier(&at, f->view_since_ms + in->settle_ms, now);
     earlier(&at, f->view_since_ms + DISAGREE_MS, now);
     earlier(&at, f->bound_ms + BIND_TIMEOUT_MS, now);
+    earlier(&at, f->propose_ms, now);
     return at;
 }

@@ -31,7 +31,8 @@ struct group {
     uint32_t expect;
     bool lone;
     uint64_t unknown_until_ms;
-    bool cut[PEERS][PEERS]; /* from, to */
+    bool cut[PEERS][PEERS];   /* from, to */
+    bool blind[PEERS][PEERS]; /* from, to: ballots come through, and yet the one does not see the other */
     bool dead[PEERS];
     bool left[PEERS]; /* dead, and said so */
     bool unfit[PEERS];
@@ -75,7 +76,7 @@ static void group_free(struct group *g)
 static struct formation_input input(struct group *g, size_t who)
 {
     for (size_t i = 0; i < g->count; i++) {
-        bool there = !g->dead[i] && (i == who || !g->cut[i][who]);
+        bool there = !g->dead[i] && (i == who || (!g->cut[i][who] && !g->blind[i][who]));
         g->view[i] = (struct formation_peer){.id = g->peer[i].me->id,
                                              .in_view = there,
                                              .alive = there,
@@ -211,6 +212,21 @@ static void test_expect_starts_at_once_and_never_before(void **state)
     run(g, 200);
     assert_int_equal(bound(g), 3);
     assert_true(g->peer[0].f.constituted && g->peer[1].f.constituted && g->peer[2].f.constituted);
+    group_free(g);
+}
+
+/* One proposes, and the other, who does not see it, objects each time: they do not do so as fast as they can.
+ */
+static void test_proposals_are_spaced_out(void **state)
+{
+    (void)state;
+    struct group *g = group_new(2, 2);
+    g->blind[0][1] = true;
+    run(g, 20000);
+    assert_in_range(g->peer[0].f.mine.set.number, 5, 40);
+    g->blind[0][1] = false;
+    run(g, 1500);
+    assert_true(g->peer[0].f.constituted && g->peer[1].f.constituted);
     group_free(g);
 }
 
@@ -661,6 +677,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_expect_starts_at_once_and_never_before),
+        cmocka_unit_test(test_proposals_are_spaced_out),
         cmocka_unit_test(test_settling_starts_again_with_each_newcomer),
         cmocka_unit_test(test_settling_waits_for_one_of_whom_nothing_is_known),
         cmocka_unit_test(test_a_lone_host_binds_only_when_told_that_it_may),
