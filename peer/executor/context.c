@@ -147,6 +147,7 @@ int exec_run(struct exec_ctx *ctx, const struct exec_run *run, struct spawn_resu
                                 .kubeconfig = run->kubeconfig,
                                 .env = run->env,
                                 .secret_output = run->secret_output,
+                                .constant = run->constant,
                                 .on_line = run->quiet     ? NULL
                                            : run->on_line ? run->on_line
                                                           : exec_on_line,

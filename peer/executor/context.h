@@ -67,6 +67,7 @@ struct exec_run {
     uint32_t timeout_ms; /* 0: what is left of the step's time */
     bool secret_output;
     bool quiet;     /* its output is not progress (a query) */
+    bool constant;  /* as in struct spawn_request */
     bool read_only; /* changes nothing: run in dry_run too */
 };
 int exec_run(struct exec_ctx *ctx, const struct exec_run *run, struct spawn_result *res, struct err *err);

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "peer/executor/answers.h"
 #include "peer/executor/context.h"
 #include "peer/executor/jobs.h"
 #include "protocol/step.h"
@@ -207,6 +208,7 @@ static void __attribute__((noreturn)) executor_main(const struct executor_config
     if (getppid() != agent)
         _exit(0); /* it died before it could have been noticed */
     setsockopt(x.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    answers_open();
     jobs_init(&x.jobs, cfg, tell_agent, &x);
     loop(&x);
     if (x.jobs.refused)

@@ -32,7 +32,9 @@ struct spawn_request {
     const char *const *env; /* further NAME=VALUE, NULL-ended, SPAWN_ENV_MAX at most; NULL: none */
     uint32_t timeout_ms;    /* 0: none of its own (the step's limit still holds) */
     uint32_t grace_ms;      /* from TERM to KILL; 0: SPAWN_GRACE_MS, which no step may exceed */
-    bool secret_output;     /* output holds a secret: on_line is not called, the copies are wiped */
+    bool constant; /* a query whose answer hangs on the program and its arguments alone: one of the last half
+                      minute will do (answers.h); on_line is not called for such a one */
+    bool secret_output; /* output holds a secret: on_line is not called, the copies are wiped */
     void (*on_line)(void *ctx, bool is_stderr,
                     const char *line); /* may be NULL; `line` has no control characters */
     void *ctx;

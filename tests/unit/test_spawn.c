@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "peer/executor/answers.h"
 #include "peer/executor/spawn.h"
 
 static uint64_t now_ms(void)
@@ -358,9 +359,81 @@ static void test_program_dies_with_its_starter(void **state)
     close(fd[0]);
 }
 
+/* Writes a program that counts its runs in a file beside it, and tells the count. */
+static void write_counter(const char *path, const char *words)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fprintf(f, "#!/bin/sh\n%s\necho run >> %s.runs; wc -l < %s.runs\n", words, path, path);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(chmod(path, 0755), 0);
+}
+
+static int ask_counter(const char *path, const char *word, bool constant, int status)
+{
+    const char *argv[] = {"counter", word, NULL};
+    struct spawn_result res;
+    int count;
+
+    assert_int_equal(
+        spawn_run(&(struct spawn_request){.program = path, .argv = argv, .constant = constant}, &res, NULL),
+        0);
+    assert_int_equal(res.exit_status, status);
+    assert_int_equal(strlen(res.out), res.out_bytes);
+    assert_string_equal(res.errout, "");
+    count = atoi(res.out);
+    spawn_result_fini(&res);
+    return count;
+}
+
+/* What hangs on the program alone is asked once, also by another worker, until the program is another one. */
+static void test_constant_answers(void **state)
+{
+    char path[] = "/tmp/kpeer-spawn-XXXXXX", runs[64];
+    int fd = mkstemp(path), status;
+    pid_t worker;
+    (void)state;
+
+    close(fd);
+    snprintf(runs, sizeof(runs), "%s.runs", path);
+    write_counter(path, "");
+    assert_int_equal(ask_counter(path, "a", true, 0), 1); /* nothing is kept before the memory is open */
+    assert_int_equal(ask_counter(path, "a", true, 0), 2);
+    answers_open();
+    worker = fork();
+    if (worker == 0)
+        _exit(ask_counter(path, "a", true, 0) == 3 ? 0 : 1);
+    assert_int_equal(waitpid(worker, &status, 0), worker);
+    assert_int_equal(status, 0);
+    assert_int_equal(ask_counter(path, "a", true, 0), 3);
+    assert_int_equal(ask_counter(path, "a", false, 0), 4); /* asked for no such answer */
+    assert_int_equal(ask_counter(path, "b", true, 0), 5);
+    assert_int_equal(ask_counter(path, "a", true, 0), 3);
+    unlink(path);
+    write_counter(path, "# another one");
+    assert_int_equal(ask_counter(path, "a", true, 0), 6);
+    write_counter(path, "echo run >> $0.runs; exit 3");
+    ask_counter(path, "a", true, 3); /* a failure is no answer */
+    ask_counter(path, "a", true, 3);
+    write_counter(path, "");
+    assert_int_equal(ask_counter(path, "a", true, 0), 9);
+    for (int i = 0; i < 3 * ANSWERS_MAX; i++) { /* more than are kept: the oldest go */
+        char word[8];
+
+        snprintf(word, sizeof(word), "%d", i);
+        assert_int_equal(ask_counter(path, word, true, 0), 10 + i);
+        assert_int_equal(ask_counter(path, word, true, 0), 10 + i);
+    }
+    assert_int_equal(ask_counter(path, "a", true, 0), 10 + 3 * ANSWERS_MAX);
+    unlink(path);
+    unlink(runs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_constant_answers),
         cmocka_unit_test(test_output_and_status),
         cmocka_unit_test(test_input),
         cmocka_unit_test(test_lines_are_escaped_and_cut),

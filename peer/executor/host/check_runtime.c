@@ -17,6 +17,7 @@
 #define CNI_BINS        "/opt/cni/bin"
 #define START_MS        20000
 #define LOOK_MS         100
+#define LIST_MS         15000
 
 static void look_container_runtime(struct survey *s)
 {
@@ -80,18 +81,25 @@ static bool docker_counts(const struct survey *s)
 /* kubeadm's pause image for this version; the caller frees it. NULL: not known. */
 static char *pause_image(struct survey *s)
 {
-    const char *version = s->facts->kubernetes_version, *repository = s->ctx->cfg->image_repository;
-    const char *argv[] = {"", "config", "images", "list", "--kubernetes-version", version, NULL, NULL, NULL};
+    const struct executor_config *cfg = s->ctx->cfg;
+    char wanted[STEP_VERSION_BYTES + 24], repository[sizeof(cfg->image_repository) + 24];
+    const struct exec_run run = {
+        .tool = TOOL_KUBEADM,
+        .argv = (const char *const[]){"", "config", "images", "list", wanted,
+                                      cfg->image_repository[0] ? repository : NULL, NULL},
+        .timeout_ms = LIST_MS,
+        .quiet = true,
+        .constant = true,
+        .read_only = true,
+    };
     struct spawn_result res;
     char *image = NULL;
 
-    if (!version[0])
+    if (!s->facts->kubernetes_version[0] || (cfg->root[0] && !cfg->tools[TOOL_KUBEADM][0]))
         return NULL;
-    if (repository[0]) {
-        argv[6] = "--image-repository";
-        argv[7] = repository;
-    }
-    if (mend_run(s->ctx, TOOL_KUBEADM, argv, true, &res, NULL) == 0)
+    snprintf(wanted, sizeof(wanted), "--kubernetes-version=%s", s->facts->kubernetes_version);
+    snprintf(repository, sizeof(repository), "--image-repository=%s", cfg->image_repository);
+    if (exec_run(s->ctx, &run, &res, NULL) == 0)
         image = parse_pause_line(res.out);
     spawn_result_fini(&res);
     return image;

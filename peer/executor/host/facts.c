@@ -81,7 +81,7 @@ static void read_runtime(struct exec_ctx *ctx, char out[static STEP_NAME_BYTES])
 {
     const char *const argv[] = {"containerd", "--version", NULL};
     const char *name = look_runtime(ctx);
-    struct spawn_request req = {.program = "containerd", .argv = argv, .timeout_ms = 5000};
+    struct spawn_request req = {.program = "containerd", .argv = argv, .constant = true, .timeout_ms = 5000};
     struct spawn_result res;
     char version[24] = "";
 

@@ -158,8 +158,10 @@ int look_version(struct exec_ctx *ctx, const char *program, const char *const *a
                  size_t out_bytes, struct err *err)
 {
     uint32_t left = exec_left_ms(ctx);
-    struct spawn_request req = {
-        .program = program, .argv = argv, .timeout_ms = left && left < VERSION_MS ? left : VERSION_MS};
+    struct spawn_request req = {.program = program,
+                                .argv = argv,
+                                .constant = true,
+                                .timeout_ms = left && left < VERSION_MS ? left : VERSION_MS};
     struct spawn_result res;
     int code = spawn_check(&req, &res, err);
 

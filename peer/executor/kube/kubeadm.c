@@ -28,6 +28,7 @@ int kubeadm_at_hand(struct exec_ctx *ctx, struct kubeadm *k, struct err *err)
         .argv = (const char *const[]){"", "version", "-o", "json", NULL},
         .timeout_ms = QUERY_MS,
         .quiet = true,
+        .constant = true,
         .read_only = true,
     };
     struct kubeadm found = {0};
@@ -58,6 +59,7 @@ int kubeadm_images(struct exec_ctx *ctx, const char *version, struct parse_image
                                       ctx->cfg->image_repository[0] ? repository : NULL, NULL},
         .timeout_ms = QUERY_MS,
         .quiet = true,
+        .constant = true,
         .read_only = true,
     };
     struct spawn_result res;

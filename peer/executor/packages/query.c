@@ -160,6 +160,7 @@ static void ask_kubeadm(struct exec_ctx *ctx, char out[static STEP_VERSION_BYTES
         .argv = (const char *const[]){"", "version", "-o", "short", NULL},
         .timeout_ms = QUERY_MS,
         .quiet = true,
+        .constant = true,
         .read_only = true,
     };
     struct spawn_result res;
