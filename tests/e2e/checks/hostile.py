@@ -130,7 +130,7 @@ def heard(host):
 def test_a_group_forms_under_a_flood(trial):
     """Forged beacons of the very group from forged addresses, members' among them, and key exchanges without a key."""
     lab = trial.lab(3)
-    seconds = 60 if trial.options.thorough else 15
+    seconds = 60
     group = group_of(lab.hosts[0])
     with Stranger(lab) as stranger, Watch(lab.hosts) as watch:
         stormed = [stranger.flood("udp", BRIDGE, group, 100000, seconds),
