@@ -426,8 +426,8 @@ void key_handed(struct node *n, const struct node_event *ev)
 
 static void tell_closed(struct node *n)
 {
-    size_t have = 0, away = 0;
-    char text[200];
+    size_t have = 0, away = 0, strange = 0;
+    char text[300], more[100] = "";
     uint32_t epoch = keyring_newest(&n->keys.ring);
     for (size_t i = 0; i < n->member_count; i++) {
         const struct member *m = n->member[i];
@@ -435,12 +435,17 @@ static void tell_closed(struct node *n)
             continue;
         have += m->key_epoch >= epoch;
         away += m->key_epoch < epoch;
+        /* What proves the key's sender is the record, and that comes under the key alone. */
+        strange += m->key_epoch < epoch && strcmp(m->profile.cluster_id, n->record.cluster_id) != 0;
     }
+    if (strange)
+        snprintf(more, sizeof more, "; %zu of those know of no cluster yet: copy the key file to them",
+                 strange);
     snprintf(
         text, sizeof text,
         "key %u: %zu other members have it, and the old one is refused from here on; %zu are away and get "
-        "it when they come back within %.1f days",
-        epoch, have, away, n->cfg.key_overlap_ms / DAY_MS);
+        "it when they come back within %.1f days%s",
+        epoch, have, away, n->cfg.key_overlap_ms / DAY_MS, more);
     out_text(out_event(n, EVENT_KEY_CLOSED, &n->me->id), "%s", text);
     out_reply(n, n->keys.request, 0, text, "");
     n->keys.request = 0;

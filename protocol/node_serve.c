@@ -208,6 +208,8 @@ static void minted(struct node *n, struct member *m, const struct step_result *r
         j->grant.refused[0] = '\0';
         j->stale_gone = false;
         j->changed = true;
+        if (n->members_dirty_ms)
+            node_persist_members(n); /* who may be a member is not forgotten: a new key is for it, too */
         out_event(n, EVENT_TICKET_ISSUED, &m->id);
     }
     sodium_memzero(&t, sizeof t);

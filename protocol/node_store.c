@@ -121,6 +121,8 @@ static void tell_commit(struct node *n, uint64_t term)
     a->term = term;
     out_text(a, "cluster %s at %s, founded by %s", n->record.cluster_id, n->record.endpoint,
              n->record.founder_name);
+    if (node_is_founder(n))
+        node_persist_members(n); /* a new key is for each of them, also if the power fails now */
 }
 
 /* Our own set may have decided what we accepted: another set's record is then a second cluster, not an
