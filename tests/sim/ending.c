@@ -115,7 +115,8 @@ bool watch_hopeless(const struct world *w)
 
 bool watch_done(const struct world *w)
 {
-    return w->ready == w->owed && w->pending == 0 && w->now_ms >= w->quiet_ms && !ticket_outstanding(w);
+    return w->ready == w->owed && w->pending == 0 && w->now_ms >= w->quiet_ms && !ticket_outstanding(w) &&
+           keys_settled(w);
 }
 
 static void check_host(struct world *w, const struct host *h)

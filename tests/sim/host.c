@@ -26,6 +26,7 @@ void host_identity(struct world *w, struct host *h)
     identity_free(h->identity);
     if (identity_new(&h->identity, h->identity_seed, NULL) != 0)
         abort();
+    h->fresh = true;
     watch_identity(w, h);
 }
 
@@ -111,6 +112,7 @@ void host_clone(struct world *w, const struct host *of, struct host *h)
     h->voter->shared = true;
     host_count_owed(w);
     disk_copy(&h->disk, &of->disk);
+    h->file_epoch = of->file_epoch;
     h->kube = of->kube;
     memset(h->kube.task, 0, sizeof h->kube.task);
     tell(w, h, "is a copy of %s, disk and identity", of->name);
@@ -148,8 +150,7 @@ void host_start(struct world *w, struct host *h)
     cfg.rename = w->alike;
     cfg.expect = h->group == 0 ? w->s->expect : 0;
     cfg.ticket_ttl_ms = w->s->ticket_ttl_ms;
-    if (node_new(&h->node, &cfg, h->identity, w->key[h->group], stored, draw(&w->host_rng), seed, &err) !=
-        0) {
+    if (node_new(&h->node, &cfg, h->identity, keys_file(w, h), stored, draw(&w->host_rng), seed, &err) != 0) {
         broken(w, 0, "%s does not start: %s", h->name, err.text);
         return;
     }
@@ -193,7 +194,7 @@ static void carry_out(struct world *w, struct host *h, const struct action *a)
         store(w, h, a);
         break;
     case ACT_HAND:
-        broken(w, 7, "%s hands out a key in a group that has only one", h->name);
+        wire_hand(w, h, a);
         break;
     case ACT_REACH:
         survey_order(w, h, a->reach);
@@ -216,6 +217,7 @@ static void carry_out(struct world *w, struct host *h, const struct action *a)
         tell(w, h, "%s %s %s", event_word(a->event), a->name, a->text);
         watch_event(w, h, a);
         trouble_event(w, h, a->event);
+        keys_event(w, h, a->event);
         break;
     case ACT_REPLY:
         tell(w, h, "answers: %s",
@@ -295,12 +297,22 @@ static const char *action_word(const struct action *a)
     return a->kind == ACT_EVENT ? event_word(a->event) : word[a->kind];
 }
 
-static uint64_t dropped(const struct host *h)
+uint64_t host_dropped(const struct host *h)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < COUNT_OF(h->node->dropped); i++)
         sum += h->node->dropped[i];
     return sum;
+}
+
+/* Whoever speaks under an older key is handed the newest, now and then, and also when it is an echo that
+ * speaks: only the one that it is for can open it. */
+static bool only_hands(const struct actions *acts)
+{
+    for (size_t i = 0; i < acts->count; i++)
+        if (acts->list[i].kind != ACT_HAND)
+            return false;
+    return true;
 }
 
 /* What is due at this time is done first; what is left to be seen then comes from the event alone. */
@@ -313,12 +325,12 @@ void host_feed_again(struct world *w, struct host *h, const struct node_event *e
         return;
     struct node_event ev = *event;
     ev.wall_ms = WALL_MS + (int64_t)w->now_ms + h->clock_ms;
-    uint64_t before = dropped(h);
+    uint64_t before = host_dropped(h);
     if (node_step(h->node, &ev, w->now_ms, &acts) != 0)
         broken(w, 0, "%s is out of memory", h->name);
-    else if (acts.count > 0)
+    else if (acts.count > 0 && !only_hands(&acts))
         broken(w, 7, "%s acted on %s: %s", h->name, what, action_word(&acts.list[0]));
-    else if (dropped(h) == before)
+    else if (host_dropped(h) == before)
         broken(w, 7, "%s did not count %s", h->name, what);
 }
 

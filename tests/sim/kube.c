@@ -13,7 +13,7 @@ static uint64_t duration(struct world *w, enum step_kind kind)
         [STEP_INIT] = 12000,      [STEP_APPLY] = 1500,   [STEP_TOKEN_MINT] = 300, [STEP_TOKEN_REVOKE] = 300,
         [STEP_JOIN] = 6000,       [STEP_PROVE] = 3000,   [STEP_REACH] = 500,      [STEP_DRAIN] = 1000,
         [STEP_DELETE_NODE] = 300, [STEP_RESET] = 1500,   [STEP_UNDO] = 100,       [STEP_KUBECONFIG] = 50,
-        [STEP_FIX] = 400,         [STEP_RENAME] = 100,   [STEP_MACHINE_ID] = 100,
+        [STEP_FIX] = 400,         [STEP_RENAME] = 100,   [STEP_MACHINE_ID] = 100, [STEP_REKEY] = 100,
     };
     uint64_t most = kind == STEP_INIT && w->s->slow_init ? 300000 : most_ms[kind];
     return 5 + draw_below(&w->kube_rng, most);
@@ -66,6 +66,7 @@ void kube_run(struct world *w, struct host *h, const struct step *s)
     memcpy(t->token, s->token, sizeof t->token);
     memcpy(t->node_name, s->node_name, sizeof t->node_name);
     t->ttl_s = s->ttl_s;
+    t->epoch = s->kind == STEP_REKEY ? keys_step(w, h, s) : 0;
     t->welcome = s->kind == STEP_JOIN && ticket_used(w, h, find_token(w, s->token));
     if (s->kind == STEP_JOIN && record_verify(s->record, s->record_bytes, &r, NULL) == 0)
         memcpy(t->cluster_id, r.cluster_id, sizeof t->cluster_id);
@@ -203,6 +204,9 @@ static int effect(struct world *w, struct host *h, const struct task *t)
         if (code_of_node(h))
             return code_of_node(h);
         h->copied = false;
+        return 0;
+    case STEP_REKEY:
+        h->file_epoch = t->epoch;
         return 0;
     case STEP_RESET:
         h->kube.built[0] = h->kube.joined[0] = '\0';

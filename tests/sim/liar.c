@@ -77,7 +77,7 @@ void liar_beacon(struct world *w, struct host *h, const struct hello *hello)
     for (size_t i = 0; i < sizeof nonce; i++)
         nonce[i] = (uint8_t)draw(&w->liar_rng);
     if (address_parse(h->address, &b.address) != 0 ||
-        beacon_encode(w->seal[h->group], nonce, &b, bytes, &n, NULL) != 0)
+        beacon_encode(keys_seal(h, hello->epoch), nonce, &b, bytes, &n, NULL) != 0)
         return;
     tell(w, h, "lies: a beacon %s", m->self ? "with wild numbers" : "in another's name");
     wire_cast(w, h, bytes, n);
@@ -106,7 +106,7 @@ static void finish(struct world *w, struct host *h, struct host *to, struct pack
             abort();
         for (size_t i = 0; i < sizeof nonce; i++)
             nonce[i] = (uint8_t)draw(&w->liar_rng);
-        size_t n = seal_close(w->seal[h->group], SEAL_MESSAGE, nonce, out->bytes, out->used, sealed);
+        size_t n = seal_close(keys_seal(h, UINT32_MAX), SEAL_MESSAGE, nonce, out->bytes, out->used, sealed);
         (forged ? wire_forge : wire_pass)(w, h, to, sealed, n);
         free(sealed);
     }

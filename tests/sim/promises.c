@@ -218,18 +218,18 @@ void promises_leased(struct world *w, struct host *h)
 /* ---- telling ---- */
 
 /* The sender's own ballot in a push, if there is one. */
-static bool read_told(const struct world *w, const struct host *h, const uint8_t *bytes, size_t n,
-                      struct ballot *told)
+static bool read_told(const struct host *h, const uint8_t *bytes, size_t n, struct ballot *told)
 {
     uint8_t *plain = malloc(n);
     struct pack_reader r;
     struct statement s;
     struct peer_id id;
     size_t plain_n = 0;
+    uint32_t epoch;
     bool found = false;
     if (!plain)
         abort();
-    if (seal_open(w->seal[h->group], SEAL_MESSAGE, bytes, n, plain, &plain_n) == 0 &&
+    if (key_open(h->node, bytes, n, plain, &plain_n, &epoch) == 0 &&
         pack_open(&r, plain, plain_n, 5, NULL) == 0) {
         pack_array(&r, 5, 16);
         bool push = pack_uint(&r, MSG_COUNT) == MSG_PUSH;
@@ -256,6 +256,6 @@ void promises_told(struct world *w, struct host *h, const uint8_t *bytes, size_t
     const struct ballot *mine = &h->node->formation.mine;
     if (h->voter->shared || ballot_same(mine, &h->voter->ballot))
         return; /* all that it could tell is on its disk */
-    if (read_told(w, h, bytes, n, &told) && ballot_same(&told, mine))
+    if (read_told(h, bytes, n, &told) && ballot_same(&told, mine))
         broken(w, 4, "%s tells a promise that is not on its disk", h->name);
 }

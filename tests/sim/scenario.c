@@ -150,6 +150,9 @@ void scenario_draw(struct scenario *s, uint64_t seed, uint32_t hosts)
     for (uint32_t i = 0; i < s->incident_count; i++)
         draw_incident(&s->incident[i], s, &rng, founding);
     s->ticket_ttl_ms = draw(&rng) % 4 ? 600000 : 3000 + (uint32_t)draw_below(&rng, 9000);
+    if (draw(&rng) % 5 == 0 && s->liar == LIAR_NONE && s->hosts <= MANY_HOSTS)
+        s->rotations = 1 + (uint32_t)draw_below(&rng, 2);
+    s->rotate_ms = (uint32_t)draw_below(&rng, 15000);
 }
 
 void scenario_cut(struct scenario *s, const struct cut *cut)
@@ -170,6 +173,7 @@ void scenario_cut(struct scenario *s, const struct cut *cut)
     s->step_faults = cut->steps ? 0 : s->step_faults;
     s->spread_ms = cut->spread ? 0 : s->spread_ms;
     s->liar = cut->liar ? LIAR_NONE : s->liar;
+    s->rotations = cut->rotate ? 0 : s->rotations;
 }
 
 /* ---- a cut as text ---- */
@@ -183,6 +187,7 @@ static const struct word words[] = {
     {"loss", offsetof(struct cut, loss)},     {"doubled", offsetof(struct cut, doubled)},
     {"slow", offsetof(struct cut, slow)},     {"steps", offsetof(struct cut, steps)},
     {"spread", offsetof(struct cut, spread)}, {"liar", offsetof(struct cut, liar)},
+    {"rotate", offsetof(struct cut, rotate)},
 };
 
 void cut_text(const struct cut *cut, char out[static CUT_TEXT_BYTES])

@@ -65,8 +65,10 @@ struct scenario {
     uint32_t slow;            /* per 1000 messages that are delayed by up to 300 ms */
     uint32_t step_faults;     /* per 1000 steps that fail */
     uint32_t ticket_ttl_ms;
-    bool slow_init; /* init takes up to five minutes */
-    enum liar liar; /* the last host of the first group lies: see liar.h */
+    bool slow_init;     /* init takes up to five minutes */
+    uint32_t rotations; /* of the key of the first group */
+    uint32_t rotate_ms; /* the first comes so much after the record */
+    enum liar liar;     /* the last host of the first group lies: see liar.h */
     uint32_t incident_count;
     struct incident incident[INCIDENTS_MAX];
     uint64_t faults_ms; /* faults end then */
@@ -76,7 +78,7 @@ struct scenario {
 /* What is left out of a scenario. All zero: nothing. */
 struct cut {
     uint32_t hosts; /* 0: all */
-    bool loss, doubled, slow, steps, spread, liar;
+    bool loss, doubled, slow, steps, spread, liar, rotate;
     uint32_t incidents; /* bit i: incident i */
 };
 

@@ -45,7 +45,8 @@ static bool fewer_incidents(struct search *s, struct cut *cut, const struct scen
 
 static bool fewer_rates(struct search *s, struct cut *cut)
 {
-    bool *const rate[] = {&cut->loss, &cut->doubled, &cut->slow, &cut->steps, &cut->spread, &cut->liar};
+    bool *const rate[] = {&cut->loss,   &cut->doubled, &cut->slow,  &cut->steps,
+                          &cut->spread, &cut->liar,    &cut->rotate};
     bool done = false;
     for (size_t i = 0; i < sizeof rate / sizeof rate[0]; i++) {
         if (*rate[i])

@@ -84,6 +84,9 @@ static void print_scenario(const struct scenario *s)
     printf(", expect %u, spread %u ms; of 1000: %u lost, %u doubled, %u slow, %u steps fail%s%s\n", s->expect,
            s->spread_ms, s->loss, s->doubled, s->slow, s->step_faults, s->slow_init ? ", init is slow" : "",
            liar[s->liar]);
+    if (s->rotations)
+        printf("  the key is rotated %s, %.3f s after the record\n", s->rotations == 1 ? "once" : "twice",
+               (double)s->rotate_ms / 1000);
     for (uint32_t i = 0; i < s->incident_count; i++) {
         const struct incident *in = &s->incident[i];
         printf("  i%u: %s%s", i, incident_word(in->kind), in->cut ? " (left out)" : "");

@@ -126,7 +126,7 @@ void wire_beacon(struct world *w, struct host *h, const struct hello *hello)
     for (size_t i = 0; i < sizeof nonce; i++)
         nonce[i] = (uint8_t)draw(&w->net_rng);
     if (address_parse(h->address, &b.address) != 0 ||
-        beacon_encode(w->seal[h->group], nonce, &b, bytes, &n, &err) != 0) {
+        beacon_encode(keys_seal(h, hello->epoch), nonce, &b, bytes, &n, &err) != 0) {
         broken(w, 0, "%s makes a beacon that cannot be written", h->name);
         return;
     }
@@ -206,18 +206,19 @@ void wire_break(struct world *w, struct host *h)
 
 /* A beacon of another group, altered, or not from anybody with the key ends here, as it does in discovery/.
  */
-static bool open_beacon(struct world *w, const struct host *h, struct packet *p)
+static const struct ring_key *open_beacon(struct world *w, const struct host *h, struct packet *p)
 {
+    const struct ring_key *k = keys_find(h, p->bytes, p->n);
     struct beacon b;
-    if (p->opened && p->group == h->group)
-        return true;
-    if (beacon_decode(w->seal[h->group], p->bytes, p->n, &b, NULL) != 0)
-        return false;
+    if (!k || p->opened)
+        return k;
+    if (beacon_decode(k->seal, p->bytes, p->n, &b, NULL) != 0)
+        return NULL;
     if (p->group != h->group || p->altered)
         broken(w, 7, "%s opened a beacon that was %s", h->name, p->altered ? "altered" : "of another group");
     p->hello = b.hello;
     p->opened = true;
-    return true;
+    return k;
 }
 
 /* A start of this number is known, and it is not this one. */
@@ -227,12 +228,29 @@ static bool of_another_instance(const struct host *h, const struct hello *hello)
     return m && !m->self && m->boot == hello->boot && m->instance != hello->instance;
 }
 
+/* False: refused for the key that it is sealed under, which may be another matter tomorrow, so that it was
+ * not heard. Without a rotation whatever is refused is refused for good. */
+static bool taken(struct world *w, struct host *h, const struct node_event *ev)
+{
+    uint64_t generation = h->generation, before = host_dropped(h);
+    host_feed(w, h, ev);
+    return w->newest[h->group] == 0 || h->generation != generation || host_dropped(h) == before;
+}
+
 static void beacon_arrives(struct world *w, struct host *h, struct packet *p)
 {
-    struct node_event ev = {.kind = EV_HELLO, .hello = &p->hello};
+    struct hello hello;
+    struct node_event ev = {.kind = EV_HELLO, .hello = &hello};
     memcpy(ev.address, p->address, sizeof ev.address);
-    if (!open_beacon(w, h, p))
+    const struct ring_key *k = open_beacon(w, h, p);
+    if (!k)
         return;
+    hello = p->hello;
+    hello.epoch = k->epoch;
+    if (k->closed) { /* evidence of nothing, and told again as often as it comes */
+        host_feed(w, h, &ev);
+        return;
+    }
     bool own = peer_id_equal(&p->hello.id, &h->identity->id); /* reflected, or a clone's */
     struct heard *last = &h->heard[p->from];
     bool again = p->number <= last->number && peer_id_equal(&last->id, &p->hello.id);
@@ -240,11 +258,12 @@ static void beacon_arrives(struct world *w, struct host *h, struct packet *p)
         host_feed_again(w, h, &ev, "a beacon that it had heard before");
         return;
     }
+    struct heard was = *last;
     *last = (struct heard){p->number, p->hello.id};
     if (of_another_instance(h, &p->hello))
         host_feed_again(w, h, &ev, "a beacon of another instance");
-    else
-        host_feed(w, h, &ev);
+    else if (!taken(w, h, &ev))
+        *last = was;
 }
 
 /* The other end's key is the one that we admit, and the other way round. */
@@ -268,15 +287,34 @@ static void message_arrives(struct world *w, struct host *h, struct packet *p)
                         p->forged ? "a message in another's name" : "a message that it had heard before");
         return;
     }
-    p->taken = h->generation;
-    host_feed(w, h, &ev);
+    uint64_t generation = h->generation;
+    p->taken = generation;
+    if (!taken(w, h, &ev) && p->taken == generation)
+        p->taken = 0;
     if (h->up && liar_is(w, h))
         liar_hears(w, h);
 }
 
+void wire_hand(struct world *w, struct host *h, const struct action *a)
+{
+    struct host *to = at_address(w, a->address);
+    if (!to)
+        return;
+    struct packet *p = packet_new(w, h, a->bytes, a->n);
+    p->handed = true;
+    p->to = to->slot;
+    remember(w, p);
+    deliver(w, h, to, p);
+    packet_release(p);
+}
+
 void wire_arrive(struct world *w, struct host *h, struct packet *p)
 {
-    if (p->multicast)
+    if (p->handed && keys_find(h, p->bytes, p->n))
+        host_feed(w, h, &(struct node_event){.kind = EV_HANDED, .bytes = p->bytes, .n = p->n});
+    else if (p->handed)
+        return;
+    else if (p->multicast)
         beacon_arrives(w, h, p);
     else
         message_arrives(w, h, p);

@@ -31,9 +31,13 @@ static void link_down(struct world *w, struct host *h, uint32_t to)
 /* False when the packet was handed on to a later item. */
 static bool happen(struct world *w, struct item *it)
 {
-    struct host *h = it->kind == H_INCIDENT ? NULL : &w->host[it->host];
+    struct host *h = it->kind == H_INCIDENT || it->kind == H_ROTATE ? NULL : &w->host[it->host];
     if (it->kind == H_INCIDENT) {
         trouble_happen(w, it->number, it->host);
+        return true;
+    }
+    if (it->kind == H_ROTATE) {
+        keys_rotate(w, it->number);
         return true;
     }
     if (it->kind == H_START) {
@@ -67,19 +71,6 @@ static bool happen(struct world *w, struct item *it)
 }
 
 /* ---- making and ending a world ---- */
-
-static void make_keys(struct world *w)
-{
-    uint64_t rng = w->s->seed ^ 0x6b657973;
-    for (int g = 0; g < GROUPS_MAX; g++) {
-        uint8_t key[32];
-        for (size_t i = 0; i < sizeof key; i++)
-            key[i] = (uint8_t)draw(&rng);
-        w->key[g] = secret_new(key);
-        if (!w->key[g] || seal_new(&w->seal[g], w->key[g], NULL) != 0)
-            abort();
-    }
-}
 
 static void make_host(struct world *w, uint32_t slot)
 {
@@ -118,7 +109,7 @@ static void set_up(struct world *w)
     w->token = calloc(TOKENS_MAX, sizeof *w->token);
     if (!w->host || !w->token)
         abort();
-    make_keys(w);
+    keys_make(w);
     survey_draw(w);
     for (uint32_t i = 0; i < w->slots; i++)
         make_host(w, i);
@@ -139,10 +130,7 @@ static void tear_down(struct world *w)
         free(w->record[i]);
     for (size_t i = 0; i < w->voter_count; i++)
         free(w->voter[i]);
-    for (int g = 0; g < GROUPS_MAX; g++) {
-        seal_free(w->seal[g]);
-        secret_free(w->key[g]);
-    }
+    keys_free(w);
     free(w->voter);
     free(w->host);
     free(w->token);

@@ -11,6 +11,7 @@
  *   wire.c      beacons and links, and all that a network does to them
  *   kube.c      the executor and the clusters: steps that take time and fail, tokens, who is part of what
  *   trouble.c   the incidents
+ *   keys.c      the group's key, its rotations, and the key files
  *   liar.c      a member that lies
  *   survey.c    users who ask how the group looks
  *   watch.c     the invariants of docs/formation.md, checked against what was stored, told and run
@@ -44,11 +45,12 @@
 #define RECORDS_MAX  16
 #define TOKENS_MAX   4096
 #define LIKELY       8192
+#define KEYS_MAX     8
 #define REMEMBER_MAX 64 /* packets that somebody recorded and may send again */
 
 /* ---- queue.c ---- */
 
-enum happening { H_PACKET, H_WAKE, H_STEP, H_START, H_LINK_DOWN, H_INCIDENT, H_SURVEY, H_REACH };
+enum happening { H_PACKET, H_WAKE, H_STEP, H_START, H_LINK_DOWN, H_INCIDENT, H_SURVEY, H_REACH, H_ROTATE };
 
 struct item {
     uint64_t at_ms;
@@ -77,6 +79,7 @@ void queue_free(struct queue *q);
 struct packet {
     unsigned holders;
     bool multicast;
+    bool handed; /* a key for who comes back, to one address */
     uint32_t from;
     uint32_t to;           /* of a message */
     uint64_t taken;        /* the receiver's generation when it took this message in; 0: not yet */
@@ -117,7 +120,8 @@ struct task {
     char token[STEP_TOKEN_BYTES];
     char node_name[STEP_NAME_BYTES];
     uint32_t ttl_s;
-    bool welcome; /* its token was good when it began */
+    uint32_t epoch; /* of the key that goes into the file */
+    bool welcome;   /* its token was good when it began */
 };
 
 struct token {
@@ -190,6 +194,8 @@ struct host {
     struct voter *voter;
     struct node *node;
     struct disk disk;
+    uint32_t file_epoch; /* of the key in its file */
+    bool fresh;          /* it becomes a member: it gets the key of that day */
     char name[STEP_NAME_BYTES];
     char address[STEP_ADDRESS_BYTES];
     uint32_t addresses;
@@ -223,8 +229,9 @@ struct world {
     bool alike;       /* all hosts began as copies of one that had no kpeer yet, and rename themselves */
     uint64_t surveys; /* asked for */
     struct queue queue;
-    struct secret *key[GROUPS_MAX];
-    struct seal *seal[GROUPS_MAX];
+    struct secret *key[GROUPS_MAX][KEYS_MAX]; /* by epoch */
+    uint32_t newest[GROUPS_MAX];
+    bool rotation_planned;
     struct host *host;
     uint32_t slots; /* hosts and room for clones */
     uint32_t ready;
@@ -263,8 +270,23 @@ void host_clone(struct world *w, const struct host *of, struct host *h);
 void host_feed(struct world *w, struct host *h, const struct node_event *event);
 /* One event that must change nothing and be counted (invariant 7). */
 void host_feed_again(struct world *w, struct host *h, const struct node_event *event, const char *what);
+uint64_t host_dropped(const struct host *h); /* events that its core refused */
 void host_count_owed(struct world *w);
 void host_free(struct host *h);
+
+/* keys.c */
+void keys_make(struct world *w);
+void keys_free(struct world *w);
+const struct secret *keys_file(const struct world *w, struct host *h);
+uint32_t keys_step(struct world *w, const struct host *h,
+                   const struct step *s); /* of a STEP_REKEY: its epoch */
+/* What a host seals with: its key of that epoch, or else its newest. */
+const struct seal *keys_seal(const struct host *h, uint32_t epoch);
+/* The key of this host's that a datagram is sealed under; NULL: it has none such. */
+const struct ring_key *keys_find(const struct host *h, const uint8_t *bytes, size_t n);
+void keys_event(struct world *w, const struct host *h, enum event_kind event);
+void keys_rotate(struct world *w, uint32_t number);
+bool keys_settled(const struct world *w);
 
 /* wire.c */
 static inline size_t likely_place(const struct peer_id *id)
@@ -280,6 +302,7 @@ void wire_pass(struct world *w, struct host *h, struct host *to, const uint8_t *
 /* The same with a message that must change nothing. */
 void wire_forge(struct world *w, struct host *h, struct host *to, const uint8_t *bytes, size_t n);
 struct host *wire_partner(struct world *w, const struct host *h, const struct peer_id *peer);
+void wire_hand(struct world *w, struct host *h, const struct action *a);
 void wire_arrive(struct world *w, struct host *h, struct packet *p);
 void wire_link(struct world *w, struct host *h, const struct action *a);
 void wire_unlink(struct host *h, uint32_t slots, const struct peer_id *peer);
