@@ -62,7 +62,7 @@ const struct command command_table[] = {
               "at work (exit 130).",
      .example =
          "  sudo kpeer up\n  sudo kpeer up --expect 3\n  sudo kpeer up --invite\n  sudo kpeer up --code "
-         "4k7-x2m-9qd\n  sudo kpeer up --role worker --interface eth1\n"
+         "4k7-x2m-9q9\n  sudo kpeer up --role worker --interface eth1\n"
          "  kpeer up --dry-run --state-dir /tmp/a --run-dir /tmp/a",
      .takes_agent_flags = true},
     {.name = "members",
