@@ -26,7 +26,7 @@ def test_fail_in_each_phase_of_init(lab):
         done = lab.init()
         name = phase.removesuffix("s") if phase == "addons" else phase
         assert done.status == 1 and f"error execution phase {name}: failed by order" in done.err, f"{phase}: {done}"
-        lab.good(1, "kubeadm reset -f; rm -rf /var/lib/etcd")
+        lab.good(1, "kubeadm reset -f && rm -rf /var/lib/etcd")
         done = lab.init()
         assert done.status == 0, f"after {phase}: {done}"
 

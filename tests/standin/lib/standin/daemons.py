@@ -1,5 +1,6 @@
 """The long-lived stand-ins of a host: started, found again by a file with pid and start time, ended. Light hosts have no systemd: the
 first stand-in program that runs after power-on starts what is enabled (`boot`)."""
+import contextlib
 import json
 import os
 import signal
@@ -18,7 +19,10 @@ def pid_file(name):
 
 def start_time(pid):
     """Field 22 of /proc/PID/stat; None for a process that is gone or a zombie."""
-    text = host.read(f"/proc/{pid}/stat", "").rpartition(")")[2].split()
+    try:
+        text = host.read(f"/proc/{pid}/stat", "").rpartition(")")[2].split()
+    except ProcessLookupError:  # it ended between the opening and the reading
+        return None
     return text[19] if len(text) > 19 and text[0] not in "ZX" else None
 
 
@@ -55,7 +59,8 @@ def stop(name, seconds=5.0):
         pid = running(name)
         if not pid:
             break
-        os.kill(pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
         reap(pid)
         if host.wait_for(lambda: not running(name) or reap(pid), seconds, 0.005):
             break
