@@ -1,13 +1,11 @@
 """The long-lived stand-ins of a host: started, found again by a file with pid and start time, ended. Light hosts have no systemd: the
 first stand-in program that runs after power-on starts what is enabled (`boot`)."""
-import contextlib
-import json
 import os
-import signal
-import subprocess
 import sys
 
-from standin import host, net
+from standin import host
+
+# What is needed seldom is imported where it is needed: every call of a stand-in comes through here, and starts with it.
 
 UNITS = ("containerd", "kubelet")
 PODS = host.RUN + "/pods.json"
@@ -38,6 +36,8 @@ def start(name):
     """Starts a daemon unless it runs; it outlives whoever asked."""
     if running(name):
         return
+    import subprocess
+
     os.makedirs(host.RUN, exist_ok=True)
     os.makedirs("/var/log", exist_ok=True)
     with open(f"/var/log/standin-{name}.log", "ab") as out:
@@ -55,12 +55,16 @@ def start(name):
 
 def stop(name, seconds=5.0):
     """Ends a daemon: asked first, then killed."""
+    import signal
+
     for number in (signal.SIGTERM, signal.SIGKILL):
         pid = running(name)
         if not pid:
             break
-        with contextlib.suppress(ProcessLookupError):
+        try:
             os.kill(pid, number)
+        except ProcessLookupError:
+            pass
         reap(pid)
         if host.wait_for(lambda: not running(name) or reap(pid), seconds, 0.005):
             break
@@ -113,6 +117,10 @@ def boot(force=False):
 
 def remove_pods():
     """Takes the addresses of all pods off this host, as removing their sandboxes does; cni0 itself stays."""
+    import json
+
+    from standin import net
+
     for address in json.loads(host.read(PODS, "{}")).values():
         net.batch([f"addr del {address}/32 dev cni0"])
     host.remove(PODS)

@@ -1,8 +1,6 @@
 """Which images kubeadm needs in a version, and which of them this host has. A host has every image that kubeadm needs, and
 Flannel's, except those whose names match a line (a shell pattern) of /etc/standin/images-absent, which have to be pulled first, or of
 /etc/standin/images-missing, which cannot be pulled either."""
-import fnmatch
-import hashlib
 import os
 
 from standin import host
@@ -42,12 +40,23 @@ def needed(version, source=None):
 
 
 def digest(name):
+    import hashlib
+
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def missing(name):
-    lines = host.read(host.ETC + "/images-missing", "").split()
+def listed(name, file):
+    """Whether a pattern in a file of /etc/standin, where it is there at all, fits an image's name."""
+    lines = host.read(f"{host.ETC}/{file}", "").split()
+    if not lines:
+        return False
+    import fnmatch
+
     return any(fnmatch.fnmatch(name, line) for line in lines)
+
+
+def missing(name):
+    return listed(name, "images-missing")
 
 
 def pulled_file():
@@ -55,8 +64,7 @@ def pulled_file():
 
 
 def is_absent(name):
-    lines = host.read(host.ETC + "/images-absent", "").split()
-    return any(fnmatch.fnmatch(name, line) for line in lines)
+    return listed(name, "images-absent")
 
 
 def manifest(image_id):

@@ -1,7 +1,6 @@
 """Reads kubeadm's configuration files: splits, decodes strictly, fills in defaults, validates, in the real one's order and words."""
 import ipaddress
 import re
-import secrets
 
 from standin import host, images, kubeadm_types, schema
 
@@ -17,6 +16,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def new_token():
+    import secrets
+
     part = "".join(secrets.choice(LETTERS) for _ in range(22))
     return f"{part[:6]}.{part[6:]}"
 

@@ -1,5 +1,4 @@
 """How kubectl shows objects: tables, names, JSON, YAML, JSONPath, columns."""
-import calendar
 import json
 import time
 
@@ -11,6 +10,8 @@ def age(each):
     text = each["metadata"].get("creationTimestamp")
     if not text:
         return "<unknown>"
+    import calendar
+
     seconds = max(0, int(time.time() - calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ"))))
     if seconds < 120:
         return f"{seconds}s"

@@ -7,7 +7,6 @@ systemctl-start, …, or a pattern such as kubectl-*. PHASE is one of the comman
 ACTION is fail, hang, take=SECONDS, kill, rubbish=binary|long|endless or skip (exit 0 with nothing done). An order holds
 always unless it says once; a used-up order is remembered by the file's time and line, so that a file written anew counts anew."""
 import os
-import signal
 import sys
 import time
 
@@ -86,6 +85,8 @@ def obey(command, phase):
         if action == "take":
             time.sleep(float(value))
         elif action == "kill":
+            import signal
+
             os.kill(os.getpid(), signal.SIGKILL)
         elif action == "rubbish":
             rubbish(value)

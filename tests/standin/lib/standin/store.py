@@ -5,7 +5,6 @@ import json
 import os
 import threading
 import time
-import uuid
 
 from standin import host, resources
 
@@ -80,6 +79,8 @@ class Store:
 
     def add(self, kind, each):
         """Stores a new object and completes its metadata."""
+        import uuid
+
         meta = each.setdefault("metadata", {})
         if resources.namespaced(kind):
             meta.setdefault("namespace", "default")
