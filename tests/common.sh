@@ -4,7 +4,7 @@
 
 packages=(
     # to build
-    gcc clang libc6-dev cmake ninja-build pkg-config git
+    gcc clang libc6-dev cmake ninja-build pkg-config git ccache
     libzmq3-dev libsodium-dev libmsgpack-dev libyaml-dev libssl-dev libjansson-dev libseccomp-dev
     libcmocka-dev
     libclang-rt-14-dev clang-format clang-tidy scdoc spin
@@ -15,6 +15,11 @@ packages=(
 # shellcheck disable=SC2034,SC2154 # for and from the caller
 build="$top/build-dev"
 logs=
+
+# What five builds with other flags compile is kept outside the checkout, for the next run in a new one.
+export CMAKE_C_COMPILER_LAUNCHER=ccache
+export CCACHE_BASEDIR=$top CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=1G
+[ "$(id -u)" != 0 ] || export CCACHE_DIR=/var/cache/kpeer-ccache
 
 say() { printf '%s\n' "$*"; }
 die() {
