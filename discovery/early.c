@@ -2,18 +2,11 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <time.h>
 
+#include "discovery/clock.h"
 #include "discovery/discovery.h"
 
 #define AT_ONCE 64 /* datagrams, before the time is looked at */
-
-static uint64_t now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_BOOTTIME, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 int early_open(struct early *e, const struct address *group, uint16_t port, const struct evidence_pin *pin,
                struct err *err)
@@ -54,8 +47,8 @@ static int hear(const struct early *e, const struct early_calls *calls, void *ct
 int early_run(const struct early *e, uint32_t ms, uint32_t say_every_ms, const struct early_calls *calls,
               void *ctx, const char *what, struct err *err)
 {
-    uint64_t say_ms = 0, end_ms = now_ms() + ms;
-    for (uint64_t now = now_ms(); now < end_ms; now = now_ms()) {
+    uint64_t say_ms = 0, end_ms = clock_ms() + ms;
+    for (uint64_t now = clock_ms(); now < end_ms; now = clock_ms()) {
         if (now >= say_ms) {
             calls->say(ctx, e);
             say_ms = now + say_every_ms;

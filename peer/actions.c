@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "discovery/clock.h"
 #include "peer/agent_state.h"
 #include "peer/log.h"
 #include "peer/report_survey.h"
@@ -29,7 +30,7 @@ static int do_beacon(struct agent *a, const struct action *act, struct err *err)
     struct hello hello = *act->hello;
     (void)err;
     hello.wall_ms = agent_wall_ms();
-    discovery_announce(a->discovery, &hello, loop_now_ms());
+    discovery_announce(a->discovery, &hello, clock_ms());
     return 0;
 }
 
@@ -154,7 +155,7 @@ static int do_reply(struct agent *a, const struct action *act, struct err *err)
 static int do_reach(struct agent *a, const struct action *act, struct err *err)
 {
     (void)err;
-    reach_do(a->reach, act->reach, loop_now_ms());
+    reach_do(a->reach, act->reach, clock_ms());
     return 0;
 }
 
@@ -189,7 +190,7 @@ static void feed_one(struct agent *a, struct node_event *event)
     struct actions actions = {0};
     struct err e = {0};
     event->wall_ms = agent_wall_ms();
-    if (node_step(a->node, event, loop_now_ms(), &actions)) {
+    if (node_step(a->node, event, clock_ms(), &actions)) {
         err_set(&e, KPEER_ENOMEM, "out of memory");
         agent_fail(a, &e);
         return;

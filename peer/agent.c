@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "discovery/clock.h"
 #include "peer/agent_state.h"
 #include "peer/ending.h"
 #include "peer/filter.h"
@@ -224,7 +225,7 @@ static void live(struct agent *a)
     struct err e = {0};
     agent_feed(a, &start);
     while (!a->stop) {
-        uint64_t now = loop_now_ms();
+        uint64_t now = clock_ms();
         uint64_t wake = discovery_tick(a->discovery, now), links = transport_tick(a->transport, now);
         uint64_t tries = reach_tick(a->reach, now);
         if (now >= a->wake_ms) {

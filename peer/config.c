@@ -232,8 +232,10 @@ void config_for_node(const struct config *cfg, struct node_config *out)
     out->settle_ms = cfg->settle_ms;
     out->beat_ms = cfg->heartbeat_ms;
     out->key_overlap_ms = cfg->key_overlap_ms;
-    memcpy(out->console, cfg->console, sizeof out->console);
-    out->console_count = cfg->console_count;
+    out->console_set = cfg->console_count > 0;
+    for (size_t i = 0; i < cfg->console_count; i++)
+        if (strcmp(cfg->console[i], "none") != 0) /* nobody: no member is to get it by that name */
+            mem_copy_text(out->console[out->console_count++], sizeof out->console[0], cfg->console[i]);
     out->key_fixed = cfg->trust == TRUST_SUBNET;
 }
 

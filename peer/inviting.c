@@ -3,6 +3,7 @@
 #include <sodium.h>
 #include <stdio.h>
 
+#include "discovery/clock.h"
 #include "peer/agent_state.h"
 #include "peer/log.h"
 #include "protocol/mem.h"
@@ -24,12 +25,12 @@ void agent_invite(struct agent *a, struct control_call *call)
         return;
     }
     randombytes_buf(code, sizeof code);
-    struct invitation *inv = invitation_new(code, loop_now_ms());
+    struct invitation *inv = invitation_new(code, clock_ms());
     if (!inv) {
         control_fail(call, KPEER_ENOMEM, "the agent has no guarded memory left", NULL);
         return;
     }
-    bool replaced = a->invitation && invitation_state(a->invitation, loop_now_ms()) == INVITATION_OPEN;
+    bool replaced = a->invitation && invitation_state(a->invitation, clock_ms()) == INVITATION_OPEN;
     invitation_free(a->invitation);
     a->invitation = inv;
     invite_code_text(code, text);
@@ -45,7 +46,7 @@ bool agent_invited(void *ctx, const uint8_t *bytes, size_t n, const char *from,
 {
     struct agent *a = ctx;
     uint8_t random[CPACE_SCALAR_BYTES];
-    uint64_t now = loop_now_ms();
+    uint64_t now = clock_ms();
     char text[96];
     if (!a->invitation || !a->node)
         return false;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "discovery/clock.h"
 #include "discovery/nic.h"
 #include "peer/agent_state.h"
 #include "peer/log.h"
@@ -65,13 +66,13 @@ static void on_reach(void *ctx, const struct reach_report *report)
 static void on_reachable(void *ctx)
 {
     struct agent *a = ctx;
-    reach_readable(a->reach, loop_now_ms());
+    reach_readable(a->reach, clock_ms());
 }
 
 static void on_discovery(void *ctx)
 {
     struct agent *a = ctx;
-    discovery_readable(a->discovery, loop_now_ms());
+    discovery_readable(a->discovery, clock_ms());
 }
 
 static int read_host(const struct agent *a, struct store_host *host, struct err *err)

@@ -2,18 +2,12 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "discovery/clock.h"
 
 /* zmq_poll counts monotonic time: after a suspended hour it would still wait for the rest. Bounded, so that a
  * wake time that passed meanwhile is noticed soon. */
 #define WAIT_MAX_MS 2000
-
-uint64_t loop_now_ms(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_BOOTTIME, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 void loop_init(struct loop *loop)
 {
@@ -66,14 +60,14 @@ int loop_once(struct loop *loop, uint64_t wake_ms, struct err *err)
     size_t n = fill_items(loop);
     if (n == 0)
         return err_set(err, KPEER_ENOMEM, "no memory for the loop");
-    uint64_t now = loop_now_ms();
+    uint64_t now = clock_ms();
     uint64_t wait = wake_ms > now ? wake_ms - now : 0;
     wait = wait < WAIT_MAX_MS ? wait : WAIT_MAX_MS;
     if (zmq_poll(loop->items, (int)n, (long)wait) < 0 && zmq_errno() != EINTR)
         return err_set(err, KPEER_EIO, "cannot wait for events: %s", zmq_strerror(zmq_errno()));
     /* Links may come and go in any callback: the transport's part, which is laid out by link, goes first. */
     if (loop->transport)
-        transport_ready(loop->transport, loop->items + loop->source_count, loop_now_ms());
+        transport_ready(loop->transport, loop->items + loop->source_count, clock_ms());
     for (size_t i = 0; i < loop->source_count; i++)
         if (loop->items[i].revents)
             loop->source[i].ready(loop->source[i].ctx);

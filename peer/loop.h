@@ -29,9 +29,6 @@ struct loop {
     size_t room;
 };
 
-/* CLOCK_BOOTTIME in milliseconds: it counts the time that the host was suspended. */
-uint64_t loop_now_ms(void);
-
 void loop_init(struct loop *loop);
 void loop_fini(struct loop *loop);
 

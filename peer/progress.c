@@ -4,10 +4,10 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
 
+#include "discovery/clock.h"
 #include "protocol/mem.h"
 
 /* How an event is told: %n its name or step, %a its address, %x its text, %t how long it took. A part in
@@ -57,10 +57,7 @@ static const struct {
 
 long long progress_now_ms(void)
 {
-    struct timespec t;
-
-    clock_gettime(CLOCK_BOOTTIME, &t);
-    return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+    return (long long)clock_ms();
 }
 
 /* The step or the member; a member whose name was not told yet goes by the beginning of its id. */

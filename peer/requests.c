@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "discovery/clock.h"
 #include "peer/agent_state.h"
 #include "protocol/mem.h"
 
@@ -17,7 +18,7 @@ static void answer(struct control_call *call, json_t *data)
 static void ask_status(struct agent *a, struct control_call *call)
 {
     const struct transport_stats *links = transport_stats(a->transport);
-    json_t *status = report_status(a->node, loop_now_ms());
+    json_t *status = report_status(a->node, clock_ms());
     if (status) {
         report_heard(status, discovery_dropped(a->discovery));
         report_links(status, links->refused, links->shut);
@@ -27,7 +28,7 @@ static void ask_status(struct agent *a, struct control_call *call)
 
 static void ask_members(struct agent *a, struct control_call *call)
 {
-    answer(call, report_members(a->node, loop_now_ms()));
+    answer(call, report_members(a->node, clock_ms()));
 }
 
 static void send_event(void *ctx, json_t *event)
@@ -45,7 +46,7 @@ static void ask_events(struct agent *a, struct control_call *call)
     }
     uint64_t id = call->id;
     if (json_is_integer(since)) {
-        uint64_t ago_ms = (uint64_t)json_integer_value(since), now_ms = loop_now_ms();
+        uint64_t ago_ms = (uint64_t)json_integer_value(since), now_ms = clock_ms();
         event_ring_replay(a->events, ago_ms < now_ms ? (now_ms - ago_ms) * 1000 : 0, send_event, call);
     }
     if (control_find(a->control, id) != call)

@@ -67,8 +67,9 @@ struct node_config {
     uint32_t lease_ms;                           /* default 5000 */
     uint32_t ticket_ttl_ms;                      /* default 600000 */
     uint32_t key_overlap_ms; /* how long a rotated key is kept for members that come back; default 7 days */
-    /* Whom this host, as a control plane, gives the admin kubeconfig: members by name or id; none named: all.
-     * "none" is nobody. */
+    /* Whom this host, as a control plane, gives the admin kubeconfig: members by name or id, where that is
+     * settled (then none named is nobody); else all. */
+    bool console_set;
     char console[NODE_CONSOLE_MAX][STEP_NAME_BYTES];
     size_t console_count;
     bool key_fixed; /* the key is known to everybody (trust by subnet): there is nothing to rotate */

@@ -324,10 +324,9 @@ static bool may_be_console(const struct node *n, const struct member *m)
     char id[PEER_ID_TEXT];
     peer_id_text(&m->id, id);
     for (size_t i = 0; i < n->cfg.console_count; i++)
-        if (strcmp(n->cfg.console[i], "none") != 0 && /* which a member might call itself */
-            (strcmp(n->cfg.console[i], m->profile.name) == 0 || strcmp(n->cfg.console[i], id) == 0))
+        if (strcmp(n->cfg.console[i], m->profile.name) == 0 || strcmp(n->cfg.console[i], id) == 0)
             return true;
-    return n->cfg.console_count == 0;
+    return !n->cfg.console_set;
 }
 
 /* `asker` NULL: our own user. Only members of the cluster get it, over their own link, in a box only they can

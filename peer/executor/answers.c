@@ -4,8 +4,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 
+#include "peer/executor/clock.h"
 #include "protocol/mem.h"
 
 #define KEY_BYTES 32
@@ -14,7 +14,7 @@ struct answer {
     unsigned char key[KEY_BYTES];
     unsigned char
         sum[KEY_BYTES]; /* of what follows: half of one writer's and half of another's does not fit */
-    unsigned long long at_ms;
+    uint64_t at_ms;
     size_t n;
     char bytes[ANSWERS_BYTES];
 };
@@ -26,13 +26,6 @@ void answers_open(void)
     void *p =
         mmap(NULL, ANSWERS_MAX * sizeof *answers, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     answers = p == MAP_FAILED ? NULL : p;
-}
-
-static unsigned long long now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_BOOTTIME, &t);
-    return (unsigned long long)t.tv_sec * 1000 + (unsigned long long)t.tv_nsec / 1000000;
 }
 
 static void add(crypto_generichash_state *st, const void *p, size_t n)
@@ -77,7 +70,8 @@ bool answers_find(const char *path, const char *const *argv, char out[static ANS
         return false;
     for (size_t i = 0; i < ANSWERS_MAX; i++) {
         memcpy(&a, &answers[i], sizeof a);
-        if (memcmp(a.key, key, sizeof key) != 0 || a.n > ANSWERS_BYTES || now_ms() - a.at_ms > ANSWERS_MS)
+        if (memcmp(a.key, key, sizeof key) != 0 || a.n > ANSWERS_BYTES ||
+            exec_now_ms() - a.at_ms > ANSWERS_MS)
             continue;
         sum_of(&a, sum);
         if (memcmp(sum, a.sum, sizeof sum) != 0)
@@ -91,7 +85,7 @@ bool answers_find(const char *path, const char *const *argv, char out[static ANS
 
 void answers_keep(const char *path, const char *const *argv, const char *bytes, size_t n)
 {
-    struct answer a = {.at_ms = now_ms(), .n = n};
+    struct answer a = {.at_ms = exec_now_ms(), .n = n};
     size_t at = 0;
     if (!answers || n > ANSWERS_BYTES || !key_of(path, argv, a.key))
         return;

@@ -51,14 +51,6 @@ const char *exec_tool(const struct exec_ctx *ctx, enum executor_tool tool)
     return executor_tool_name(tool);
 }
 
-uint64_t exec_now_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_BOOTTIME, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 uint32_t exec_left_ms(const struct exec_ctx *ctx)
 {
     uint64_t now = exec_now_ms();

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "peer/executor/clock.h"
 #include "peer/executor/executor.h"
 #include "peer/executor/journal.h"
 #include "peer/executor/spawn.h"
@@ -47,9 +48,6 @@ const char *exec_tool(const struct exec_ctx *ctx, enum executor_tool tool);
 
 /* Milliseconds left until the step's deadline; 0 once it has passed. */
 uint32_t exec_left_ms(const struct exec_ctx *ctx);
-
-/* CLOCK_BOOTTIME in milliseconds. */
-uint64_t exec_now_ms(void);
 
 /* Runs a tool with the step's remaining time as limit and its output as progress; argv[0] is filled in:
  * argv[0] of `argv` must be there and may be "". In dry_run it tells the command and returns 0 with empty

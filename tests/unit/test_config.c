@@ -247,6 +247,24 @@ static void test_packages(void **state)
     assert_string_equal(x.image_repository, "registry.aliyuncs.com/google_containers");
 }
 
+static void test_nobody_is_no_members_name(void **state)
+{
+    struct node_config n;
+
+    (void)state;
+    assert_int_equal(parse("expect: 3\n", NULL), 0);
+    config_for_node(&cfg, &n);
+    assert_false(n.console_set);
+    assert_int_equal(parse("roles: {console: [none]}\n", NULL), 0);
+    config_for_node(&cfg, &n);
+    assert_true(n.console_set);
+    assert_int_equal(n.console_count, 0);
+    assert_int_equal(parse("roles: {console: [none, desk]}\n", NULL), 0);
+    config_for_node(&cfg, &n);
+    assert_int_equal(n.console_count, 1);
+    assert_string_equal(n.console[0], "desk");
+}
+
 static void test_packages_of_their_own(void **state)
 {
     struct executor_config x;
@@ -429,6 +447,7 @@ int main(void)
         cmocka_unit_test(test_whole_file),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_packages),
+        cmocka_unit_test(test_nobody_is_no_members_name),
         cmocka_unit_test(test_packages_of_their_own),
         cmocka_unit_test(test_empty_files),
         cmocka_unit_test(test_size_bound),
