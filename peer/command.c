@@ -11,9 +11,9 @@
 /* Flags of every command which are no settings. */
 static const struct command_flag common_flags[] = {
     {"config", "FILE", "configuration file (" CONFIG_DEFAULT_FILE ")"},
-    {"output", "FORMAT", "-o: table, wide, json or yaml"},
+    {"output", "FORMAT", "table, wide, json or yaml"},
     {"no-color", NULL, "no colours"},
-    {"help", NULL, "-h: this help"},
+    {"help", NULL, "this help"},
     {NULL, NULL, NULL},
 };
 
@@ -71,20 +71,71 @@ static int unknown_command(const char *name, struct err *err)
     return usage(NULL, err);
 }
 
+static void each_flag(const struct command_flag *flags,
+                      void (*each)(void *ctx, const struct command_option *o), void *ctx)
+{
+    static const char *const formats[] = {"table", "wide", "json", "yaml", NULL};
+
+    for (const struct command_flag *f = flags; f && f->name; f++) {
+        struct command_option o = {.name = f->name, .arg = f->arg, .doc = f->doc};
+
+        if (strcmp(f->name, "output") == 0)
+            o.words = formats;
+        if (f->doc)
+            each(ctx, &o);
+    }
+}
+
+static void each_setting(const struct command *command, enum config_scope scope,
+                         void (*each)(void *ctx, const struct command_option *o), void *ctx)
+{
+    for (size_t i = 0; i < config_schema_count; i++) {
+        const struct config_key *key = &config_schema[i];
+        struct command_option o = {.name = key->flag,
+                                   .arg = key->arg,
+                                   .doc = key->doc,
+                                   .def = key->arg ? key->def : NULL,
+                                   .words = key->type == CONFIG_CHOICE && key->arg ? key->words : NULL,
+                                   .repeats = key->type == CONFIG_SEED_LIST || key->type == CONFIG_TEXT_LIST};
+
+        if (key->flag && key->scope == scope && takes_setting(command, key))
+            each(ctx, &o);
+    }
+}
+
+void command_each_option(const struct command *command, enum command_options which,
+                         void (*each)(void *ctx, const struct command_option *o), void *ctx)
+{
+    if (which != COMMAND_OPTIONS_COMMON) {
+        each_flag(command->flags, each, ctx);
+        each_setting(command, CONFIG_AGENT, each, ctx);
+    }
+    if (which != COMMAND_OPTIONS_OWN) {
+        each_setting(command, CONFIG_SHARED, each, ctx);
+        each_flag(common_flags, each, ctx);
+    }
+}
+
+struct names {
+    const char *name[96];
+    size_t n;
+};
+
+static void add_name(void *ctx, const struct command_option *o)
+{
+    struct names *names = ctx;
+
+    if (names->n < COUNT_OF(names->name))
+        names->name[names->n++] = o->name;
+}
+
 static int unknown_flag(const struct command *command, const char *name, struct err *err)
 {
-    const char *words[96];
+    struct names words = {.n = 0};
     const char *near;
-    size_t n = 0;
 
-    for (const struct command_flag *f = common_flags; f->name; f++)
-        words[n++] = f->name;
-    for (const struct command_flag *f = command->flags; f && f->name; f++)
-        words[n++] = f->name;
-    for (size_t i = 0; i < config_schema_count; i++)
-        if (config_schema[i].flag && takes_setting(command, &config_schema[i]))
-            words[n++] = config_schema[i].flag;
-    near = config_nearest(name, words, n);
+    command_each_option(command, COMMAND_OPTIONS_ALL, add_name, &words);
+    near = config_nearest(name, words.name, words.n);
     if (near)
         err_set(err, KPEER_EINVAL, "%s: unknown flag --%.40s: did you mean --%s?", command->name, name, near);
     else

@@ -77,6 +77,21 @@ int command_ending(const struct call *call, struct err *err);
 /* Connects to this configuration's agent. */
 int command_connect(const struct call *call, struct control_client **out, struct err *err);
 
+/* A flag as it is shown: one of the command's own, of the configuration, or of all commands. */
+struct command_option {
+    const char *name;
+    const char *arg;          /* NULL: takes no value */
+    const char *doc;          /* one line */
+    const char *def;          /* NULL: none, or zero */
+    const char *const *words; /* the values there are, ended by NULL; NULL: others */
+    bool repeats;             /* may be given more than once */
+};
+enum command_options { COMMAND_OPTIONS_OWN, COMMAND_OPTIONS_COMMON, COMMAND_OPTIONS_ALL };
+
+/* Calls `each` for the command's flags that help shows, in its order. */
+void command_each_option(const struct command *command, enum command_options which,
+                         void (*each)(void *ctx, const struct command_option *o), void *ctx);
+
 /* Help for one command, or for all where `command` is NULL. */
 void command_help(FILE *to, const struct command *command);
 
@@ -84,6 +99,7 @@ void command_help(FILE *to, const struct command *command);
 int command_error(const struct call *call, const struct err *e);
 
 int cmd_agent(struct call *call, struct err *err);
+int cmd_completion(struct call *call, struct err *err);
 int cmd_config(struct call *call, struct err *err);
 int cmd_events(struct call *call, struct err *err);
 int cmd_evict(struct call *call, struct err *err);

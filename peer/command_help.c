@@ -6,33 +6,19 @@
 /* The longest flag column; what is longer gets its text on the next line. */
 #define FLAG_COLUMN 28
 
-static void put_flag(FILE *to, const char *name, const char *arg, const char *doc)
+static void put_flag(void *ctx, const struct command_option *o)
 {
-    char left[80];
+    FILE *to = ctx;
+    const char *letter = strcmp(o->name, "output") == 0 ? "-o: " : strcmp(o->name, "help") == 0 ? "-h: " : "";
+    char left[80], doc[200];
 
-    snprintf(left, sizeof left, "  --%s%s%s", name, arg ? " " : "", arg ? arg : "");
+    snprintf(left, sizeof left, "  --%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+    snprintf(doc, sizeof doc, "%s%s%s%s%s", letter, o->doc, o->def ? " (" : "", o->def ? o->def : "",
+             o->def ? ")" : "");
     if (strlen(left) > FLAG_COLUMN)
         fprintf(to, "%s\n%*s  %s\n", left, FLAG_COLUMN, "", doc);
     else
         fprintf(to, "%-*s  %s\n", FLAG_COLUMN, left, doc);
-}
-
-static void put_settings(FILE *to, const struct command *command, enum config_scope scope)
-{
-    for (size_t i = 0; i < config_schema_count; i++) {
-        const struct config_key *key = &config_schema[i];
-        char doc[200];
-
-        if (!key->flag || key->scope != scope)
-            continue;
-        if (scope == CONFIG_AGENT && !command->takes_agent_flags && strcmp(key->key, "key_file") != 0)
-            continue;
-        if (key->def && key->arg)
-            snprintf(doc, sizeof doc, "%s (%s)", key->doc, key->def);
-        else
-            snprintf(doc, sizeof doc, "%s", key->doc);
-        put_flag(to, key->flag, key->arg, doc);
-    }
 }
 
 /* Breaks a paragraph at blanks. */
@@ -57,17 +43,9 @@ static void help_command(FILE *to, const struct command *c)
     fprintf(to, "usage: kpeer %s [flags]%s%s\n\n", c->name, c->args ? " " : "", c->args ? c->args : "");
     put_wrapped(to, c->about);
     fputs("\nFlags:\n", to);
-    for (const struct command_flag *f = c->flags; f && f->name; f++)
-        if (f->doc)
-            put_flag(to, f->name, f->arg, f->doc);
-    if (c->takes_agent_flags || c->takes_key_file)
-        put_settings(to, c, CONFIG_AGENT);
+    command_each_option(c, COMMAND_OPTIONS_OWN, put_flag, to);
     fputs("\nFlags of every command:\n", to);
-    put_flag(to, "config", "FILE", "configuration file (" CONFIG_DEFAULT_FILE ")");
-    put_settings(to, c, CONFIG_SHARED);
-    put_flag(to, "output", "FORMAT", "-o: table, wide, json or yaml");
-    put_flag(to, "no-color", NULL, "no colours");
-    put_flag(to, "help", NULL, "-h: this help");
+    command_each_option(c, COMMAND_OPTIONS_COMMON, put_flag, to);
     fprintf(to, "\nExamples:\n%s\n", c->example);
 }
 

@@ -157,6 +157,17 @@ const struct command command_table[] = {
      .flags = kubeconfig_flags,
      .about = "Fetches the admin kubeconfig over the encrypted link, so that any member can be the console.",
      .example = "  sudo kpeer kubeconfig > admin.conf\n  sudo kpeer kubeconfig --install"},
+    {.name = "completion",
+     .summary = "what a shell needs to complete kpeer's words",
+     .run = cmd_completion,
+     .args = "bash|zsh|fish",
+     .min_args = 1,
+     .max_args = 1,
+     .about = "Prints the completion script for a shell: commands, flags, their values, and members by name.",
+     .example = "  source <(kpeer completion bash)\n"
+                "  kpeer completion zsh > \"${fpath[1]}/_kpeer\"\n"
+                "  kpeer completion fish > ~/.config/fish/completions/kpeer.fish",
+     .no_config = true},
     {.name = "agent",
      .summary = "the daemon itself, in the foreground",
      .run = cmd_agent,
