@@ -27,7 +27,7 @@ static void on_progress(void *ctx, const struct step_progress *p)
 
 static void on_idle(void *ctx)
 {
-    progress_draw(&((struct images *)ctx)->progress);
+    progress_draw(&((struct images *)ctx)->progress, NULL);
 }
 
 /* ---- what is shown ---- */

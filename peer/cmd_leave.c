@@ -35,7 +35,7 @@ static void show_events(struct leaving *l)
         event = NULL;
         wait_ms = code ? -1 : 0;
     }
-    progress_draw(&l->progress);
+    progress_draw(&l->progress, NULL);
 }
 
 /* The answer to `leave` comes when all is done, or cannot be. */

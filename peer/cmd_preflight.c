@@ -40,7 +40,7 @@ static void on_idle(void *ctx)
 {
     struct preflight *f = ctx;
 
-    progress_draw(&f->progress);
+    progress_draw(&f->progress, NULL);
 }
 
 static int run(struct preflight *f, enum step_kind kind, enum step_role role, struct step_result *res,
@@ -134,7 +134,7 @@ static int look_at_group(struct preflight *f, json_t **out, struct err *err)
     for (code = code ? code : KPEER_ETIMEOUT; code == KPEER_ETIMEOUT;) {
         long long ms = progress_now_ms() - f->begun_ms;
         progress_set(&f->progress, "group", "the hosts look at each other", ms);
-        progress_draw(&f->progress);
+        progress_draw(&f->progress, NULL);
         code = ms > REPORT_SURVEY_MS ? err_set(err, KPEER_EIO, "the agent does not say how the group looks")
                                      : control_next(client, 200, &kind, out, err);
     }

@@ -6,6 +6,7 @@
 #include "discovery/address.h"
 #include "discovery/listen.h"
 #include "discovery/meet.h"
+#include "peer/board.h"
 #include "peer/command.h"
 #include "peer/daemon.h"
 #include "peer/keyfile.h"
@@ -206,15 +207,22 @@ static int ensure_key(struct call *call, struct progress *p, struct err *err)
 
 /* ---- watching ---- */
 
+/* What the agent is asked again and again. */
+struct question {
+    struct control_client *client;
+    json_t *last;   /* the last answer */
+    json_t *answer; /* of the question under way, while its end is not there yet */
+    bool asked;     /* a question is under way */
+};
+
 struct watch {
     struct call *call;
     struct progress progress;
-    struct control_client *events, *asks;
-    json_t *status;  /* the last answer */
-    json_t *answer;  /* of the question under way, while its end is not there yet */
-    bool asked;      /* a question is under way */
-    bool silent;     /* told that the agent does not answer */
-    int failed_code; /* of the last step that failed */
+    struct control_client *events;
+    struct question status, members;
+    struct board *board; /* NULL: no terminal to show it on */
+    bool silent;         /* told that the agent does not answer */
+    int failed_code;     /* of the last step that failed */
     char failed_step[64];
     char waiting[300]; /* as last seen */
     char told[300];    /* as last told */
@@ -225,13 +233,13 @@ struct watch {
 
 static const char *phase_of(const struct watch *w)
 {
-    return writer_text(w->status, "phase");
+    return writer_text(w->status.last, "phase");
 }
 
 /* Says what this host waits for once that has lasted a moment, unless an event has said it already. */
 static void tell_waiting(struct watch *w)
 {
-    const char *waiting = writer_text(w->status, "waiting");
+    const char *waiting = writer_text(w->status.last, "waiting");
 
     if (strcmp(waiting, w->waiting) != 0) {
         snprintf(w->waiting, sizeof w->waiting, "%s", waiting);
@@ -246,45 +254,56 @@ static void tell_waiting(struct watch *w)
 }
 
 /* Asks, or goes on waiting for the answer to what was asked before. */
-static int ask(struct watch *w, struct err *err)
+static int ask(struct question *q, const char *what, struct err *err)
 {
-    int code = w->asked ? 0 : control_request(w->asks, "status", NULL, err);
+    int code = q->asked ? 0 : control_request(q->client, what, NULL, err);
 
-    w->asked = code == 0;
-    while (!code && w->asked) {
+    q->asked = code == 0;
+    while (!code && q->asked) {
         enum control_kind kind = CONTROL_DONE;
         json_t *data = NULL;
 
-        code = control_next(w->asks, ANSWER_MS, &kind, &data, err);
+        code = control_next(q->client, ANSWER_MS, &kind, &data, err);
         if (!code && kind == CONTROL_DONE) {
-            w->asked = false;
+            q->asked = false;
         } else if (!code) {
-            json_decref(w->answer);
-            w->answer = data;
+            json_decref(q->answer);
+            q->answer = data;
         }
     }
+    if (!code && q->answer) {
+        json_decref(q->last);
+        q->last = q->answer;
+        q->answer = NULL;
+    }
     return code;
+}
+
+static void end_question(struct question *q)
+{
+    control_close(q->client);
+    json_decref(q->last);
+    json_decref(q->answer);
 }
 
 /* An agent that stands still for a while, on a disk that is busy say, is waited for as everything else is. */
 static int look(struct watch *w, struct err *err)
 {
-    int code = ask(w, err);
+    int code = ask(&w->status, "status", err);
 
+    if (!code && w->members.client)
+        code = ask(&w->members, "members", err);
     w->looked_ms = progress_now_ms();
     if (code == KPEER_ETIMEOUT && !w->silent)
         progress_say(&w->progress, TINT_WARN, "the agent of this host does not answer: waiting");
     w->silent = code == KPEER_ETIMEOUT;
     if (code)
         return w->silent ? 0 : code;
-    if (w->answer) {
-        json_decref(w->status);
-        w->status = w->answer;
-        w->answer = NULL;
-    }
+    if (w->board)
+        board_take(w->board, w->members.last, w->looked_ms);
     tell_waiting(w);
     progress_set(&w->progress, phase_of(w), *w->waiting ? w->waiting : w->progress.detail,
-                 json_integer_value(json_object_get(w->status, "phase_ms")));
+                 json_integer_value(json_object_get(w->status.last, "phase_ms")));
     return 0;
 }
 
@@ -333,8 +352,8 @@ static int take_events(struct watch *w, int wait_ms, struct err *err)
 
 static int tell_failed(struct watch *w, struct err *err)
 {
-    const char *name = writer_text(w->status, "name"), *error = writer_text(w->status, "error");
-    const char *hint = writer_text(w->status, "hint");
+    const char *name = writer_text(w->status.last, "name"), *error = writer_text(w->status.last, "error");
+    const char *hint = writer_text(w->status.last, "hint");
     int code = w->failed_code ? w->failed_code : KPEER_EIO;
 
     /* A wrong value that a step met is a failure here, not a wrong use of this command. */
@@ -347,7 +366,8 @@ static int tell_failed(struct watch *w, struct err *err)
 
 static int tell_timeout(struct watch *w, struct err *err)
 {
-    const char *waiting = writer_text(w->status, "waiting"), *error = writer_text(w->status, "error");
+    const char *waiting = writer_text(w->status.last, "waiting"),
+               *error = writer_text(w->status.last, "error");
 
     if (w->silent) {
         err_set(err, KPEER_ETIMEOUT, "the agent of this host does not answer, and %u s are over",
@@ -356,7 +376,7 @@ static int tell_timeout(struct watch *w, struct err *err)
                         w->call->cfg.state_dir);
     }
     err_set(err, KPEER_ETIMEOUT, "host %s is not ready after %u s: phase %s%s%s",
-            writer_text(w->status, "name"), w->call->cfg.timeout_ms / 1000, phase_of(w),
+            writer_text(w->status.last, "name"), w->call->cfg.timeout_ms / 1000, phase_of(w),
             *waiting ? ", waiting: "
             : *error ? ", error: "
                      : "",
@@ -367,17 +387,17 @@ static int tell_timeout(struct watch *w, struct err *err)
 
 static void tell_ready(struct watch *w)
 {
-    const json_t *cluster = json_object_get(w->status, "cluster");
+    const json_t *cluster = json_object_get(w->status.last, "cluster");
     char took[32];
 
     if (writer_is_data(w->progress.out)) {
-        writer_line(w->progress.out, w->status, NULL);
+        writer_line(w->progress.out, w->status.last, NULL);
         return;
     }
     writer_duration(took, sizeof took, progress_now_ms() - w->started_ms);
     progress_say(&w->progress, TINT_GOOD, "%s: %s is a %s of the cluster at %s (Kubernetes %s), after %s",
-                 w->call->cfg.dry_run ? "rehearsed" : "ready", writer_text(w->status, "name"),
-                 writer_text(w->status, "role"), writer_text(cluster, "endpoint"),
+                 w->call->cfg.dry_run ? "rehearsed" : "ready", writer_text(w->status.last, "name"),
+                 writer_text(w->status.last, "role"), writer_text(cluster, "endpoint"),
                  writer_text(cluster, "kubernetes"), took);
     progress_say(&w->progress, TINT_NONE,
                  "next: kpeer members    sudo kpeer kubeconfig --install    kubectl get nodes -o wide");
@@ -414,7 +434,7 @@ static int watch_loop(struct watch *w, struct err *err)
             code = tell_timeout(w, err);
         if (code)
             return detached ? detach(w) : code;
-        progress_draw(&w->progress);
+        progress_draw(&w->progress, w->board);
         code = take_events(w, w->progress.live ? DRAW_MS : LOOK_MS, err);
         if (code)
             return detached ? detach(w) : code;
@@ -426,8 +446,10 @@ static int watch(struct watch *w, json_int_t since_ms, struct err *err)
 {
     int code = command_connect(w->call, &w->events, err);
 
-    if (!code && !w->asks)
-        code = command_connect(w->call, &w->asks, err);
+    if (!code && !w->status.client)
+        code = command_connect(w->call, &w->status.client, err);
+    if (!code && w->progress.live && (w->board = board_new()))
+        code = command_connect(w->call, &w->members.client, err);
     if (!code)
         code = control_request(w->events, "events",
                                json_pack("{s:I, s:b}", "since_ms", since_ms, "follow", 1), err);
@@ -464,7 +486,7 @@ static int resume(struct watch *w, struct err *err)
                      "it keeps the settings it was started with; the flags given now are "
                      "not used");
     if (!code && !ready)
-        code = control_ask(w->asks, "retry", NULL, ANSWER_MS, &answer, err);
+        code = control_ask(w->status.client, "retry", NULL, ANSWER_MS, &answer, err);
     w->looked_ms = 0; /* what was seen before it is over */
     json_decref(answer);
     return code;
@@ -491,10 +513,10 @@ static int start(struct watch *w, struct err *err)
 static int invite(struct watch *w, struct err *err)
 {
     json_t *answer = NULL;
-    int code = w->asks ? 0 : command_connect(w->call, &w->asks, err);
+    int code = w->status.client ? 0 : command_connect(w->call, &w->status.client, err);
 
     if (!code)
-        code = control_ask(w->asks, "invite", NULL, ANSWER_MS, &answer, err);
+        code = control_ask(w->status.client, "invite", NULL, ANSWER_MS, &answer, err);
     if (!code && writer_is_data(w->progress.out)) {
         json_t *line = json_pack("{s:O}", "invitation", answer);
 
@@ -542,7 +564,7 @@ int cmd_up(struct call *call, struct err *err)
     code = check_flags(call, err);
     if (code)
         return code;
-    code = command_connect(call, &w.asks, err);
+    code = command_connect(call, &w.status.client, err);
     if (!code && command_flag(call, "code")) {
         code = err_set(err, KPEER_EREFUSED, "this host is a member already: it needs no code");
         err_hint(err, "kpeer status; for another group: sudo kpeer leave first");
@@ -559,8 +581,8 @@ int cmd_up(struct call *call, struct err *err)
         code = watch(&w, since_ms, err);
     progress_end(&w.progress);
     control_close(w.events);
-    control_close(w.asks);
-    json_decref(w.status);
-    json_decref(w.answer);
+    end_question(&w.status);
+    end_question(&w.members);
+    board_free(w.board);
     return code;
 }

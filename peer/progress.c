@@ -165,41 +165,71 @@ void progress_set(struct progress *p, const char *phase, const char *detail, lon
     p->seen_ms = progress_now_ms();
 }
 
-static void erase(struct progress *p)
+/* The cursor stands behind the last line drawn. */
+static void erase(struct progress *p, FILE *to)
 {
+    if (p->drawn > 1)
+        fprintf(to, "\033[%zuA", p->drawn - 1);
     if (p->drawn)
-        fputs("\r\033[K", p->out->to);
-    p->drawn = false;
+        fputs("\r\033[J", to);
+    p->drawn = 0;
 }
 
-static int terminal_columns(FILE *to)
+static struct winsize terminal_size(FILE *to)
 {
     struct winsize size;
 
-    return ioctl(fileno(to), TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
+    if (ioctl(fileno(to), TIOCGWINSZ, &size) || size.ws_col < 20)
+        size.ws_col = 80;
+    if (size.ws_row < 4)
+        size.ws_row = 24;
+    return size;
 }
 
-void progress_draw(struct progress *p)
+/* One frame: the live line and the board, without a newline at its end. */
+static void put_frame(struct progress *p, const struct board *board, const struct writer *w,
+                      struct winsize size)
 {
     static const char *const dots[] = {"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"};
     static const char *const ascii[] = {"|", "/", "-", "\\"};
     bool utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
     const char *spinner = utf8 ? dots[p->turn % COUNT_OF(dots)] : ascii[p->turn % COUNT_OF(ascii)];
-    char took[32], line[320];
+    char took[32], raw[320], line[320];
+    /* The last column stays free: some terminals go to the next line when it is written. */
+    size_t columns = size.ws_col - 1u;
+
+    writer_duration(took, sizeof took, p->phase_ms + progress_now_ms() - p->seen_ms);
+    snprintf(raw, sizeof raw, "%s %s%s%s", p->phase, took, *p->detail ? " · " : "", p->detail);
+    writer_cut(line, sizeof line, raw, columns - 2);
+    fprintf(w->to, "%s%s%s %s", writer_tint_on(w, TINT_GOOD), spinner, writer_tint_off(w, TINT_GOOD), line);
+    p->drawn = 1;
+    if (board) {
+        fputc('\n', w->to);
+        p->drawn += board_put(board, w, size.ws_row / 2u, columns, progress_now_ms());
+    }
+}
+
+void progress_draw(struct progress *p, const struct board *board)
+{
+    struct writer w = *p->out;
+    char *frame = NULL;
+    size_t n = 0;
 
     if (!p->live || !*p->phase)
         return;
+    /* In one piece, so that no half of it is seen. */
+    w.to = open_memstream(&frame, &n);
+    if (!w.to)
+        return;
     p->turn++;
-    writer_duration(took, sizeof took, p->phase_ms + progress_now_ms() - p->seen_ms);
-    snprintf(line, sizeof line, "%s %s%s%s", p->phase, took, *p->detail ? " · " : "", p->detail);
-    /* Bytes, not columns: a line that is a little short is better than one that wraps. */
-    line[(size_t)terminal_columns(p->out->to) - 4 < sizeof line ? (size_t)terminal_columns(p->out->to) - 4
-                                                                : sizeof line - 1] = '\0';
-    writer_safe(line, sizeof line, strdupa(line));
-    fprintf(p->out->to, "\r%s%s%s %s\033[K", writer_tint_on(p->out, TINT_GOOD), spinner,
-            writer_tint_off(p->out, TINT_GOOD), line);
+    erase(p, w.to);
+    put_frame(p, board, &w, terminal_size(p->out->to));
+    fclose(w.to);
+    while (n && frame[n - 1] == '\n')
+        n--;
+    fwrite(frame, 1, n, p->out->to);
     fflush(p->out->to);
-    p->drawn = true;
+    free(frame);
 }
 
 void progress_say(struct progress *p, enum writer_tint tint, const char *fmt, ...)
@@ -213,7 +243,7 @@ void progress_say(struct progress *p, enum writer_tint tint, const char *fmt, ..
     vsnprintf(raw, sizeof raw, fmt, ap);
     va_end(ap);
     writer_safe(line, sizeof line, raw);
-    erase(p);
+    erase(p, p->out->to);
     fprintf(p->out->to, "%s%s%s\n", writer_tint_on(p->out, tint), line, writer_tint_off(p->out, tint));
     fflush(p->out->to);
 }
@@ -240,6 +270,6 @@ int progress_event(struct progress *p, const json_t *event, bool all, struct err
 
 void progress_end(struct progress *p)
 {
-    erase(p);
+    erase(p, p->out->to);
     fflush(p->out->to);
 }

@@ -1,6 +1,7 @@
 /*
  * What a person sees while something is under way: a line for each event, and on a terminal one live line
- * below them with a spinner, the phase and its time. Commands are the only callers.
+ * below them with a spinner, the phase and its time, and below that, where it is told of, the group. Commands
+ * are the only callers.
  */
 #ifndef KPEER_PROGRESS_H
 #define KPEER_PROGRESS_H
@@ -9,12 +10,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "peer/board.h"
 #include "peer/writer.h"
 
 struct progress {
     struct writer *out;
-    bool live;  /* a terminal: draw the live line */
-    bool drawn; /* the live line is there now */
+    bool live;    /* a terminal: draw the live line */
+    size_t drawn; /* how many lines of it are there now */
     unsigned turn;
     char phase[64]; /* of the live line */
     char detail[200];
@@ -27,8 +29,9 @@ void progress_init(struct progress *p, struct writer *out);
 /* Says what the live line is about from now on. */
 void progress_set(struct progress *p, const char *phase, const char *detail, long long phase_ms);
 
-/* Draws the live line anew; nothing where there is no terminal. */
-void progress_draw(struct progress *p);
+/* Draws the live line anew, with the board below it where there is one; nothing where there is no terminal.
+ */
+void progress_draw(struct progress *p, const struct board *board);
 
 /* Prints a line above the live line. */
 void progress_say(struct progress *p, enum writer_tint tint, const char *fmt, ...)

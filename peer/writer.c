@@ -231,6 +231,33 @@ static size_t text_width(const char *text)
     return width;
 }
 
+size_t writer_cut(char *out, size_t room, const char *text, size_t columns)
+{
+    static const char ellipsis[] = "…";
+    size_t whole = text_width(text), used = 0, width = 0;
+    bool cut = whole > columns;
+
+    while (*text) {
+        unsigned point;
+        size_t n = utf8_unit((const unsigned char *)text, &point), bytes = n ? n : 1;
+        size_t wide = n ? char_width(point) : 1;
+
+        if (used + bytes + sizeof ellipsis > room || width + wide + cut > columns)
+            break;
+        memcpy(out + used, text, bytes);
+        used += bytes;
+        width += wide;
+        text += bytes;
+    }
+    if (*text && width < columns && used + sizeof ellipsis <= room) {
+        memcpy(out + used, ellipsis, sizeof ellipsis - 1);
+        used += sizeof ellipsis - 1;
+        width++;
+    }
+    out[used] = '\0';
+    return width;
+}
+
 static void put_cell(const struct writer *w, const char *text, enum writer_tint tint, size_t width, bool last)
 {
     fprintf(w->to, "%s%s%s", writer_tint_on(w, tint), text, writer_tint_off(w, tint));

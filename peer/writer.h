@@ -56,6 +56,10 @@ int writer_table(const struct writer *w, const struct writer_column *column, siz
 /* Copies text without control characters; cut at whole characters. */
 void writer_safe(char *out, size_t room, const char *text);
 
+/* Copies as much of a text as fits into `columns` of a terminal, and into `room`; returns the columns it
+ * takes. An ellipsis ends what was cut. */
+size_t writer_cut(char *out, size_t room, const char *text, size_t columns);
+
 /* A text field of an object; "" where it is none. */
 const char *writer_text(const json_t *object, const char *key);
 
