@@ -1,28 +1,9 @@
-#include <signal.h>
-
 #include "peer/command.h"
 #include "peer/progress.h"
 
-static volatile sig_atomic_t stopped;
-
-static void on_signal(int sig)
-{
-    (void)sig;
-    stopped = 1;
-}
-
-/* ^C is the ordinary end of following. */
-static void catch_signals(void)
-{
-    struct sigaction act = {.sa_handler = on_signal};
-
-    sigaction(SIGINT, &act, NULL);
-    sigaction(SIGTERM, &act, NULL);
-}
-
 static int follow(struct control_client *client, struct progress *p, struct err *err)
 {
-    while (!stopped) {
+    while (!command_stopped()) {
         enum control_kind kind = CONTROL_DONE;
         json_t *event = NULL;
         int code = control_next(client, -1, &kind, &event, err);
@@ -54,7 +35,7 @@ int cmd_events(struct call *call, struct err *err)
         since_ms = UINT32_MAX;
     progress_init(&p, &call->out);
     p.live = false;
-    catch_signals();
+    command_stop_by_signals(); /* ^C is the ordinary end of following */
     code = command_connect(call, &client, err);
     if (!code)
         code = control_request(client, "events",

@@ -5,6 +5,7 @@
 #include "protocol/mem.h"
 
 #define ANSWER_MS 5000
+#define WATCH_MS  1000
 
 static const struct writer_column columns[] = {
     {"NAME", false},  {"ADDRESS", false},   {"ROLE", false}, {"STATE", false}, {"PHASE", false},
@@ -66,17 +67,93 @@ static int show_table(struct call *call, const json_t *answer, struct err *err)
     return writer_table(&call->out, columns, COUNT_OF(columns), cells, rows, err);
 }
 
+static int show(struct call *call, const json_t *answer, struct err *err)
+{
+    return writer_is_data(&call->out) ? writer_value(&call->out, answer, err) : show_table(call, answer, err);
+}
+
+/* ---- watching ---- */
+
+/* What is the same while nothing happens: the answer without what counts up. */
+static json_t *lasting(const json_t *answer)
+{
+    json_t *copy = json_deep_copy(answer), *member;
+    size_t i;
+
+    json_array_foreach(json_object_get(copy, "members"), i, member) json_object_del(member, "last_heard_ms");
+    return copy;
+}
+
+/* Draws over what was there. Lines that do not fit are cut by the terminal itself, and so is what is below
+ * it. */
+static int draw(struct call *call, const json_t *answer, struct err *err)
+{
+    FILE *screen = call->out.to;
+    char *text = NULL, *line, *rest;
+    size_t n = 0, rows, width;
+    int code;
+
+    writer_screen(&call->out, &rows, &width);
+    call->out.to = open_memstream(&text, &n);
+    if (!call->out.to) {
+        call->out.to = screen;
+        return err_set(err, KPEER_ENOMEM, "out of memory");
+    }
+    code = show_table(call, answer, err);
+    fclose(call->out.to);
+    call->out.to = screen;
+    fputs("\033[?7l\033[H", screen);
+    rest = text;
+    for (size_t row = 1; !code && row < rows && (line = strsep(&rest, "\n")) && (*line || rest); row++)
+        fprintf(screen, "%s\033[K\n", line);
+    fputs("\033[J\033[?7h", screen);
+    free(text);
+    return code ? code : fflush(screen) ? err_set(err, KPEER_EIO, "writing the output failed") : 0;
+}
+
+static int watch(struct call *call, struct control_client *client, struct err *err)
+{
+    bool live = writer_is_live(&call->out);
+    json_t *before = NULL;
+    int code = 0;
+
+    command_stop_by_signals();
+    if (live)
+        fputs("\033[?1049h", call->out.to);
+    while (!code && !command_stopped()) {
+        json_t *answer = NULL, *now;
+
+        code = control_ask(client, "members", NULL, ANSWER_MS, &answer, err);
+        now = code ? NULL : lasting(answer);
+        if (!code && live)
+            code = draw(call, answer, err);
+        else if (!code && !json_equal(now, before))
+            code = call->out.format == WRITE_JSON ? writer_line(&call->out, answer, err)
+                                                  : show(call, answer, err);
+        json_decref(before);
+        before = now;
+        json_decref(answer);
+        if (!code)
+            command_pause(WATCH_MS);
+    }
+    json_decref(before);
+    if (live)
+        fputs("\033[?1049l", call->out.to);
+    return command_stopped() ? 0 : code;
+}
+
 int cmd_members(struct call *call, struct err *err)
 {
     struct control_client *client = NULL;
     json_t *answer = NULL;
     int code = command_connect(call, &client, err);
 
-    if (!code)
+    if (!code && command_flag(call, "watch")) {
+        code = watch(call, client, err);
+    } else if (!code) {
         code = control_ask(client, "members", NULL, ANSWER_MS, &answer, err);
-    if (!code)
-        code = writer_is_data(&call->out) ? writer_value(&call->out, answer, err)
-                                          : show_table(call, answer, err);
+        code = code ? code : show(call, answer, err);
+    }
     json_decref(answer);
     control_close(client);
     return code;

@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -21,14 +20,6 @@
 #define WAITING_MS  1500 /* what lasts shorter is not worth a line */
 #define DRAW_MS     100
 #define EXIT_DETACH 130
-
-static volatile sig_atomic_t detached;
-
-static void on_signal(int sig)
-{
-    (void)sig;
-    detached = 1;
-}
 
 static void cleanup_key(struct secret **key)
 {
@@ -419,7 +410,7 @@ static bool in_time(const struct watch *w)
 /* Until ready, failed, timed out or detached. */
 static int watch_loop(struct watch *w, struct err *err)
 {
-    while (!detached) {
+    while (!command_stopped()) {
         long long now = progress_now_ms();
         int code = now - w->looked_ms >= LOOK_MS ? look(w, err) : 0;
 
@@ -433,11 +424,11 @@ static int watch_loop(struct watch *w, struct err *err)
         if (!code && !in_time(w))
             code = tell_timeout(w, err);
         if (code)
-            return detached ? detach(w) : code;
+            return command_stopped() ? detach(w) : code;
         progress_draw(&w->progress, w->board);
         code = take_events(w, w->progress.live ? DRAW_MS : LOOK_MS, err);
         if (code)
-            return detached ? detach(w) : code;
+            return command_stopped() ? detach(w) : code;
     }
     return detach(w);
 }
@@ -546,14 +537,6 @@ static int check_flags(const struct call *call, struct err *err)
     return 0;
 }
 
-static void catch_signals(void)
-{
-    struct sigaction act = {.sa_handler = on_signal};
-
-    sigaction(SIGINT, &act, NULL);
-    sigaction(SIGTERM, &act, NULL);
-}
-
 int cmd_up(struct call *call, struct err *err)
 {
     struct watch w = {.call = call, .started_ms = progress_now_ms()};
@@ -576,7 +559,7 @@ int cmd_up(struct call *call, struct err *err)
     }
     if (!code && command_flag(call, "invite"))
         code = invite(&w, err);
-    catch_signals();
+    command_stop_by_signals();
     if (!code)
         code = watch(&w, since_ms, err);
     progress_end(&w.progress);

@@ -2,8 +2,10 @@
 #include "peer/ending.h"
 
 #include <locale.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "peer/log.h"
 #include "protocol/mem.h"
@@ -278,6 +280,34 @@ int command_parse(struct call *call, int argc, char **argv, struct err *err)
         err_set(err, KPEER_EINVAL, "%s: takes no arguments, \"%.40s\" is one", call->command->name,
                 call->args[0]);
     return usage(call->command, err);
+}
+
+static volatile sig_atomic_t stopped;
+
+static void on_signal(int sig)
+{
+    (void)sig;
+    stopped = 1;
+}
+
+void command_stop_by_signals(void)
+{
+    struct sigaction act = {.sa_handler = on_signal};
+
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+}
+
+bool command_stopped(void)
+{
+    return stopped;
+}
+
+void command_pause(int ms)
+{
+    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+
+    nanosleep(&t, NULL);
 }
 
 int command_connect(const struct call *call, struct control_client **out, struct err *err)

@@ -74,6 +74,12 @@ const char *command_flag(const struct call *call, const char *name);
  * its code stays. KPEER_ENOTFOUND: it left no word, and nothing is changed. */
 int command_ending(const struct call *call, struct err *err);
 
+/* From here on ^C and SIGTERM do not end the program, they make command_stopped() true; waiting is broken
+ * off. */
+void command_stop_by_signals(void);
+bool command_stopped(void);
+void command_pause(int ms);
+
 /* Connects to this configuration's agent. */
 int command_connect(const struct call *call, struct control_client **out, struct err *err);
 

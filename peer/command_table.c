@@ -21,6 +21,11 @@ static const struct command_flag events_flags[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct command_flag members_flags[] = {
+    {"watch", NULL, "go on showing it, until ^C; with -o json a line each time that it changes"},
+    {NULL, NULL, NULL},
+};
+
 static const struct command_flag leave_flags[] = {
     {"force", NULL, "this host alone: do not wait for the control plane"},
     {"timeout", "DURATION", "give up waiting after DURATION (10m)"},
@@ -68,8 +73,9 @@ const struct command command_table[] = {
     {.name = "members",
      .summary = "who is in the group",
      .run = cmd_members,
+     .flags = members_flags,
      .about = "Lists the group's members as this host sees them.",
-     .example = "  kpeer members\n  kpeer members -o wide\n  kpeer members -o json"},
+     .example = "  kpeer members\n  kpeer members -o wide\n  kpeer members --watch\n  kpeer members -o json"},
     {.name = "status",
      .summary = "how this host is; exit 0 only if healthy",
      .run = cmd_status,

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <sys/ioctl.h>
 
 #include "discovery/clock.h"
 #include "protocol/mem.h"
@@ -150,11 +149,9 @@ void progress_event_text(const json_t *event, char *out, size_t room)
 
 void progress_init(struct progress *p, struct writer *out)
 {
-    const char *term = getenv("TERM");
-
     memset(p, 0, sizeof *p);
     p->out = out;
-    p->live = !writer_is_data(out) && isatty(fileno(out->to)) && term && strcmp(term, "dumb") != 0;
+    p->live = writer_is_live(out);
 }
 
 void progress_set(struct progress *p, const char *phase, const char *detail, long long phase_ms)
@@ -175,28 +172,15 @@ static void erase(struct progress *p, FILE *to)
     p->drawn = 0;
 }
 
-static struct winsize terminal_size(FILE *to)
-{
-    struct winsize size;
-
-    if (ioctl(fileno(to), TIOCGWINSZ, &size) || size.ws_col < 20)
-        size.ws_col = 80;
-    if (size.ws_row < 4)
-        size.ws_row = 24;
-    return size;
-}
-
 /* One frame: the live line and the board, without a newline at its end. */
-static void put_frame(struct progress *p, const struct board *board, const struct writer *w,
-                      struct winsize size)
+static void put_frame(struct progress *p, const struct board *board, const struct writer *w, size_t rows,
+                      size_t columns)
 {
     static const char *const dots[] = {"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"};
     static const char *const ascii[] = {"|", "/", "-", "\\"};
     bool utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
     const char *spinner = utf8 ? dots[p->turn % COUNT_OF(dots)] : ascii[p->turn % COUNT_OF(ascii)];
     char took[32], raw[320], line[320];
-    /* The last column stays free: some terminals go to the next line when it is written. */
-    size_t columns = size.ws_col - 1u;
 
     writer_duration(took, sizeof took, p->phase_ms + progress_now_ms() - p->seen_ms);
     snprintf(raw, sizeof raw, "%s %s%s%s", p->phase, took, *p->detail ? " · " : "", p->detail);
@@ -205,7 +189,7 @@ static void put_frame(struct progress *p, const struct board *board, const struc
     p->drawn = 1;
     if (board) {
         fputc('\n', w->to);
-        p->drawn += board_put(board, w, size.ws_row / 2u, columns, progress_now_ms());
+        p->drawn += board_put(board, w, rows / 2, columns, progress_now_ms());
     }
 }
 
@@ -213,7 +197,7 @@ void progress_draw(struct progress *p, const struct board *board)
 {
     struct writer w = *p->out;
     char *frame = NULL;
-    size_t n = 0;
+    size_t n = 0, rows, columns;
 
     if (!p->live || !*p->phase)
         return;
@@ -223,7 +207,9 @@ void progress_draw(struct progress *p, const struct board *board)
         return;
     p->turn++;
     erase(p, w.to);
-    put_frame(p, board, &w, terminal_size(p->out->to));
+    writer_screen(p->out, &rows, &columns);
+    /* The last column stays free: some terminals go to the next line when it is written. */
+    put_frame(p, board, &w, rows, columns - 1);
     fclose(w.to);
     while (n && frame[n - 1] == '\n')
         n--;

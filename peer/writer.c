@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <yaml.h>
 
@@ -24,11 +25,32 @@ int writer_format_parse(const char *word, enum writer_format *out, struct err *e
     return err_set(err, KPEER_EINVAL, "-o %.20s: table, wide, json or yaml is expected", word);
 }
 
+static bool is_able_terminal(FILE *to)
+{
+    const char *term = getenv("TERM");
+
+    return term && strcmp(term, "dumb") != 0 && isatty(fileno(to));
+}
+
 bool writer_wants_color(FILE *to, bool no_color)
 {
-    const char *term = getenv("TERM"), *none = getenv("NO_COLOR");
+    const char *none = getenv("NO_COLOR");
 
-    return !no_color && !(none && *none) && term && strcmp(term, "dumb") != 0 && isatty(fileno(to));
+    return !no_color && !(none && *none) && is_able_terminal(to);
+}
+
+bool writer_is_live(const struct writer *w)
+{
+    return !writer_is_data(w) && is_able_terminal(w->to);
+}
+
+void writer_screen(const struct writer *w, size_t *rows, size_t *columns)
+{
+    struct winsize size = {0};
+
+    (void)ioctl(fileno(w->to), TIOCGWINSZ, &size);
+    *rows = size.ws_row < 4 ? 24 : size.ws_row;
+    *columns = size.ws_col < 20 ? 80 : size.ws_col;
 }
 
 static const char *const tints[] = {"", "\033[32m", "\033[33m", "\033[31m", "\033[2m", "\033[1m"};

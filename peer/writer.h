@@ -31,6 +31,12 @@ static inline bool writer_is_data(const struct writer *w)
     return w->format == WRITE_JSON || w->format == WRITE_YAML;
 }
 
+/* Whether something may be drawn and drawn over: tables on a terminal that is not dumb. */
+bool writer_is_live(const struct writer *w);
+
+/* The terminal's size; 24 rows of 80 columns where it does not tell, or tells nonsense. */
+void writer_screen(const struct writer *w, size_t *rows, size_t *columns);
+
 /* One value as JSON (indented, or on one line) or YAML. KPEER_EIO when it cannot be written. */
 int writer_value(const struct writer *w, const json_t *value, struct err *err);
 int writer_line(const struct writer *w, const json_t *value, struct err *err);
