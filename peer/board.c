@@ -5,7 +5,7 @@
 
 #include "protocol/mem.h"
 
-#define NAME_COLUMNS 24 /* a longer name is cut */
+#define NAME_COLUMNS 24 /* a longer name is cut; on a narrow terminal a third of it */
 
 struct row {
     char id[80];
@@ -112,7 +112,8 @@ static void put_row(const struct row *r, const struct writer *w, size_t name_col
     long long for_ms = now_ms - r->since_ms;
     size_t left = put(w, "  ", TINT_NONE, 0, columns);
 
-    left = put(w, r->name, TINT_NONE, name_columns + 2, left);
+    left = put(w, r->name, TINT_NONE, name_columns, left);
+    left = put(w, "", TINT_NONE, 2, left);
     left = put(w, strcmp(r->role, "undecided") == 0 ? "" : r->role, TINT_NONE, 8, left);
     left = put(w, r->what, tint_of(r->what), 0, left);
     if (!is_ready(r) && for_ms >= 120000)
@@ -124,13 +125,13 @@ static void put_row(const struct row *r, const struct writer *w, size_t name_col
     fputc('\n', w->to);
 }
 
-static size_t name_width(const struct board *b)
+static size_t name_width(const struct board *b, size_t columns)
 {
-    size_t width = 0;
+    size_t width = 0, most = columns / 3 < NAME_COLUMNS ? columns / 3 : NAME_COLUMNS;
 
     for (size_t i = 0; i < b->count; i++) {
         char cut[160];
-        size_t n = writer_cut(cut, sizeof cut, b->row[i].name, NAME_COLUMNS);
+        size_t n = writer_cut(cut, sizeof cut, b->row[i].name, most);
 
         width = n > width ? n : width;
     }
@@ -139,7 +140,7 @@ static size_t name_width(const struct board *b)
 
 size_t board_put(const struct board *b, const struct writer *w, size_t rows, size_t columns, long long now_ms)
 {
-    size_t names = name_width(b), busy = 0, shown = 0;
+    size_t names = name_width(b, columns), busy = 0, shown = 0;
     bool all = b->count <= rows;
     size_t room = all ? rows : rows - (rows > 0); /* the last line tells of the others */
     size_t ready_room;

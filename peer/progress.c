@@ -218,6 +218,46 @@ void progress_draw(struct progress *p, const struct board *board)
     free(frame);
 }
 
+/* How much of a text goes into a line of `columns`: up to the last blank, or up to the edge where there is
+ * none. */
+static size_t line_bytes(const char *text, size_t columns)
+{
+    char cut[600];
+    size_t n, blank;
+
+    if (writer_cut(cut, sizeof cut, text, SIZE_MAX) <= columns)
+        return strlen(text);
+    writer_cut(cut, sizeof cut, text, columns);
+    n = strlen(cut) - strlen("…");
+    for (blank = n; blank && text[blank] != ' '; blank--)
+        ;
+    return blank ? blank : n ? n : strlen(text);
+}
+
+/* On a terminal a long text goes on below where it began, broken between words; elsewhere it is one line. */
+static void say(struct progress *p, enum writer_tint tint, const char *head, const char *text)
+{
+    FILE *to = p->out->to;
+    size_t rows, columns = 0, indent = strlen(head);
+
+    if (p->live)
+        writer_screen(p->out, &rows, &columns);
+    erase(p, to);
+    fprintf(to, "%s%s", writer_tint_on(p->out, tint), head);
+    while (columns > indent + 20) {
+        size_t n = line_bytes(text, columns - 1 - indent);
+
+        fprintf(to, "%.*s", (int)n, text);
+        text += n;
+        text += strspn(text, " ");
+        if (!*text)
+            break;
+        fprintf(to, "\n%*s", (int)indent, "");
+    }
+    fprintf(to, "%s%s\n", text, writer_tint_off(p->out, tint));
+    fflush(to);
+}
+
 void progress_say(struct progress *p, enum writer_tint tint, const char *fmt, ...)
 {
     char raw[600], line[600];
@@ -229,15 +269,13 @@ void progress_say(struct progress *p, enum writer_tint tint, const char *fmt, ..
     vsnprintf(raw, sizeof raw, fmt, ap);
     va_end(ap);
     writer_safe(line, sizeof line, raw);
-    erase(p, p->out->to);
-    fprintf(p->out->to, "%s%s%s\n", writer_tint_on(p->out, tint), line, writer_tint_off(p->out, tint));
-    fflush(p->out->to);
+    say(p, tint, "", line);
 }
 
 int progress_event(struct progress *p, const json_t *event, bool all, struct err *err)
 {
     size_t form = form_of(event);
-    char text[512];
+    char text[512], head[16];
     const char *t = writer_text(event, "t");
 
     if (writer_is_data(p->out))
@@ -247,10 +285,13 @@ int progress_event(struct progress *p, const json_t *event, bool all, struct err
         return 0;
     }
     progress_event_text(event, text, sizeof text);
-    progress_say(p, form < COUNT_OF(forms) ? forms[form].tint : TINT_NONE, "%.12s  %s",
-                 strlen(t) > 23 ? t + 11 : t, text);
-    if (*writer_text(event, "hint"))
-        progress_say(p, TINT_WARN, "              try: %s", writer_text(event, "hint"));
+    writer_safe(head, 13, strlen(t) > 23 ? t + 11 : t);
+    strcat(head, "  ");
+    say(p, form < COUNT_OF(forms) ? forms[form].tint : TINT_NONE, head, text);
+    if (*writer_text(event, "hint")) {
+        writer_safe(text, sizeof text, writer_text(event, "hint"));
+        say(p, TINT_WARN, "              try: ", text);
+    }
     return ferror(p->out->to) ? err_set(err, KPEER_EIO, "writing the output failed") : 0;
 }
 
