@@ -13,13 +13,12 @@
 #include "peer/progress.h"
 #include "protocol/mem.h"
 
-#define LISTEN_MS   3000
-#define MEET_MS     15000
-#define ANSWER_MS   5000
-#define LOOK_MS     1000 /* how often the agent is asked, when no event comes */
-#define WAITING_MS  1500 /* what lasts shorter is not worth a line */
-#define DRAW_MS     100
-#define EXIT_DETACH 130
+#define LISTEN_MS  3000
+#define MEET_MS    15000
+#define ANSWER_MS  5000
+#define LOOK_MS    1000 /* how often the agent is asked, when no event comes */
+#define WAITING_MS 1500 /* what lasts shorter is not worth a line */
+#define DRAW_MS    100
 
 static void cleanup_key(struct secret **key)
 {
@@ -399,7 +398,7 @@ static int detach(struct watch *w)
     progress_say(
         &w->progress, TINT_WARN,
         "detached: the agent goes on. Come back with: kpeer up, or kpeer events; end it with: kpeer leave");
-    return EXIT_DETACH;
+    return COMMAND_DETACHED;
 }
 
 static bool in_time(const struct watch *w)

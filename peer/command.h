@@ -15,6 +15,7 @@
 #include "protocol/err.h"
 
 #define COMMAND_SETTINGS_MAX 64
+#define COMMAND_DETACHED     130 /* exit status of `up` after ^C, as a shell would have it */
 
 /* A flag of one command alone; those of the configuration come from config_schema. */
 struct command_flag {

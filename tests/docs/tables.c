@@ -1,5 +1,6 @@
-/* Prints the command table and the configuration's schema, one fact a line, for the check of the documents:
- *   command NAME
+/* Prints what the program's own tables say, one fact a line, for the check of the documents:
+ *   command NAME SUMMARY
+ *   args COMMAND ARGS           (as help shows them)
  *   flag COMMAND FLAG           (one of its own; those left out of help are left out here)
  *   shared FLAG                 (of every command)
  *   agent FLAG                  (of `up` and `agent`)
@@ -7,18 +8,27 @@
  *   environment NAME
  *   takes COMMAND               (those of `up` and `agent`)
  *   row TEXT                    (of the table of system calls in docs/security.md)
- * With an argument it takes each line of its standard input as a configuration file instead, and prints what
- * is wrong with it, or an empty line.
+ *   exit STATUS WORD            (WORD is the error's; "-" where none is told)
+ *   word LIST WORD              (LIST is event, phase, state, check, dropped or heard)
+ * With an argument it reads lines from standard input instead, and prints for each what is wrong with it, or
+ * an empty line: with `keys` each is a configuration file, with `calls` the words of a command line after
+ * `kpeer`, separated by tabs.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "discovery/discovery.h"
 #include "peer/command.h"
+#include "peer/executor/host/check.h"
 #include "peer/filter.h"
+#include "protocol/mem.h"
+#include "protocol/node.h"
 
 static void put_command(const struct command *c)
 {
-    printf("command %s\n", c->name);
+    printf("command %s %s\n", c->name, c->summary);
+    if (c->args)
+        printf("args %s %s\n", c->name, c->args);
     for (const struct command_flag *f = c->flags; f && f->name; f++)
         if (f->doc)
             printf("flag %s %s\n", c->name, f->name);
@@ -48,16 +58,84 @@ static void put_calls(const struct filter_call *call, size_t n, const char *what
     }
 }
 
-static int try_examples(void)
+static void put_exits(void)
+{
+    for (int code = KPEER_OK; code >= KPEER_ESTATE; code--)
+        printf("exit %d %s\n", err_exit_status(code), code ? err_word(code) : "-");
+    printf("exit %d -\n", COMMAND_DETACHED);
+}
+
+static void put_words(void)
+{
+    for (int i = 0; i < EVENT_KIND_COUNT; i++)
+        printf("word event %s\n", event_word((enum event_kind)i));
+    for (int i = 0; i < PHASE_COUNT; i++)
+        printf("word phase %s\n", phase_word((enum phase)i));
+    for (int i = 0; i <= STATE_LEFT; i++)
+        printf("word state %s\n", state_word((enum member_state)i));
+    for (size_t i = 0; i < check_count; i++)
+        printf("word check %s\n", check_table[i]->name);
+    for (size_t i = 0; i < COUNT_OF(((struct node_status *)0)->dropped); i++)
+        printf("word dropped %s\n", node_drop_word(i));
+    for (int i = 0; i < DROP_COUNT; i++)
+        printf("word heard %s\n", discovery_drop_word((enum discovery_drop)i));
+}
+
+/* ---- examples ---- */
+
+static void try_keys(char *line, struct err *err)
 {
     static struct config cfg;
+
+    config_default(&cfg);
+    config_parse_yaml(&cfg, "example", line, strlen(line), err);
+}
+
+/* Whether "list|pull|verify" has a word; one in capitals stands for any. */
+static bool has_word(const char *args, const char *word)
+{
+    size_t n = strlen(word);
+
+    for (const char *at = args; at; at = strchr(at, '|')) {
+        at += *at == '|';
+        if ((*at >= 'A' && *at <= 'Z') || (strncmp(at, word, n) == 0 && (!at[n] || at[n] == '|')))
+            return true;
+    }
+    return false;
+}
+
+static void try_call(char *line, struct err *err)
+{
+    static char kpeer[] = "kpeer";
+    static struct call call;
+    char *argv[64] = {kpeer}, *rest = NULL;
+    int argc = 1, code;
+
+    for (char *word = strtok_r(line, "\t\n", &rest); word && argc < 63; word = strtok_r(NULL, "\t\n", &rest))
+        argv[argc++] = word;
+    memset(&call, 0, sizeof call);
+    code = command_parse(&call, argc, argv, err);
+    for (size_t i = 0; !code && i < call.setting_count; i++) {
+        const struct config_setting *s = &call.setting[i];
+
+        code = config_set(&call.cfg, s->key, s->value, true, err);
+        if (code)
+            err_wrap(err, "--%s", s->key->flag);
+    }
+    for (int i = 0; !code && i < call.arg_count; i++)
+        if (!has_word(call.command->args, call.args[i]))
+            code = err_set(err, KPEER_EINVAL, "%s: \"%s\" is none of %s", call.command->name, call.args[i],
+                           call.command->args);
+}
+
+static int try_lines(void (*try)(char *line, struct err *err))
+{
     char line[1024];
 
     while (fgets(line, sizeof line, stdin)) {
         struct err err = {0};
 
-        config_default(&cfg);
-        config_parse_yaml(&cfg, "example", line, strlen(line), &err);
+        try(line, &err);
         puts(err.text);
     }
     return 0;
@@ -65,15 +143,16 @@ static int try_examples(void)
 
 int main(int argc, char **argv)
 {
-    (void)argv;
     if (argc > 1)
-        return try_examples();
+        return try_lines(strcmp(argv[1], "calls") == 0 ? try_call : try_keys);
     for (size_t i = 0; i < command_count; i++)
         put_command(&command_table[i]);
     for (size_t i = 0; i < config_schema_count; i++)
         put_key(&config_schema[i]);
     put_calls(filter_allowed, filter_allowed_count, "allowed");
     put_calls(filter_deadly, filter_deadly_count, "ends the process");
+    put_exits();
+    put_words();
     puts("shared config\nshared output\nshared no-color\nshared help\nenvironment KPEER_CONFIG\nenvironment "
          "KPEER_KEY");
     return ferror(stdout) ? 1 : 0;

@@ -1,35 +1,48 @@
-"""The command table and the configuration's schema, as the program tells them."""
+"""The program's own tables, as the program tells them."""
 
+import collections
 import subprocess
 
 
 class Tables:
     def __init__(self, program):
-        self.commands, self.keys, self.environment = {}, {}, set()
-        self.shared, self.agent, self.takes_agent, self.program = set(), set(), set(), program
-        self.rows = set()
+        self.program, self.said = program, {}
+        self.commands, self.summary, self.args, self.keys = {}, {}, {}, {}
+        self.shared, self.agent, self.takes_agent = set(), set(), set()
+        self.environment, self.rows = set(), set()
+        self.exits, self.words = collections.defaultdict(set), collections.defaultdict(set)
         for line in subprocess.run([program], check=True, text=True, capture_output=True).stdout.splitlines():
-            kind, *words = line.split(" ", 2)
+            kind, first, rest = (line.split(" ", 2) + [""])[:3]
             if kind == "command":
-                self.commands[words[0]] = set()
+                self.commands[first], self.summary[first] = set(), rest
+            elif kind == "args":
+                self.args[first] = rest
             elif kind == "flag":
-                self.commands[words[0]].add(words[1])
+                self.commands[first].add(rest)
             elif kind == "key":
-                self.keys[words[0]] = words[1]
+                self.keys[first] = rest
             elif kind == "takes":
-                self.takes_agent.add(words[0])
+                self.takes_agent.add(first)
             elif kind == "row":
-                self.rows.add(" ".join(words))
-            elif kind == "environment":
-                self.environment.add(words[0])
+                self.rows.add(f"{first} {rest}")
+            elif kind == "exit":
+                self.exits[first] |= {rest} - {"-"}
+            elif kind == "word":
+                self.words[first].add(rest)
             else:
-                (self.shared if kind == "shared" else self.agent).add(words[0])
+                {"environment": self.environment, "shared": self.shared, "agent": self.agent}[kind].add(first)
 
     def flags_of(self, command):
         own = self.commands[command] | self.shared
         return own | self.agent if command in self.takes_agent else own
 
-    def example_faults(self, examples):
-        """What the program says of each configuration file of one line; empty: it takes it."""
-        return subprocess.run([self.program, "-"], input="\n".join(examples) + "\n", text=True, capture_output=True,
-                              check=True).stdout.splitlines()
+    def faults_of(self, what, lines):
+        """What the program says of each line: a configuration file ("keys"), or the words of a call, separated by
+        tabs ("calls"); empty: it takes it. It is asked once for each."""
+        lines = list(lines)
+        new = [line for line in lines if (what, line) not in self.said]
+        if new:
+            done = subprocess.run([self.program, what], input="\n".join(new) + "\n", text=True, capture_output=True,
+                                  check=True)
+            self.said |= {(what, line): fault for line, fault in zip(new, done.stdout.splitlines())}
+        return [self.said[what, line] for line in lines]
