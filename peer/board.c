@@ -8,7 +8,6 @@
 #define NAME_COLUMNS 24 /* a longer name is cut; on a narrow terminal a third of it */
 
 struct row {
-    char id[80];
     char name[64];
     char role[16];
     char what[24]; /* its phase, or its state where it is not alive */
@@ -33,22 +32,15 @@ void board_free(struct board *b)
     free(b);
 }
 
-static const struct row *find(const struct board *b, const char *id)
-{
-    for (size_t i = 0; i < b->count; i++)
-        if (strcmp(b->row[i].id, id) == 0)
-            return &b->row[i];
-    return NULL;
-}
-
-static void fill(struct row *r, const json_t *member)
+static void fill(struct row *r, const json_t *member, long long now_ms)
 {
     const char *state = writer_text(member, "state");
+    bool alive = strcmp(state, "alive") == 0;
 
-    writer_safe(r->id, sizeof r->id, writer_text(member, "id"));
     writer_safe(r->name, sizeof r->name, writer_text(member, "name"));
     writer_safe(r->role, sizeof r->role, writer_text(member, "role"));
-    writer_safe(r->what, sizeof r->what, strcmp(state, "alive") == 0 ? writer_text(member, "phase") : state);
+    writer_safe(r->what, sizeof r->what, alive ? writer_text(member, "phase") : state);
+    r->since_ms = now_ms - json_integer_value(json_object_get(member, alive ? "phase_ms" : "last_heard_ms"));
     writer_safe(r->note, sizeof r->note, writer_text(member, "note"));
 }
 
@@ -60,14 +52,7 @@ void board_take(struct board *b, const json_t *answer, long long now_ms)
 
     if (!rows)
         return;
-    json_array_foreach(members, i, member)
-    {
-        const struct row *before;
-
-        fill(&rows[i], member);
-        before = find(b, rows[i].id);
-        rows[i].since_ms = before && strcmp(before->what, rows[i].what) == 0 ? before->since_ms : now_ms;
-    }
+    json_array_foreach(members, i, member) fill(&rows[i], member, now_ms);
     free(b->row);
     b->row = rows;
     b->count = n;

@@ -15,8 +15,8 @@ struct board;
 struct board *board_new(void); /* NULL: out of memory */
 void board_free(struct board *b);
 
-/* Takes the agent's answer to "members". How long a member is in its phase is counted from when it was first
- * seen in it here; `now_ms` is any clock that goes on. Without memory the board stays as it was. */
+/* Takes the agent's answer to "members", in which each says how long it is in its phase, or was not heard.
+ * `now_ms` is any clock that goes on. Without memory the board stays as it was. */
 void board_take(struct board *b, const json_t *answer, long long now_ms);
 
 /* Writes at most `rows` lines of at most `columns` columns, each ended by a newline, to w->to; returns how

@@ -80,7 +80,11 @@ static json_t *lasting(const json_t *answer)
     json_t *copy = json_deep_copy(answer), *member;
     size_t i;
 
-    json_array_foreach(json_object_get(copy, "members"), i, member) json_object_del(member, "last_heard_ms");
+    json_array_foreach(json_object_get(copy, "members"), i, member)
+    {
+        json_object_del(member, "last_heard_ms");
+        json_object_del(member, "phase_ms");
+    }
     return copy;
 }
 

@@ -51,6 +51,10 @@ static const struct {
     {"conflict", "conflict[: %n][: %x]", TINT_BAD, false},
     {"phase", "→ %x[ (after %t)]", TINT_BOLD, false},
     {"blocked", "waiting[: %n][: %x]", TINT_WARN, false},
+    {"renamed", "this host has another name[: %x]", TINT_WARN, false},
+    {"key-rotated", "a new group key is here[: %x]", TINT_GOOD, false},
+    {"key-closed", "the old group key is refused from here on[: %x]", TINT_GOOD, false},
+    {"evicted", "[%n ]is evicted[: %x]", TINT_BAD, false},
     {"left", "this host has left the group[: %x]", TINT_GOOD, false},
 };
 

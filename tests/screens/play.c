@@ -17,38 +17,28 @@
 static const char *const names[] = {"node1", "工作节点二", "a-host-with-a-name-that-is-rather-long", "node4"};
 #define NAMES (sizeof names / sizeof names[0])
 
-static json_t *member(int i, const char *phase, const char *state, const char *note)
+static json_t *member(int i, const char *phase, long long ms)
 {
-    char id[16], name[80];
+    char name[80];
 
-    snprintf(id, sizeof id, "%d", i);
     if ((size_t)i < NAMES)
         snprintf(name, sizeof name, "%s", names[i]);
     else
         snprintf(name, sizeof name, "node%d", i + 1);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "id", id, "name", name, "role",
-                     i ? "worker" : "master", "state", state, "phase", phase, "note", note);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:i}", "name", name, "role", i ? "worker" : "master",
+                     "state", i == 2 ? "suspect" : "alive", "phase", phase, "note",
+                     i == 1 ? "swap is on" : "", "phase_ms", (json_int_t)ms, "last_heard_ms", 4400);
 }
 
 /* The others are behind the first by one phase; every fifth is ready early. */
-static json_t *group(int hosts, const char *first, const char *others)
-{
-    json_t *list = json_array();
-
-    for (int i = 0; i < hosts; i++)
-        json_array_append_new(list, member(i,
-                                           i == 0       ? first
-                                           : i % 5 == 4 ? "ready"
-                                                        : others,
-                                           i == 2 ? "suspect" : "alive", i == 2 ? "not heard for 4 s" : ""));
-    return json_pack("{s:o}", "members", list);
-}
-
 static void take(struct board *b, int hosts, const char *first, const char *others, long long ms)
 {
-    json_t *answer = group(hosts, first, others);
+    json_t *list = json_array(), *answer;
 
-    board_take(b, answer, ms);
+    for (int i = 0; i < hosts; i++)
+        json_array_append_new(list, member(i, i == 0 ? first : i % 5 == 4 ? "ready" : others, ms));
+    answer = json_pack("{s:o}", "members", list);
+    board_take(b, answer, progress_now_ms());
     json_decref(answer);
 }
 
@@ -91,7 +81,6 @@ int main(int argc, char **argv)
     struct board *board = board_new();
     int hosts = argc == 3 ? atoi(argv[1]) : 0;
     const char *frame = argc == 3 ? argv[2] : "";
-    long long now = progress_now_ms();
 
     if (hosts < 1 || !board)
         return 2;
@@ -99,7 +88,7 @@ int main(int argc, char **argv)
     out.color = writer_wants_color(stdout, false);
     progress_init(&p, &out);
     found(&p, hosts);
-    take(board, hosts, "initialising", "preparing", now - 75400);
+    take(board, hosts, "initialising", "preparing", 75400);
     progress_set(&p, "initialising",
                  "kubeadm-init: [certs] Generating \"apiserver\" certificate and key, "
                  "[kubeconfig] Writing \"admin.conf\" kubeconfig file",
@@ -108,7 +97,7 @@ int main(int argc, char **argv)
     failed(&p);
     progress_draw(&p, board);
     if (strcmp(frame, "forming") != 0) {
-        take(board, hosts, "ready", "joining", now - 150400);
+        take(board, hosts, "ready", "joining", 150400);
         progress_set(&p, "joining", "", 100);
         progress_draw(&p, board);
     }

@@ -9,10 +9,10 @@
 
 #include <cmocka.h>
 
-static json_t *member(const char *id, const char *name, const char *state, const char *phase)
+static json_t *member(const char *name, const char *state, const char *phase, long long ms)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", id, "name", name, "role", "worker", "state", state,
-                     "phase", phase);
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "name", name, "role", "worker", "state", state,
+                     "phase", phase, "phase_ms", (json_int_t)ms, "last_heard_ms", (json_int_t)ms / 2);
 }
 
 static void take(struct board *b, json_t *const *members, size_t n, long long now_ms)
@@ -46,20 +46,19 @@ static void test_who_does_what_for_how_long(void **state)
     char *text;
 
     (void)state;
-    take(b, (json_t *[]){member("1", "node1", "alive", "joining"), member("2", "n2", "alive", "ready")}, 2,
-         1000);
-    take(b, (json_t *[]){member("1", "node1", "alive", "joining"), member("2", "n2", "suspect", "ready")}, 2,
-         3000);
+    take(b, (json_t *[]){member("node1", "alive", "joining", 2000), member("n2", "suspect", "ready", 2000)},
+         2, 3000);
     text = shown(b, 10, 79, 4000, &lines);
     assert_int_equal(lines, 2);
-    assert_string_equal(text, "  node1  worker  joining 3 s\n  n2     worker  suspect 1 s\n");
+    assert_string_equal(text, "  node1  worker  joining 3 s\n  n2     worker  suspect 2 s\n");
     free(text);
-    /* Somebody else under the place of one that is gone does not inherit its time; a new phase begins at 0.
-     */
-    take(b, (json_t *[]){member("3", "node1", "alive", "joining"), member("2", "n2", "alive", "joining")}, 2,
+    take(b, (json_t *[]){member("node1", "alive", "joining", 119000), member("n2", "alive", "joining", 0)}, 2,
          5000);
-    text = shown(b, 10, 79, 5000, &lines);
-    assert_string_equal(text, "  node1  worker  joining\n  n2     worker  joining\n");
+    text = shown(b, 10, 79, 5999, &lines);
+    assert_string_equal(text, "  node1  worker  joining 119 s\n  n2     worker  joining\n");
+    free(text);
+    text = shown(b, 10, 79, 6000, &lines);
+    assert_string_equal(text, "  node1  worker  joining 2 min 0 s\n  n2     worker  joining 1 s\n");
     free(text);
     board_free(b);
 }
@@ -69,7 +68,7 @@ static void test_no_line_is_wider_than_the_terminal(void **state)
     struct board *b = board_new();
 
     (void)state;
-    take(b, (json_t *[]){member("1", "工作节点一号机器", "alive", "initialising")}, 1, 0);
+    take(b, (json_t *[]){member("工作节点一号机器", "alive", "initialising", 0)}, 1, 0);
     for (size_t columns = 1; columns < 60; columns++) {
         size_t lines;
         char cut[200], *text = shown(b, 5, columns, 90000, &lines);
@@ -92,8 +91,8 @@ static void test_who_is_ready_makes_room(void **state)
 
     (void)state;
     take(b,
-         (json_t *[]){member("1", "a", "alive", "ready"), member("2", "b", "alive", "ready"),
-                      member("3", "c", "alive", "joining"), member("4", "d", "alive", "joining")},
+         (json_t *[]){member("a", "alive", "ready", 0), member("b", "alive", "ready", 0),
+                      member("c", "alive", "joining", 0), member("d", "alive", "joining", 0)},
          4, 0);
     text = shown(b, 4, 79, 0, &lines);
     assert_int_equal(lines, 4);
