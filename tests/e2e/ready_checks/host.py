@@ -12,7 +12,7 @@ from harness.tree import Tree, assert_same
 FLAWS = ("swap", "docker", "sysctl")
 CONFIG = "kubernetes: 1.20.2\npackages:\n  mirror: http://192.168.56.1/kubernetes\n  layout: legacy\n"
 RED = 5
-SECONDS = 180
+SECONDS = 400
 # What must hold of a host that is ready, as a shell's conditions: each is told by itself when it does not. (No apt-mark:
 # it leaves a cache of its own.)
 READY = (
