@@ -131,7 +131,7 @@ def test_a_lone_host_founds_alone(trial):
 def test_two_of_three_form_nothing_and_say_what_they_wait_for(trial):
     lab = trial.lab(3)
     early, late = lab.hosts[:2], lab.hosts[2]
-    jobs = [host.up("--expect", "3", "--timeout", "100s") for host in early]
+    jobs = [host.up("--expect", "3", "--timeout", "300s") for host in early]
     for host in early:
         wait_until("both are heard", lambda h=host: h.phase() and len(h.members()["members"]) == 2, 20)
     wait_until("`up` says what it waits for", lambda: all(re.search("2 of 3|1 more|3 hosts", job.text()) for job in jobs), 15)
@@ -141,16 +141,16 @@ def test_two_of_three_form_nothing_and_say_what_they_wait_for(trial):
         status = host.kpeer("status").expect(1, "waiting +.*3")
         assert host.status()["waiting"], status
     assert all(job.running() for job in jobs)
-    jobs.append(late.up("--expect", "3", "--timeout", "100s"))
+    jobs.append(late.up("--expect", "3", "--timeout", "300s"))
     for job in jobs:
-        job.wait(110).expect(0)
+        job.wait(330).expect(0)
     one_cluster(lab.hosts)
 
 
 def test_a_quarter_of_all_packets_lost(trial):
     lab = trial.lab(3)
     lab.tool("loss", 25)
-    done = lab.form("--expect", "3", seconds=240)
+    done = lab.form("--expect", "3", seconds=720)
     trial.note(f"all ready after {max(each.seconds for each in done):.1f} s at 25 % loss")
     lab.tool("loss", 0)
     all_ready(lab.hosts)
@@ -160,9 +160,9 @@ def test_a_quarter_of_all_packets_lost(trial):
 def test_a_pinned_role_decides_who_founds(trial):
     lab = trial.lab(3)
     roles = {"node1": "worker", "node2": "auto", "node3": "master"}
-    jobs = [host.up("--expect", "3", "--role", roles[host.name], "--timeout", "90s") for host in lab.hosts]
+    jobs = [host.up("--expect", "3", "--role", roles[host.name], "--timeout", "270s") for host in lab.hosts]
     for job in jobs:
-        job.wait(100).expect(0)
+        job.wait(300).expect(0)
     record, _ = one_cluster(lab.hosts)
     assert record["founder_name"] == "node3", record
 
@@ -171,7 +171,7 @@ def test_workers_alone_found_nothing(trial):
     lab = trial.lab(2)
     jobs = [host.up("--expect", "2", "--role", "worker", "--timeout", "15s") for host in lab.hosts]
     for job in jobs:
-        job.wait(40).expect(4, "worker|master")
+        job.wait(120).expect(4, "worker|master")
     assert not any(host.cluster() or host.ran("kubeadm init") for host in lab.hosts)
 
 
@@ -198,7 +198,7 @@ def test_cloned_hosts_are_told_apart_and_refused(trial):
     """One machine-id, product UUID and name for all: said in words, and no cluster is built on it."""
     lab = trial.lab(2, cloned=True)
     jobs = [host.up("--expect", "2", "--timeout", "15s") for host in lab.hosts]
-    done = [job.wait(40) for job in jobs]
+    done = [job.wait(120) for job in jobs]
     for each in done:
         assert each.status in (4, 5, 6), each
         assert re.search("called|machine-id|product UUID", each.text), each
@@ -240,7 +240,7 @@ def one_round(lab, starts):
     def begin(host, after):
         time.sleep(after)
         try:
-            done[host.name] = host.up("--expect", "3", "--timeout", "120s")
+            done[host.name] = host.up("--expect", "3", "--timeout", "360s")
         except Exception as error:  # noqa: BLE001 - told below, in the test's own thread
             errors.append(error)
 
@@ -252,7 +252,7 @@ def one_round(lab, starts):
     assert not errors, errors
     last = max(job.began for job in done.values())
     for job in done.values():
-        job.wait(130).expect(0)
+        job.wait(390).expect(0)
     return time.monotonic() - last
 
 

@@ -39,8 +39,15 @@ class Stopped(Exception):
     """The whole run was interrupted."""
 
 
+# How much longer than on a machine that does nothing else a test waits before it gives up. Bounds end what hangs; no test
+# measures by them.
+SLACK = 3
+
+
 def wait_until(what, check, seconds):
-    """Polls `check` until it returns something true, and returns that. `what` says what was waited for in vain."""
+    """Polls `check` until it returns something true, and returns that. `what` says what was waited for in vain. `seconds`
+    are those of an idle machine."""
+    seconds *= SLACK
     end = time.monotonic() + seconds
     while True:
         found = check()
@@ -99,7 +106,7 @@ class Job:
     def running(self):
         return self.process.poll() is None
 
-    def wait(self, seconds=90):
+    def wait(self, seconds=90 * SLACK):
         """Its outcome; a command that does not end in time is a failure."""
         try:
             self.process.wait(seconds)
@@ -156,7 +163,7 @@ class Host:
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
-    def run(self, *words, seconds=60, text=None):
+    def run(self, *words, seconds=60 * SLACK, text=None):
         began = time.monotonic()
         command = self.lab.inside(self.name, *words)
         try:
@@ -200,7 +207,7 @@ class Host:
         """The record that this host holds, or None."""
         return self.members()["cluster"]
 
-    def kubectl(self, *words, seconds=30):
+    def kubectl(self, *words, seconds=30 * SLACK):
         return self.run("kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", *words, seconds=seconds)
 
     # --- processes --------------------------------------------------------------------------------------------------
@@ -321,7 +328,7 @@ class Lab:
         whole = self.command("exec", host, *words)
         return quick.command(whole[1:]) or whole
 
-    def tool(self, *words, seconds=120):
+    def tool(self, *words, seconds=120 * SLACK):
         done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False, timeout=seconds)
         if Lab.stopping:
             raise Stopped
@@ -352,7 +359,7 @@ class Lab:
 
     # --- all hosts --------------------------------------------------------------------------------------------------
 
-    def form(self, *flags, hosts=None, seconds=120):
+    def form(self, *flags, hosts=None, seconds=120 * SLACK):
         """`kpeer up` on all (or these) at once, until each has ended well."""
         jobs = [host.up("--timeout", f"{seconds}s", *flags) for host in hosts or self.hosts]
         return [job.wait(seconds + 10).expect(0) for job in jobs]
@@ -397,7 +404,7 @@ class Lab:
 
     def down(self):
         """Leaves nothing, and may be called twice and by another thread."""
-        subprocess.run(self.command("down"), capture_output=True, check=False, timeout=120, start_new_session=True)
+        subprocess.run(self.command("down"), capture_output=True, check=False, timeout=120 * SLACK, start_new_session=True)
         self.end_jobs()
         with Lab.guard:
             if self in Lab.alive:
