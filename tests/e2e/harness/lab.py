@@ -308,6 +308,8 @@ class Lab:
             self.jobs, self.hosts = [], []
             Lab.alive.append(self)
             words = ["up", count, *self.first_words(), "--bind", f"{Lab.kpeer.parent}:/opt/kpeer"]
+            if os.environ.get("KPEER_COVERAGE"):  # where tests/coverage wants the counts of its build
+                words += ["--bind", f"{os.environ['KPEER_COVERAGE']}:/coverage:rw"]
             for name, value in options.items():
                 words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [value])
             self.tool(*words)
