@@ -57,7 +57,7 @@ int multicast_open(struct multicast *m, const struct address *group, uint16_t po
     int rc = prepare(fd, err);
     if (!rc && bind(fd, (struct sockaddr *)&any, sizeof any)) {
         rc = err_errno(err, errno, "cannot bind UDP port %u", port);
-        err_hint(err, "see what holds the port (ss -ulpn) or set another one (multicast_port)");
+        err_hint(err, "see what holds the port (ss -ulpn) or set another one (multicast.port)");
     }
     if (rc) {
         close(fd);
