@@ -23,6 +23,10 @@ static void test_package_lines(void **state)
         {"kubelet\t1.23.3-00\tdeinstall ok config-files", true, false, false, false},
         {"kubelet\t1:1.23.3-00~x+b1\tinstall ok half-configured", true, false, true, false},
         {"kubelet\t1.23.3-00\tinstall reinstreq half-installed", true, false, true, false},
+        {"kubelet\t1.23.3-00\tpurge reinstreq half-installed", true, false, true, false},
+        {"kubelet\t1.23.3-00\tpurge ok half-installed", true, false, true, false},
+        {"kubelet\t1.23.3-00\tdeinstall ok half-installed", true, false, true, false},
+        {"kubelet\t1.23.3-00\tpurge ok not-installed", true, false, false, false},
         {"kubelet\t1.23.3-00", false, false, false, false},
         {"kubelet", false, false, false, false},
         {"", false, false, false, false},
@@ -41,6 +45,9 @@ static void test_package_lines(void **state)
         assert_int_equal(p.held, cases[i].held);
         assert_int_equal(p.there, cases[i].ok && !strstr(cases[i].line, "not-installed"));
         assert_int_equal(p.cut, strstr(cases[i].line, "reinstreq") != NULL);
+        assert_int_equal(p.purging, strstr(cases[i].line, "purge ") != NULL);
+        assert_int_equal(p.leaving, strstr(cases[i].line, "purge ok half") ||
+                                        strstr(cases[i].line, "deinstall ok half"));
     }
 }
 

@@ -80,6 +80,8 @@ bool apt_parse_package(const char *line, size_t n, struct apt_package *out)
     p.held = strncmp(status, "hold ", 5) == 0;
     p.installed = strcmp(rest, " installed") == 0;
     p.broken = !p.installed && strcmp(rest, " not-installed") != 0 && strcmp(rest, " config-files") != 0;
+    p.purging = strncmp(status, "purge ", 6) == 0;
+    p.leaving = p.broken && !p.cut && (p.purging || strncmp(status, "deinstall ", 10) == 0);
     *out = p;
     return true;
 }

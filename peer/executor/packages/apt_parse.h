@@ -23,8 +23,10 @@ struct apt_package {
     bool installed; /* in full */
     bool broken;    /* half installed, unpacked or half configured */
     bool held;
-    bool there; /* in any form: its settings alone may be left, without a version */
-    bool cut;   /* broken so that dpkg wants it installed again before anything else */
+    bool there;   /* in any form: its settings alone may be left, without a version */
+    bool cut;     /* broken so that dpkg wants it installed again before anything else */
+    bool leaving; /* broken, since its removal was cut short */
+    bool purging; /* with its settings */
 };
 
 /* One change that apt would make. */

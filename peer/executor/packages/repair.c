@@ -137,6 +137,23 @@ static void unpack_again(struct exec_ctx *ctx, const char *name)
     spawn_result_fini(&res);
 }
 
+static void remove_in_full(struct exec_ctx *ctx, const struct apt_package *p)
+{
+    const struct exec_run run = {
+        .tool = TOOL_DPKG,
+        .argv =
+            (const char *const[]){"", "--force-depends", p->purging ? "--purge" : "--remove", p->name, NULL},
+        .timeout_ms = UNPACK_MS,
+        .quiet = true,
+    };
+    struct spawn_result res = {0};
+    struct err e = {0};
+
+    if (exec_run(ctx, &run, &res, &e))
+        exec_say(ctx, "packages", -1, "cannot end the removal of %s: %s", p->name, e.text);
+    spawn_result_fini(&res);
+}
+
 int repair_cut(struct exec_ctx *ctx, struct err *err)
 {
     cleanup_free char *all = NULL;
@@ -145,8 +162,12 @@ int repair_cut(struct exec_ctx *ctx, struct err *err)
     for (const char *at = all ? all : ""; *at; at += strcspn(at, "\n"), at += *at == '\n') {
         struct apt_package p;
 
-        if (apt_parse_package(at, strcspn(at, "\n"), &p) && p.cut)
+        if (!apt_parse_package(at, strcspn(at, "\n"), &p))
+            continue;
+        if (p.cut)
             unpack_again(ctx, p.name);
+        else if (p.leaving)
+            remove_in_full(ctx, &p);
     }
     return code;
 }

@@ -273,6 +273,18 @@ def test_dpkg_is_killed_while_it_unpacks(trial):
         assert_undone(host, before)
 
 
+def test_a_removal_that_was_cut_short_is_ended(trial):
+    """dpkg's own word on a package whose files it was taking away; apt would take it for installed, and unpack nothing."""
+    _, host, before = begin(trial, "kubernetes: 1.20.2\npackages:\n  mirror: {url}\n")
+    assert_installed(host, fix(host), "1.20.2-00")
+    host.sh("rm /usr/bin/kubelet").expect(0)
+    host.sh("sed -i '/^Package: kubelet$/,/^$/s/^Status: .*/Status: purge ok half-installed/' /var/lib/dpkg/status").expect(0)
+    host.sh("dpkg-query -W -f '${Status}' kubelet").expect(0, "purge ok half-installed")
+    assert_installed(host, fix(host), "1.20.2-00")
+    undo(host)
+    assert_undone(host, before)
+
+
 def test_power_cuts(trial):
     """Cut at any point of installing: the next run finishes, and undo, itself cut, gives back the disk."""
     seed = trial.options.seed if trial.options.seed is not None else random.randrange(1 << 32)
