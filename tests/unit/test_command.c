@@ -138,23 +138,37 @@ static void test_flags_do_not_clash(void **state)
         }
 }
 
+/* What `up` was told is in its unit, and in the drop-in for another one; all else of the unit is as packages
+ * have it. */
 static void test_unit_text(void **state)
 {
+    static const char lines[] =
+        "Environment=\"KPEER_PORT=7%%d\"\n"
+        "ExecStart=\"/usr/bin/kp\\\"eer\" \"agent\" \"--config=/nowhere.yaml\" \"--expect=3\" "
+        "\"--interface=eth$$1%%\" \"--trust-subnet\"\n";
     struct call call;
     static char port[] = "KPEER_PORT=7%d", other[] = "HOME=/root";
     char *env[] = {port, other, NULL};
-    char *text = NULL;
+    char *unit = NULL, *dropin = NULL, *at;
 
     (void)state;
     assert_int_equal(parse(&call, "kpeer up --expect 3 --interface eth$1% --trust-subnet", NULL), 0);
-    assert_int_equal(daemon_unit_text(&call, "/usr/bin/kp\"eer", env, &text, NULL), 0);
-    assert_non_null(strstr(text, "Type=notify\n"));
-    assert_non_null(
-        strstr(text, "ExecStart=\"/usr/bin/kp\\\"eer\" \"agent\" \"--expect=3\" \"--interface=eth$$1%%\" "
-                     "\"--trust-subnet\"\n"));
-    assert_non_null(strstr(text, "Environment=\"KPEER_PORT=7%%d\"\n"));
-    assert_null(strstr(text, "HOME"));
-    free(text);
+    setenv("KPEER_CONFIG", "/nowhere.yaml", 1);
+    assert_int_equal(daemon_unit_text(&call, "/usr/bin/kp\"eer", env, false, &unit, NULL), 0);
+    assert_int_equal(daemon_unit_text(&call, "/usr/bin/kp\"eer", env, true, &dropin, NULL), 0);
+    unsetenv("KPEER_CONFIG");
+
+    at = strstr(dropin, "[Service]\nExecStart=\n");
+    assert_non_null(at);
+    assert_string_equal(at + strlen("[Service]\nExecStart=\n"), lines);
+
+    at = strstr(unit, lines);
+    assert_non_null(at);
+    memmove(at + strlen("ExecStart=kpeer agent\n"), at + strlen(lines), strlen(at + strlen(lines)) + 1);
+    memcpy(at, "ExecStart=kpeer agent\n", strlen("ExecStart=kpeer agent\n"));
+    assert_string_equal(strchr(unit, '\n') + 1, daemon_unit);
+    free(unit);
+    free(dropin);
 }
 
 /* Whatever its text holds, an error is told, as JSON too. */
