@@ -14,10 +14,11 @@
 #include "peer/notify.h"
 #include "protocol/mem.h"
 
-#define START_MS  30000
-#define UNIT_PATH "/etc/systemd/system/" DAEMON_UNIT
-#define UNIT_MARK "# Written by `kpeer up`, removed by `kpeer leave`."
-#define ARGS_MAX  (COMMAND_SETTINGS_MAX + 8)
+#define START_MS    30000
+#define UNIT_PATH   "/etc/systemd/system/" DAEMON_UNIT
+#define DROPIN_PATH UNIT_PATH ".d/up.conf"
+#define MARK        "# Written by `kpeer up`, removed by `kpeer leave`.\n"
+#define ARGS_MAX    (COMMAND_SETTINGS_MAX + 8)
 
 static void free_strings(char ***list)
 {
@@ -33,6 +34,11 @@ static void close_fd(int *fd)
         close(*fd);
 }
 #define cleanup_fd __attribute__((cleanup(close_fd)))
+
+static const char *config_file(const struct call *call)
+{
+    return call->config_file ? call->config_file : getenv("KPEER_CONFIG");
+}
 
 /* A relative --config would mean another file to a daemon. */
 static char *config_argument(const char *file)
@@ -53,8 +59,8 @@ static char **agent_arguments(const struct call *call, const char *program)
     if (!ok)
         return NULL;
     ok = (argv[n++] = strdup(program)) && (argv[n++] = strdup("agent"));
-    if (ok && call->config_file)
-        ok = (argv[n++] = config_argument(call->config_file)) != NULL;
+    if (ok && config_file(call))
+        ok = (argv[n++] = config_argument(config_file(call))) != NULL;
     for (size_t i = 0; ok && i < call->setting_count; i++) {
         const struct config_setting *s = &call->setting[i];
 
@@ -219,45 +225,50 @@ static void put_quoted(FILE *to, const char *text)
     fputc('"', to);
 }
 
+/* What the environment says of a key, as NAME=VALUE; NULL: nothing. */
+static const char *env_entry(char *const *env, const struct config_key *key)
+{
+    char name[64];
+    size_t n;
+
+    config_env_name(key, name);
+    n = strlen(name);
+    for (; *env; env++)
+        if (strncmp(*env, name, n) == 0 && (*env)[n] == '=' && !strpbrk(*env, "\n\r\"\\"))
+            return *env;
+    return NULL;
+}
+
 /* Environment= lines take no $ doubling. */
 static void put_environment(FILE *to, char *const *env)
 {
     for (size_t i = 0; i < config_schema_count; i++) {
-        char name[64];
-        size_t n;
+        const char *entry = env_entry(env, &config_schema[i]);
 
-        config_env_name(&config_schema[i], name);
-        n = strlen(name);
-        for (char *const *e = env; *e; e++) {
-            if (strncmp(*e, name, n) != 0 || (*e)[n] != '=' || strpbrk(*e, "\n\r\"\\"))
-                continue;
-            fputs("Environment=\"", to);
-            for (const char *p = *e; *p; p++)
-                fprintf(to, "%s%c", *p == '%' ? "%" : "", *p);
-            fputs("\"\n", to);
-        }
+        if (!entry)
+            continue;
+        fputs("Environment=\"", to);
+        for (; *entry; entry++)
+            fprintf(to, "%s%c", *entry == '%' ? "%" : "", *entry);
+        fputs("\"\n", to);
     }
 }
 
-/* What the executor can do without; its children are in here with it, apt's and their scripts among them.
- * Nothing that gives the service mounts of its own: what `kubeadm reset` unmounts is to be gone on the host.
- * Nothing that keeps devices from it: swap is on some. */
-static const char unit_fences[] =
-    "NoNewPrivileges=yes\n"
-    "CapabilityBoundingSet=~CAP_SYS_TIME CAP_WAKE_ALARM CAP_SYS_RAWIO CAP_SYS_BOOT CAP_SYS_PACCT "
-    "CAP_SYS_TTY_CONFIG CAP_BLOCK_SUSPEND CAP_LEASE CAP_MAC_OVERRIDE CAP_AUDIT_CONTROL CAP_AUDIT_READ\n"
-    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_PACKET\n"
-    "RestrictNamespaces=yes\n"
-    "RestrictRealtime=yes\n"
-    "LockPersonality=yes\n"
-    "SystemCallArchitectures=native\n"
-    "SystemCallFilter=~@clock @cpu-emulation @debug @obsolete @raw-io @reboot\n"
-    "SystemCallErrorNumber=EPERM\n"
-    "KeyringMode=private\n";
+static void put_start(FILE *to, char *const *argv)
+{
+    fputs("ExecStart=", to);
+    for (char *const *a = argv; *a; a++) {
+        if (a != argv)
+            fputc(' ', to);
+        put_quoted(to, *a);
+    }
+    fputc('\n', to);
+}
 
-int daemon_unit_text(const struct call *call, const char *program, char *const *env, char **out,
+int daemon_unit_text(const struct call *call, const char *program, char *const *env, bool dropin, char **out,
                      struct err *err)
 {
+    const char *start = strstr(daemon_unit, "ExecStart=");
     cleanup_strings char **argv = agent_arguments(call, program);
     char *text = NULL;
     size_t n;
@@ -265,19 +276,15 @@ int daemon_unit_text(const struct call *call, const char *program, char *const *
 
     if (!to)
         return err_set(err, KPEER_ENOMEM, "out of memory");
-    fputs(UNIT_MARK "\n[Unit]\nDescription=kpeer: this host's part in a cluster that forms by itself\n"
-                    "After=network.target containerd.service\n\n[Service]\nType=notify\nNotifyAccess=main\n",
-          to);
+    fputs(MARK, to);
+    if (dropin)
+        fputs("[Service]\nExecStart=\n", to);
+    else
+        fprintf(to, "%.*s", (int)(start - daemon_unit), daemon_unit);
     put_environment(to, env);
-    fputs("ExecStart=", to);
-    for (char **a = argv; *a; a++) {
-        if (a != argv)
-            fputc(' ', to);
-        put_quoted(to, *a);
-    }
-    fputs("\nRestart=on-failure\nRestartSec=2s\nKillMode=mixed\nTimeoutStopSec=30s\nLimitCORE=0\n", to);
-    fputs(unit_fences, to);
-    fputs("\n[Install]\nWantedBy=multi-user.target\n", to);
+    put_start(to, argv);
+    if (!dropin)
+        fputs(strchr(start, '\n') + 1, to);
     if (fclose(to)) {
         free(text);
         return err_set(err, KPEER_ENOMEM, "out of memory");
@@ -286,54 +293,86 @@ int daemon_unit_text(const struct call *call, const char *program, char *const *
     return 0;
 }
 
+/* Whether `up` was told anything that a unit which runs `kpeer agent` does not say. */
+static bool was_told(const struct call *call, char *const *env)
+{
+    bool told = call->setting_count > 0 || config_file(call);
+
+    for (size_t i = 0; !told && i < config_schema_count; i++)
+        told = env_entry(env, &config_schema[i]) != NULL;
+    return told;
+}
+
 static bool packaged_unit(void)
 {
-    return access("/lib/systemd/system/" DAEMON_UNIT, F_OK) == 0 ||
-           access("/usr/lib/systemd/system/" DAEMON_UNIT, F_OK) == 0;
+    return access("/usr/lib/systemd/system/" DAEMON_UNIT, F_OK) == 0 ||
+           access("/lib/systemd/system/" DAEMON_UNIT, F_OK) == 0 ||
+           access("/usr/local/lib/systemd/system/" DAEMON_UNIT, F_OK) == 0;
 }
 
-/* Whether the unit's file is one that `up` wrote. */
-static bool unit_is_ours(void)
+/* Whether a file of a unit is one that `up` wrote. */
+static bool is_ours(const char *path)
 {
-    char head[sizeof UNIT_MARK];
-    cleanup_fd int fd = open(UNIT_PATH, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    char head[sizeof MARK];
+    cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
     return fd >= 0 && read(fd, head, sizeof head - 1) == (ssize_t)(sizeof head - 1) &&
-           memcmp(head, UNIT_MARK, sizeof head - 1) == 0;
+           memcmp(head, MARK, sizeof head - 1) == 0;
 }
 
-static int write_unit(const char *text, struct err *err)
+static int write_file(const char *path, const char *text, struct err *err)
 {
-    static const char tmp[] = UNIT_PATH ".new";
-    cleanup_fd int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    char tmp[64];
     size_t n = strlen(text);
 
+    snprintf(tmp, sizeof tmp, "%s.new", path);
+    cleanup_fd int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (fd < 0)
         return err_errno(err, errno, "unit %s", tmp);
-    if (write(fd, text, n) != (ssize_t)n || fsync(fd) || rename(tmp, UNIT_PATH)) {
-        err_errno(err, errno, "unit %s", UNIT_PATH);
+    if (write(fd, text, n) != (ssize_t)n || fsync(fd) || rename(tmp, path)) {
+        err_errno(err, errno, "unit %s", path);
         unlink(tmp);
         return KPEER_EIO;
     }
     return 0;
 }
 
-/* A packaged unit is used as it is, unless flags were given: then our own stands before it. */
+static int remove_ours(const char *path, struct err *err)
+{
+    if (is_ours(path) && unlink(path))
+        return err_errno(err, errno, "unit %s", path);
+    return 0;
+}
+
+static int remove_dropin(struct err *err)
+{
+    int code = remove_ours(DROPIN_PATH, err);
+
+    rmdir(UNIT_PATH ".d"); /* others may have theirs in it */
+    return code;
+}
+
+/* A unit that is there, a package's or the administrator's, is used as it is; what `up` was told is put
+ * beside it. Where there is none we write all of it. What an earlier `up` was told is over. */
 static int make_unit(const struct call *call, struct err *err)
 {
+    bool packaged = packaged_unit(),
+         theirs = packaged || (access(UNIT_PATH, F_OK) == 0 && !is_ours(UNIT_PATH));
+    bool dropin = theirs && was_told(call, environ);
     cleanup_free char *text = NULL;
     char program[PATH_MAX];
-    int code = 0;
+    int code = own_path(program, err);
 
-    if (packaged_unit() && call->setting_count == 0 && !call->config_file)
-        return 0;
-    if (access(UNIT_PATH, F_OK) == 0 && !unit_is_ours())
-        return 0;
-    code = own_path(program, err);
     if (!code)
-        code = daemon_unit_text(call, program, environ, &text, err);
+        code = daemon_unit_text(call, program, environ, theirs, &text, err);
+    if (!code && dropin && mkdir(UNIT_PATH ".d", 0755) && errno != EEXIST)
+        code = err_errno(err, errno, "unit %s", UNIT_PATH ".d");
     if (!code)
-        code = write_unit(text, err);
+        code = dropin ? write_file(DROPIN_PATH, text, err) : remove_dropin(err);
+    if (!code && !theirs)
+        code = write_file(UNIT_PATH, text, err);
+    if (!code && packaged)
+        code = remove_ours(UNIT_PATH, err);
     return code ? code : systemctl(&call->cfg, err, "daemon-reload", NULL, NULL);
 }
 
@@ -372,9 +411,10 @@ int daemon_remove(const struct config *cfg, struct err *err)
     if (!daemon_has_systemd(cfg) || (access(UNIT_PATH, F_OK) != 0 && !packaged_unit()))
         return 0;
     code = systemctl(cfg, err, "disable", "--now", DAEMON_UNIT);
-    if (code || !unit_is_ours())
+    if (code || (!is_ours(UNIT_PATH) && !is_ours(DROPIN_PATH)))
         return code;
-    if (unlink(UNIT_PATH))
-        return err_errno(err, errno, "unit %s", UNIT_PATH);
-    return systemctl(cfg, err, "daemon-reload", NULL, NULL);
+    code = remove_ours(UNIT_PATH, err);
+    if (!code)
+        code = remove_dropin(err);
+    return code ? code : systemctl(cfg, err, "daemon-reload", NULL, NULL);
 }

@@ -12,6 +12,9 @@
 
 #define DAEMON_UNIT "kpeer.service"
 
+/* The unit as packages bring it: kpeer.service beside this file. */
+extern const char daemon_unit[];
+
 /* Whether systemd would start the agent: it runs, we are root, and this is no rehearsal. */
 bool daemon_has_systemd(const struct config *cfg);
 
@@ -19,11 +22,12 @@ bool daemon_has_systemd(const struct config *cfg);
  * "systemd unit kpeer.service" or "background process, log in …". */
 int daemon_start(const struct call *call, char *how, size_t how_bytes, struct err *err);
 
-/* Stops and disables the unit, and removes it where `up` wrote it; nothing where there is no systemd. */
+/* Stops and disables the unit, and removes what `up` wrote of it; nothing where there is no systemd. */
 int daemon_remove(const struct config *cfg, struct err *err);
 
-/* The unit's text, which the caller frees. Flags and KPEER_ settings of the environment are kept in it. */
-int daemon_unit_text(const struct call *call, const char *program, char *const *env, char **out,
+/* The text, which the caller frees, of a unit that starts `program` with the flags and KPEER_ settings of the
+ * environment that `up` was given; of what a drop-in adds to another unit for it. */
+int daemon_unit_text(const struct call *call, const char *program, char *const *env, bool dropin, char **out,
                      struct err *err);
 
 #endif
