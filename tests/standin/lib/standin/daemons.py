@@ -97,22 +97,30 @@ def boot(force=False):
         os.geteuid() != 0
         or os.path.dirname(os.path.abspath(sys.argv[0])) != "/usr/bin"
         or not force
-        and (os.path.exists(host.BOOTED) or os.path.exists(host.ETC + "/no-boot"))
+        and (host.read(host.BOOTED, "") or os.path.exists(host.ETC + "/no-boot"))
     ):
         return
+    import fcntl
+
     os.makedirs(host.RUN, exist_ok=True)
-    try:
-        os.close(os.open(host.BOOTED, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        if not force:
+    with open(host.BOOTED, "a+", encoding="utf-8") as mark:
+        # Others wait until it is done, and do it themselves where whoever began was killed in the middle of it.
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        mark.seek(0)
+        if mark.read() and not force:
             return
+        start_enabled()
+        mark.write("done\n")
+
+
+def start_enabled():
     for name in UNITS:
         if not enabled(name):
             continue
         host.write(f"{host.RUN}/{name}.wanted", "")
         start(name)
         if name == "containerd":
-            host.wait_for(lambda: os.path.exists("/run/containerd/containerd.sock"), 2.0, 0.005)
+            host.wait_for(lambda: os.path.exists("/run/containerd/containerd.sock"), 5.0, 0.005)
 
 
 def remove_pods():

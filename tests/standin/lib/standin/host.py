@@ -216,7 +216,7 @@ def main():
         sys.exit(f"standin: call me by one of: {' '.join(COMMANDS)}")
     sys.path.append("/usr/lib/python3/dist-packages")
     note(run=name, argv=sys.argv[1:])
-    if (name not in DAEMONS or "--version" in sys.argv) and not os.path.exists(BOOTED):
+    if (name not in DAEMONS or "--version" in sys.argv) and not read(BOOTED, ""):
         from standin import daemons
 
         daemons.boot()
