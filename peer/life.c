@@ -174,7 +174,7 @@ static int open_discovery(struct agent *a, struct err *err)
                                    .instance = a->instance,
                                    .keys = node_keyring(a->node)};
     if (address_parse(a->cfg->multicast_group, &cfg.group))
-        return err_set(err, KPEER_EINVAL, "multicast_group %s is not an address", a->cfg->multicast_group);
+        return err_set(err, KPEER_EINVAL, "multicast.group %s: no address", a->cfg->multicast_group);
     int rc = fill_pin(a->cfg, &cfg.pin, err);
     for (size_t i = 0; !rc && i < a->cfg->seed_count; i++) {
         cfg.seed[i].port = a->cfg->seeds[i].port;
