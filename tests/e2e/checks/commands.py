@@ -65,12 +65,12 @@ def test_up_waits_for_an_agent_that_stands_still(trial):
     job = host.up("--timeout", "8s", *flags)
     wait_until("its phase is shown", lambda: "→" in job.text(), 30)
     host.signal_agent(signal.SIGSTOP)
-    job.wait(90).expect(4, "does not answer: waiting", "does not answer, and 8 s are over", "agent.log")
+    job.wait(30).expect(4, "does not answer: waiting", "does not answer, and 8 s are over", "agent.log")
     job = host.up("--timeout", "300s", *flags)
     pause = time.monotonic() + 6
     wait_until("it asks in vain", lambda: time.monotonic() > pause, 10)
     host.signal_agent(signal.SIGCONT)
-    job.wait(330).expect(0, "ready")
+    job.wait(110).expect(0, "ready")
 
 
 def test_wrong_usage(trial):
@@ -107,7 +107,7 @@ def test_wrong_configuration_is_refused_by_line_and_column(trial):
     for text, place in wrong.items():
         host.put(path, text)
         for words in (["up"], ["status"], ["agent"]):
-            host.kpeer(*words, seconds=30).expect(2, f"{path}:{place}:")
+            host.kpeer(*words, seconds=10).expect(2, f"{path}:{place}:")
         error = host.kpeer("up", "-o", "json").expect(2).error()
         assert f"{path}:{place}:" in error["message"], error
     host.remove(path)
@@ -131,14 +131,14 @@ def test_up_again_says_that_all_is_well(trial):
 def test_up_gives_up_when_told_and_the_agent_goes_on(trial):
     lab = trial.lab(2)
     host, other = lab.hosts
-    late = host.kpeer("up", "--expect", "2", "--timeout", "1s", seconds=60).expect(4, "not ready after 1 s", "kpeer")
+    late = host.kpeer("up", "--expect", "2", "--timeout", "1s", seconds=20).expect(4, "not ready after 1 s", "kpeer")
     assert late.seconds < 10, late
     assert host.agent(), "the agent ended with `up`"
     host.kpeer("status").expect(1, "waiting")
-    error = host.kpeer("up", "--timeout", "1s", "-o", "json", seconds=60).expect(4).error()
+    error = host.kpeer("up", "--timeout", "1s", "-o", "json", seconds=20).expect(4).error()
     assert error["hint"], error
-    other.kpeer("up", "--expect", "2", "--timeout", "180s", seconds=210).expect(0)
-    host.kpeer("up", "--timeout", "180s", seconds=210).expect(0)
+    other.kpeer("up", "--expect", "2", "--timeout", "180s", seconds=70).expect(0)
+    host.kpeer("up", "--timeout", "180s", seconds=70).expect(0)
 
 
 def test_interrupted_up_detaches(trial):
@@ -148,7 +148,7 @@ def test_interrupted_up_detaches(trial):
     wait_until("the agent runs", host.phase, 20)
     up = next(pid for pid in host.pids() if host.arguments(pid)[1:2] == ["up"])
     os.kill(up, 2)
-    job.wait(30).expect(130, "detached")
+    job.wait(10).expect(130, "detached")
     assert host.agent(), "the agent ended with `up`"
 
 
@@ -166,7 +166,7 @@ def test_rehearsal_changes_nothing(trial):
                 "/home/guest/run", "--timeout", "180s")  # fmt: skip
     jobs = [host.start(*rehearse) for host in lab.hosts]
     for job in jobs:
-        job.wait(210).expect(0, "rehearsed: node\\d is a (master|worker)")
+        job.wait(70).expect(0, "rehearsed: node\\d is a (master|worker)")
     shown = "".join(host.get("/home/guest/state/agent.log") + host.kpeer("events", "--run-dir", "/home/guest/run", "--no-follow")
                     .expect(0).text for host in lab.hosts)
     assert "kubeadm" in shown, "the rehearsal does not show what it would run"
@@ -193,7 +193,7 @@ def tree(host):
 def test_events_follow_until_interrupted(trial):
     lab = trial.lab(2)
     host, other = lab.hosts
-    host.kpeer("up", "--expect", "2", "--timeout", "1s", seconds=60).expect(4)
+    host.kpeer("up", "--expect", "2", "--timeout", "1s", seconds=20).expect(4)
     job = host.start("kpeer", "events", "-o", "json")
     began = time.monotonic()
     other.up("--expect", "2")
@@ -201,7 +201,7 @@ def test_events_follow_until_interrupted(trial):
     trial.note(f"told {time.monotonic() - began:.2f} s after the other host's start")
     kpeer = next(pid for pid in host.pids() if host.arguments(pid)[1:2] == ["events"])
     os.kill(kpeer, 2)
-    done = job.wait(15).expect(0)
+    done = job.wait(5).expect(0)
     assert all(json.loads(line)["event"] for line in done.out.splitlines())
 
 

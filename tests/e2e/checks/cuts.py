@@ -56,7 +56,7 @@ def again(lab):
     """`kpeer up` on all, as after a power cut; all must be one cluster."""
     jobs = [host.up(*(("--role", "master") if host is lab.hosts[0] else ()), *FLAGS) for host in lab.hosts]
     for job in jobs:
-        job.wait(330).expect(0)
+        job.wait(110).expect(0)
     all_ready(lab.hosts)
     return one_cluster(lab.hosts)
 
@@ -141,9 +141,9 @@ def test_a_majority_is_lost_for_good_before_the_decision(trial):
     jobs = [host.up(*FLAGS) for host in lost]
     for host in lost:
         wait_until("they are told", lambda h=host: h.phase() and "the 3 hosts that decide already" in h.status()["waiting"], 30)
-    left.kpeer("leave", "--force", seconds=180).expect(0)
+    left.kpeer("leave", "--force", seconds=60).expect(0)
     for job in (*jobs, left.up(*FLAGS)):
-        job.wait(330).expect(0)
+        job.wait(110).expect(0)
     one_cluster(lab.hosts)
 
 
@@ -164,13 +164,13 @@ def founder_alone(lab, where):
         constituted(others)
         lab.cut(founder)
     for job in jobs[1:]:
-        job.wait(330).expect(0)
+        job.wait(110).expect(0)
     decided, master = one_cluster(others)
     assert founder.cluster() is None, "a minority decided"
     lab.heal()
     all_ready(lab.hosts)
     assert one_cluster(lab.hosts) == (decided, master), "healing changed the cluster"
-    jobs[0].wait(90)
+    jobs[0].wait(30)
 
 
 def founder_and_one(lab, where):
@@ -183,11 +183,11 @@ def founder_and_one(lab, where):
         constituted(lab.hosts[1:])
         lab.cut(third)
     for job in jobs[:2]:
-        job.wait(330).expect(0)
+        job.wait(110).expect(0)
     decided, master = one_cluster(lab.hosts[:2])
     assert master is founder and third.cluster() in (None, decided), third.cluster()
     lab.heal()
-    jobs[2].wait(330).expect(0)
+    jobs[2].wait(110).expect(0)
     assert one_cluster(lab.hosts) == (decided, master), "healing changed the cluster"
     assert inits(lab) == 1
 
@@ -222,7 +222,7 @@ def test_the_founder_is_cut_off_while_the_others_accept(trial):
     assert decided["founder_name"] == founder.name and founder.cluster() is None
     lab.heal()
     for job in jobs:
-        job.wait(330).expect(0)
+        job.wait(110).expect(0)
     assert one_cluster(lab.hosts) == (decided, founder)
     assert inits(lab) == 1, "what was accepted was founded again"
 

@@ -45,19 +45,19 @@ def full_at(trial, number, where, founded_anew=False):
         job, jobs = hold.up(*flags), [each.up(*FLAGS) for each in others]
         hold.reach(where)
         fill(host)
-    told = job.wait(180).expect(1, "No space left on device", r"try: .*disk")
+    told = job.wait(60).expect(1, "No space left on device", r"try: .*disk")
     trial.note(next(line for line in told.text.splitlines() if line.startswith("kpeer:")))
     host.kpeer("status").expect(3, "No space left on device", "try: .*free the disk")
     says(host, "No space left on device")
     if founded_anew:
         for each in jobs:
-            each.wait(330).expect(0)
+            each.wait(110).expect(0)
         one_cluster(others)
         jobs = []
     decided = record_of(others) if any(each.cluster() for each in others) else None
     host.remove(f"{STATE}/filler")
     for each in (host.up(*flags), *jobs):
-        each.wait(330).expect(0)
+        each.wait(110).expect(0)
     all_ready(lab.hosts)
     record, master = one_cluster(lab.hosts)
     assert decided in (None, record), "its return changed the cluster"
@@ -104,7 +104,7 @@ def test_damaged_state_is_told_and_its_copy_brings_the_host_back(trial):
                 says(host, re.escape(path), "restore|move")
                 assert not host.agents(), "an agent runs on damaged state"
             host.path(path).write_bytes(good)
-        host.kpeer("up", *FLAGS, seconds=330).expect(0)
+        host.kpeer("up", *FLAGS, seconds=110).expect(0)
     all_ready(lab.hosts)
     assert one_cluster(lab.hosts) == decided
 
@@ -123,18 +123,18 @@ def test_the_ways_out_of_damaged_state_work(trial):
         says(host, re.escape(path), hint)
         away = path if "file" in hint else f"{STATE}/agent"
         host.path(away).rename(host.path(f"{away}.old"))
-        host.kpeer("up", *FLAGS, seconds=330).expect(0)
+        host.kpeer("up", *FLAGS, seconds=110).expect(0)
         assert one_cluster(lab.hosts)[0] == decided, "another record"
     end_agent(master)
     master.path(f"{STATE}/agent").rename(master.path(f"{STATE}/agent.old"))
-    done = master.kpeer("up", "--timeout", "20s", seconds=120)
+    done = master.kpeer("up", "--timeout", "20s", seconds=40)
     done.expect(4, "the master .* has this host's address")
     master.kpeer("status").expect(1, "try .*put that back")
     assert master.ran("kubeadm reset") == 0 and master.has("/etc/kubernetes/admin.conf"), "the control plane is gone"
     end_agent(master)
     master.remove(f"{STATE}/agent")
     master.path(f"{STATE}/agent.old").rename(master.path(f"{STATE}/agent"))
-    master.kpeer("up", *FLAGS, seconds=330).expect(0)
+    master.kpeer("up", *FLAGS, seconds=110).expect(0)
     one_cluster(lab.hosts)
 
 
@@ -149,7 +149,7 @@ def test_a_damaged_journal_is_told_and_can_be_moved_away(trial):
         host.kpeer("up", "--timeout", "3s").expect(4, re.escape(path), "move it away")
         host.kpeer("status").expect(1, f"error +{re.escape(path)}", "try +.*move it away")
         host.remove(path)
-        host.kpeer("up", *FLAGS, seconds=330).expect(0)
+        host.kpeer("up", *FLAGS, seconds=110).expect(0)
     all_ready(lab.hosts)
     assert one_cluster(lab.hosts) == decided
 
@@ -166,9 +166,9 @@ def test_state_damaged_while_the_group_forms(trial):
     voter.path(path).write_bytes(altered(voter.path(path).read_bytes()))
     says(voter, re.escape(path), f"move {STATE}/agent away")
     for job in jobs[1:]:
-        job.wait(330).expect(0)
+        job.wait(110).expect(0)
     decided = record_of(others)
     voter.path(f"{STATE}/agent").rename(voter.path(f"{STATE}/agent.old"))
-    voter.kpeer("up", *FLAGS, seconds=330).expect(0)
+    voter.kpeer("up", *FLAGS, seconds=110).expect(0)
     assert one_cluster(lab.hosts)[0] == decided
     assert voter.get(KEY) == others[0].get(KEY)

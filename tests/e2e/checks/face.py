@@ -37,7 +37,7 @@ def formation(trial, count, columns, rows):
         assert any(re.search("ready: node1 is a (master|worker)", line) for line in lines), "\n".join(lines)
         assert any("next: kpeer members" in line for line in lines), "\n".join(lines)
     for job in jobs:
-        job.wait(330).expect(0)
+        job.wait(110).expect(0)
     assert seen, "the group was never shown"
     assert {str(host.number) for host in lab.hosts} in seen, f"never all of the group: {seen[-1]}"
     trial.note(f"{len(seen)} looks at the board")
@@ -68,5 +68,5 @@ def watching(lab):
         wait_until("it ends", lambda: any("ended with 0" in line for line in screen.lines()), 10)
     wait_until("a line for the change", lambda: len(job.texts()[0].splitlines()) > before, 10)
     job.process.send_signal(signal.SIGINT)
-    lines = job.wait(30).expect(0).out.splitlines()
+    lines = job.wait(10).expect(0).out.splitlines()
     assert len(lines) < 20, f"{len(lines)} lines, where a handful of things changed"

@@ -143,14 +143,14 @@ def test_two_of_three_form_nothing_and_say_what_they_wait_for(trial):
     assert all(job.running() for job in jobs)
     jobs.append(late.up("--expect", "3", "--timeout", "300s"))
     for job in jobs:
-        job.wait(330).expect(0)
+        job.wait(110).expect(0)
     one_cluster(lab.hosts)
 
 
 def test_a_quarter_of_all_packets_lost(trial):
     lab = trial.lab(3)
     lab.tool("loss", 25)
-    done = lab.form("--expect", "3", seconds=720)
+    done = lab.form("--expect", "3", seconds=240)
     trial.note(f"all ready after {max(each.seconds for each in done):.1f} s at 25 % loss")
     lab.tool("loss", 0)
     all_ready(lab.hosts)
@@ -162,7 +162,7 @@ def test_a_pinned_role_decides_who_founds(trial):
     roles = {"node1": "worker", "node2": "auto", "node3": "master"}
     jobs = [host.up("--expect", "3", "--role", roles[host.name], "--timeout", "270s") for host in lab.hosts]
     for job in jobs:
-        job.wait(300).expect(0)
+        job.wait(100).expect(0)
     record, _ = one_cluster(lab.hosts)
     assert record["founder_name"] == "node3", record
 
@@ -171,7 +171,7 @@ def test_workers_alone_found_nothing(trial):
     lab = trial.lab(2)
     jobs = [host.up("--expect", "2", "--role", "worker", "--timeout", "15s") for host in lab.hosts]
     for job in jobs:
-        job.wait(120).expect(4, "worker|master")
+        job.wait(40).expect(4, "worker|master")
     assert not any(host.cluster() or host.ran("kubeadm init") for host in lab.hosts)
 
 
@@ -198,7 +198,7 @@ def test_cloned_hosts_are_told_apart_and_refused(trial):
     """One machine-id, product UUID and name for all: said in words, and no cluster is built on it."""
     lab = trial.lab(2, cloned=True)
     jobs = [host.up("--expect", "2", "--timeout", "15s") for host in lab.hosts]
-    done = [job.wait(120) for job in jobs]
+    done = [job.wait(40) for job in jobs]
     for each in done:
         assert each.status in (4, 5, 6), each
         assert re.search("called|machine-id|product UUID", each.text), each
@@ -252,7 +252,7 @@ def one_round(lab, starts):
     assert not errors, errors
     last = max(job.began for job in done.values())
     for job in done.values():
-        job.wait(390).expect(0)
+        job.wait(130).expect(0)
     return time.monotonic() - last
 
 

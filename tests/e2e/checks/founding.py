@@ -4,10 +4,10 @@ import contextlib
 import signal
 
 from harness.agree import all_ready, one_cluster, worker_of
-from harness.lab import wait_until
+from harness.lab import SLACK, wait_until
 
 
-def founder_at(lab, word, seconds=180):
+def founder_at(lab, word, seconds=60):
     """Waits until a host's init has come to its order, takes the orders away from the others, and returns it."""
     host = wait_until("a founder meets its order", lambda: next((h for h in lab.hosts if h.obeyed(word)), None), seconds)
     for other in lab.hosts:
@@ -16,14 +16,14 @@ def founder_at(lab, word, seconds=180):
     return host
 
 
-def begin(lab, *orders, seconds=360):
+def begin(lab, *orders, seconds=120):
     """Orders on all hosts, since nobody knows who will be elected; then `kpeer up` on all."""
     for host in lab.hosts:
         host.orders(*orders)
-    return {host.name: host.up("--expect", str(len(lab.hosts)), "--timeout", f"{seconds}s") for host in lab.hosts}
+    return {host.name: host.up("--expect", str(len(lab.hosts)), "--timeout", f"{seconds * SLACK}s") for host in lab.hosts}
 
 
-def end(lab, jobs, seconds=390, but=None):
+def end(lab, jobs, seconds=130, but=None):
     for host in lab.hosts:
         if host is not but:
             jobs[host.name].wait(seconds).expect(0)
@@ -59,8 +59,8 @@ def test_init_fails_once_at_the_end(trial):
 def test_init_fails_always_everywhere(trial):
     """Clear words within the time, no cluster; and when it is mended, `kpeer up` goes on."""
     lab = trial.lab(3)
-    jobs = begin(lab, "kubeadm-init control-plane fail", seconds=45)
-    done = [job.wait(180) for job in jobs.values()]
+    jobs = begin(lab, "kubeadm-init control-plane fail", seconds=15)
+    done = [job.wait(60) for job in jobs.values()]
     for each in done:
         assert each.status in (1, 4), each
     tried = [host for host in lab.hosts if "step-failed" in kinds(host)]
@@ -78,7 +78,7 @@ def test_join_fails_once(trial):
     lab = trial.lab(3)
     jobs = begin(lab, "kubeadm-join tls-bootstrap fail once")
     for host in lab.hosts:
-        jobs[host.name].wait(390)  # `up` may end with the failure, while the agent tries again
+        jobs[host.name].wait(130)  # `up` may end with the failure, while the agent tries again
     all_ready(lab.hosts)
     one_cluster(lab.hosts)
     assert "step-failed" in kinds(worker_of(lab.hosts))
@@ -108,10 +108,10 @@ def back_again(lab, jobs, founder):
     """The others have formed without the first founder; it comes back, cleans up and joins."""
     others = [host for host in lab.hosts if host is not founder]
     for host in others:
-        jobs[host.name].wait(390).expect(0)
+        jobs[host.name].wait(130).expect(0)
     record, master = one_cluster(others)
     founder.orders()
-    founder.kpeer("up", "--expect", "3", "--timeout", "270s", seconds=300).expect(0, "worker")
+    founder.kpeer("up", "--expect", "3", "--timeout", "270s", seconds=100).expect(0, "worker")
     assert one_cluster(lab.hosts) == (record, master), "its return changed the cluster"
     assert founder.ran("kubeadm reset"), "it did not undo its half"
 
@@ -119,7 +119,7 @@ def back_again(lab, jobs, founder):
 def test_founder_is_killed_in_the_middle_of_init(trial):
     lab, jobs, founder = hanging_founder(trial)
     founder.signal_agent(signal.SIGKILL, everything=True)
-    jobs[founder.name].wait(90)
+    jobs[founder.name].wait(30)
     wait_until("what it ran is gone too", lambda: not founder.running("kubeadm"), 20)
     back_again(lab, jobs, founder)
 
@@ -128,7 +128,7 @@ def test_only_the_founders_agent_is_killed_in_the_middle_of_init(trial):
     """The root side notices that its agent is gone, and ends what runs."""
     lab, jobs, founder = hanging_founder(trial)
     founder.signal_agent(signal.SIGKILL)
-    jobs[founder.name].wait(90)
+    jobs[founder.name].wait(30)
     wait_until("the executor and what it ran are gone", lambda: not founder.agents() and not founder.running("kubeadm"), 20)
     back_again(lab, jobs, founder)
 
@@ -138,13 +138,13 @@ def test_founder_loses_its_power_in_the_middle_of_init(trial):
     lab.tool("stop", founder.name)
     others = [host for host in lab.hosts if host is not founder]
     for host in others:
-        jobs[host.name].wait(390).expect(0)
+        jobs[host.name].wait(130).expect(0)
     record, master = one_cluster(others)
     founder_disk = founder.disk / "upper/etc/standin/orders"
     founder_disk.write_text("")
     lab.tool("start", founder.name)
     lab.refresh()
-    founder.kpeer("up", "--expect", "3", "--timeout", "270s", seconds=300).expect(0, "worker")
+    founder.kpeer("up", "--expect", "3", "--timeout", "270s", seconds=100).expect(0, "worker")
     assert one_cluster(lab.hosts) == (record, master), "its return changed the cluster"
     assert founder.ran("kubeadm reset"), "it did not undo its half"
 
@@ -158,7 +158,7 @@ def stopped_founder(trial, take, everything):
     others = [host for host in lab.hosts if host is not founder]
     try:
         for host in others:
-            jobs[host.name].wait(390).expect(0)
+            jobs[host.name].wait(130).expect(0)
         record, master = one_cluster(others)
     finally:
         with contextlib.suppress(AssertionError):
@@ -168,7 +168,7 @@ def stopped_founder(trial, take, everything):
     assert one_cluster(lab.hosts) == (record, master), "its return changed the cluster"
     assert founder.ran("kubeadm reset"), "it did not undo its half"
     assert "lease-lost" in kinds(founder), "it was not told that the lease was lost"
-    jobs[founder.name].wait(180)
+    jobs[founder.name].wait(60)
 
 
 def test_founder_stands_still_while_its_init_goes_on(trial):
@@ -189,7 +189,7 @@ def test_founder_is_cut_off_in_the_middle_of_init(trial):
     lab.tool("cut", founder.name)
     others = [host for host in lab.hosts if host is not founder]
     for host in others:
-        jobs[host.name].wait(390).expect(0)
+        jobs[host.name].wait(130).expect(0)
     record, master = one_cluster(others)
     wait_until("the lonely founder steps back", lambda: "lease-lost" in kinds(founder), 60)
     wait_until("and ends its init", lambda: not founder.running("kubeadm"), 60)

@@ -135,7 +135,7 @@ def test_a_group_forms_under_a_flood(trial):
     with Stranger(lab) as stranger, Watch(lab.hosts) as watch:
         stormed = [stranger.flood("udp", BRIDGE, group, 100000, seconds),
                    stranger.flood("knock", 20000, seconds, 50, *(host.address for host in lab.hosts))]
-        jobs = lab.form("--expect", "3", seconds=360)
+        jobs = lab.form("--expect", "3", seconds=120)
         rates = [process.communicate(timeout=seconds + 30)[0].strip() for process in stormed]
         trial.note(f"formed in {max(job.seconds for job in jobs):.1f} s; {'; '.join(rates)} in {seconds} s")
         all_ready(lab.hosts)
@@ -153,7 +153,7 @@ def test_connections_that_say_nothing(trial):
     lab = trial.lab(3)
     with Stranger(lab) as stranger, Watch(lab.hosts) as watch:
         held = stranger.flood("slow", 6000, 25, 50, *(host.address for host in lab.hosts))
-        jobs = lab.form("--expect", "3", seconds=360)
+        jobs = lab.form("--expect", "3", seconds=120)
         trial.note(f"formed in {max(job.seconds for job in jobs):.1f} s; {held.communicate(timeout=60)[0].strip()}")
         one_cluster(lab.hosts)
     trial.note(watch.told())
@@ -178,7 +178,7 @@ def restart(lab):
         host.signal_agent(signal.SIGTERM)
         wait_until(f"{host.name}: its agent has ended", lambda h=host: not h.agents(), 20)
     for job in [host.up("--timeout", "270s") for host in lab.hosts]:
-        job.wait(300).expect(0)
+        job.wait(100).expect(0)
     all_ready(lab.hosts)
 
 
@@ -207,7 +207,7 @@ def test_recorded_traffic_changes_nothing(trial):
         recorder.stdout.readline()
         lab.form("--expect", "3")
         recorder.terminate()
-        recorder.wait(30)
+        recorder.wait(10)
         other.form("--expect", "3")
         one_cluster(lab.hosts), one_cluster(other.hosts)
         for name, stranger, hosts, before in (("same group", here, lab, None), ("after a restart", here, lab, restart),

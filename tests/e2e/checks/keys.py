@@ -15,14 +15,14 @@ def test_the_first_host_without_a_key_makes_one_and_the_second_is_told_the_ways_
     wait_until("its agent runs", first.phase, 20)
     assert first.path(KEY).stat().st_mode & 0o7777 == 0o600
     wait_until("it says how others get it", lambda: "scp" in job.text() and KEY in job.text(), 5)
-    refused = second.kpeer("up", seconds=90).expect(6, "no group key", f"scp .*{first.address}.*{KEY}", "--trust-subnet")
+    refused = second.kpeer("up", seconds=30).expect(6, "no group key", f"scp .*{first.address}.*{KEY}", "--trust-subnet")
     assert "invit" in refused.text or "trust" in refused.text, refused
     assert not second.has(KEY) and not second.agents(), "the refused host made a key of its own"
-    error = second.kpeer("up", "-o", "json", seconds=90).expect(6).error()
+    error = second.kpeer("up", "-o", "json", seconds=30).expect(6).error()
     assert first.address in error["message"] + error["hint"], error
     second.put(KEY, first.get(KEY), 0o600)
-    second.kpeer("up", "--expect", "2", "--timeout", "270s", seconds=300).expect(0)
-    job.wait(180).expect(0)
+    second.kpeer("up", "--expect", "2", "--timeout", "270s", seconds=100).expect(0)
+    job.wait(60).expect(0)
     one_cluster(lab.hosts)
 
 
@@ -43,24 +43,24 @@ def test_a_code_brings_the_key_to_one_host(trial):
     """The inviting host makes the group's key; a guest takes it by the code, and no second one does."""
     lab = trial.lab(3, keys=False)
     first, guest, late = lab.hosts
-    guest.kpeer("up", "--code", "012-345-67", seconds=30).expect(2, "too short", "--invite")
+    guest.kpeer("up", "--code", "012-345-67", seconds=10).expect(2, "too short", "--invite")
     inviting = first.up("--invite", "--expect", "3", "--timeout", "360s")
     code = code_in(inviting)
     slip = ("1" if code[0] != "1" else "2") + code[1:]
-    guest.kpeer("up", "--code", slip, seconds=30).expect(2, "mistyped")
-    guest.kpeer("up", "--code", code, "--invite", seconds=30).expect(2, "goes without")
-    guest.kpeer("up", "--code", code, "--trust-subnet", seconds=30).expect(2, "goes without")
-    refused = guest.kpeer("up", seconds=90).expect(6, "no group key", "kpeer up --invite")
+    guest.kpeer("up", "--code", slip, seconds=10).expect(2, "mistyped")
+    guest.kpeer("up", "--code", code, "--invite", seconds=10).expect(2, "goes without")
+    guest.kpeer("up", "--code", code, "--trust-subnet", seconds=10).expect(2, "goes without")
+    refused = guest.kpeer("up", seconds=30).expect(6, "no group key", "kpeer up --invite")
     assert first.address in refused.text, refused
     other = "000-000-000"  # the code of forty zeros: none that was drawn
-    guest.kpeer("up", "--code", other, seconds=120).expect(1, "another code", "--invite")
+    guest.kpeer("up", "--code", other, seconds=40).expect(1, "another code", "--invite")
     assert not guest.has(KEY)
     joining = guest.up("--code", code.upper().replace("-", " "), "--expect", "3", "--timeout", "360s")
     wait_until("the guest has the key", lambda: guest.has(KEY), 20)
     assert guest.get(KEY) == first.get(KEY) and guest.path(KEY).stat().st_mode & 0o7777 == 0o600
     wait_until("it is told where the key went", lambda: any(
         event["event"] == "key-given" and guest.address in event["text"] for event in first.events()), 10)
-    late.kpeer("up", "--code", code, seconds=120).expect(1, "no host that invites was heard", "show a new one")
+    late.kpeer("up", "--code", code, seconds=40).expect(1, "no host that invites was heard", "show a new one")
     assert not late.has(KEY) and not late.agents()
     # A new one, shown by the second host, of which the first knows nothing; the one before it is good no more.
     again = guest.start("kpeer", "up", "--invite", "--timeout", "360s")
@@ -68,25 +68,25 @@ def test_a_code_brings_the_key_to_one_host(trial):
     third = guest.start("kpeer", "up", "--invite", "--timeout", "360s")
     newest = code_in(third)
     wait_until("the one before is withdrawn", lambda: "good no more" in third.text(), 5)
-    late.kpeer("up", "--code", unused, seconds=120).expect(1, "another code")
+    late.kpeer("up", "--code", unused, seconds=40).expect(1, "another code")
     last = late.up("--code", newest, "--expect", "3", "--timeout", "360s")
     for job in (inviting, joining, again, third, last):
-        job.wait(390).expect(0)
+        job.wait(130).expect(0)
     one_cluster(lab.hosts)
-    late.kpeer("up", "--code", newest, seconds=30).expect(6, "a member already")
+    late.kpeer("up", "--code", newest, seconds=10).expect(6, "a member already")
     for host in lab.hosts:
         assert not marks(host, code) and not marks(host, newest), "a code is written somewhere"
     first.signal_agent(15)
     wait_until("its agent has ended", lambda: not first.agents(), 10)
-    first.kpeer("up", "--code", newest, seconds=30).expect(6, "has a group key already")
+    first.kpeer("up", "--code", newest, seconds=10).expect(6, "has a group key already")
 
 
 def test_a_group_of_the_subnet_has_no_key_to_give(trial):
     host = trial.lab(1, keys=False).hosts[0]
-    host.kpeer("up", "--trust-subnet", "--invite", seconds=30).expect(2, "no key that a code could give")
+    host.kpeer("up", "--trust-subnet", "--invite", seconds=10).expect(2, "no key that a code could give")
     host.up("--trust-subnet", "--expect", "2")
     wait_until("its agent runs", host.phase, 20)
-    host.kpeer("up", "--invite", seconds=60).expect(1, "whoever is on the subnet may join", "--trust-subnet")
+    host.kpeer("up", "--invite", seconds=20).expect(1, "whoever is on the subnet may join", "--trust-subnet")
 
 
 def test_two_hosts_without_keys_at_once(trial):
@@ -94,7 +94,7 @@ def test_two_hosts_without_keys_at_once(trial):
     lab = trial.lab(2, keys=False)
     jobs = [host.up("--timeout", "20s") for host in lab.hosts]
     for job in jobs:
-        job.wait(120).expect(6, "another host without one is starting", "kpeer key generate")
+        job.wait(40).expect(6, "another host without one is starting", "kpeer key generate")
     assert not any(host.has(KEY) for host in lab.hosts)
 
 
@@ -105,9 +105,9 @@ def test_another_key_is_another_group(trial):
     jobs = [host.up("--expect", "2", "--timeout", "270s") for host in lab.hosts[:2]]
     lone = stranger.up("--expect", "2", "--timeout", "20s")
     for job in jobs:
-        job.wait(300).expect(0)
+        job.wait(100).expect(0)
     one_cluster(lab.hosts[:2])
-    lone.wait(120).expect(4, "not ready after 20 s")
+    lone.wait(40).expect(4, "not ready after 20 s")
     assert stranger.cluster() is None
     assert [member["name"] for member in stranger.members()["members"]] == [stranger.name], "a stranger's members"
     for host in lab.hosts[:2]:
@@ -121,12 +121,12 @@ def test_a_key_that_others_can_read_is_refused(trial):
     host = trial.lab(1).hosts[0]
     for mode in (0o644, 0o640, 0o604, 0o660):
         host.path(KEY).chmod(mode)
-        host.kpeer("up", seconds=60).expect(6, f"mode {mode:04o}", f"chmod 600 {KEY}")
-        host.kpeer("agent", seconds=60).expect(6, f"chmod 600 {KEY}")
+        host.kpeer("up", seconds=20).expect(6, f"mode {mode:04o}", f"chmod 600 {KEY}")
+        host.kpeer("agent", seconds=20).expect(6, f"chmod 600 {KEY}")
     host.path(KEY).chmod(0o600)
     host.path(KEY).rename(host.path("/etc/kpeer/elsewhere"))
     host.path(KEY).symlink_to("/etc/kpeer/elsewhere")
-    host.kpeer("up", seconds=60).expect(6, "symbolic link")
+    host.kpeer("up", seconds=20).expect(6, "symbolic link")
     assert not host.agents()
 
 
@@ -137,7 +137,7 @@ def test_a_damaged_key_is_refused(trial):
     other = "A" if lab.key[place] != "A" else "B"
     for text in (lab.key[:place] + other + lab.key[place + 1:], lab.key[:-4], "rubbish", "", "\0" * 4000):
         host.put(KEY, text, 0o600)
-        done = host.kpeer("up", seconds=60)
+        done = host.kpeer("up", seconds=20)
         assert done.status in (1, 2), done
         assert KEY in done.text and lab.key[20:40] not in done.text, done
         assert not host.agents(), done
@@ -150,7 +150,7 @@ def test_two_hosts_with_one_name(trial):
     double.run("hostname", lab.hosts[1].name).expect(0)
     double.put("/etc/hostname", f"{lab.hosts[1].name}\n")
     jobs = [host.up("--expect", "3", "--timeout", "25s") for host in lab.hosts]
-    done = [job.wait(180) for job in jobs]
+    done = [job.wait(60) for job in jobs]
     assert all(each.status != 0 for each in done), "\n".join(map(str, done))
     said = [host.kpeer("status").text + each.text for host, each in zip(lab.hosts, done)]
     assert all("called node2" in text for text in said), "\n".join(said)
@@ -178,7 +178,7 @@ def test_a_host_too_small_does_not_become_master(trial):
 def test_all_hosts_too_small(trial):
     lab = trial.lab(2, memory="1100M", cpus="1")
     jobs = [host.up("--expect", "2", "--timeout", "25s") for host in lab.hosts]
-    done = [job.wait(180) for job in jobs]
+    done = [job.wait(60) for job in jobs]
     for each in done:
         assert each.status in (4, 5), each
         assert "1700" in each.text or "2 CPU" in each.text, each
@@ -193,7 +193,7 @@ def test_kubeadm_missing_everywhere(trial):
         host.remove("/usr/bin/kubeadm")
     jobs = [host.up("--expect", "2", "--timeout", "40s") for host in lab.hosts]
     for job in jobs:
-        job.wait(150).expect(5, "kubeadm")
+        job.wait(50).expect(5, "kubeadm")
     for host in lab.hosts:
         status = host.status()
         assert "kubeadm" in (status["error"] or "") and status["hint"], status
@@ -206,13 +206,13 @@ def test_kubeadm_missing_on_one_host(trial):
     program = poor.path("/usr/bin/kubeadm").readlink()
     poor.remove("/usr/bin/kubeadm")
     jobs = {host.name: host.up("--timeout", "270s", "--expect", "3") for host in lab.hosts}
-    jobs[poor.name].wait(180).expect(5, "kubeadm")
+    jobs[poor.name].wait(60).expect(5, "kubeadm")
     for host in others:
-        jobs[host.name].wait(300).expect(0)
+        jobs[host.name].wait(100).expect(0)
     record, _ = one_cluster(others)
     assert "kubeadm" in poor.kpeer("status").expect(1).text
     poor.path("/usr/bin/kubeadm").symlink_to(program)
-    poor.kpeer("up", "--timeout", "180s", seconds=210).expect(0, "worker")
+    poor.kpeer("up", "--timeout", "180s", seconds=70).expect(0, "worker")
     assert one_cluster(lab.hosts)[0] == record
 
 
@@ -229,10 +229,10 @@ def test_a_key_from_the_environment_or_typed(trial):
     for text, said in ((lab.key[:-1], "the key is cut"), (lab.key[:-1] + "x", "look for a typing error")):
         second.run("kpeer", "key", "import", text=text).expect(2, said)
     second.run("kpeer", "key", "import", text=lab.key + "\n").expect(0, "key of group")
-    second.kpeer("up", "--expect", "2", "--timeout", "270s", seconds=300).expect(0)
+    second.kpeer("up", "--expect", "2", "--timeout", "270s", seconds=100).expect(0)
     environments = [pathlib.Path(f"/proc/{pid}/environ").read_bytes() for pid in first.pids()]
     assert any(b"PATH=" in text for text in environments) and not any(lab.key[20:60].encode() in text for text in environments)
-    job.wait(180).expect(0)
+    job.wait(60).expect(0)
     one_cluster(lab.hosts)
     for host in lab.hosts:
         assert host.get(KEY).strip() == lab.key and host.path(KEY).stat().st_mode & 0o7777 == 0o600

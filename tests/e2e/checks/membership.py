@@ -52,12 +52,12 @@ def test_a_fourth_host_joins_and_a_worker_leaves_and_returns(trial):
     record = record_of(lab.hosts)
     late = lab.add()
     files, kernel = disk(late), system(late)
-    done = late.kpeer("up", "--timeout", "270s", seconds=300).expect(0, "worker")
+    done = late.kpeer("up", "--timeout", "270s", seconds=100).expect(0, "worker")
     trial.note(f"the fourth host was ready after {done.seconds:.1f} s")
     assert one_cluster(lab.hosts)[0] == record, "another record"
     master = master_of(lab.hosts)
 
-    left = late.kpeer("leave", seconds=300).expect(0, "left the group")
+    left = late.kpeer("leave", seconds=100).expect(0, "left the group")
     trial.note(f"leaving took {left.seconds:.1f} s")
     wait_until("its Node is gone", lambda: late.name not in nodes_of(master), 10)
     assert not late.agents(), "its agent still runs"
@@ -76,7 +76,7 @@ def test_a_fourth_host_joins_and_a_worker_leaves_and_returns(trial):
     one_cluster(others)
     assert "member-left" in [event["event"] for event in others[0].events()]
 
-    back = late.kpeer("up", "--timeout", "270s", seconds=300).expect(0, "worker")
+    back = late.kpeer("up", "--timeout", "270s", seconds=100).expect(0, "worker")
     trial.note(f"it was back after {back.seconds:.1f} s")
     assert one_cluster(lab.hosts)[0] == record, "another record after it came back"
 
@@ -85,8 +85,8 @@ def test_the_only_control_plane_does_not_leave_unforced(trial):
     lab = trial.lab(2)
     lab.form("--expect", "2")
     master = master_of(lab.hosts)
-    master.kpeer("leave", seconds=90).expect(6, "--force|control plane")
-    error = master.kpeer("leave", "-o", "json", seconds=90).expect(6).error()
+    master.kpeer("leave", seconds=30).expect(6, "--force|control plane")
+    error = master.kpeer("leave", "-o", "json", seconds=30).expect(6).error()
     assert error["message"] and error["hint"], error
     one_cluster(lab.hosts)
     all_ready(lab.hosts, 10)
@@ -100,7 +100,7 @@ def test_leaving_spares_a_cluster_that_others_made(trial):
              "/var/lib/etcd/member/data": "of others\n"}
     for path, text in files.items():
         host.put(path, text)
-    host.up("--timeout", "40s").wait(180).expect(5, "cluster")
+    host.up("--timeout", "40s").wait(60).expect(5, "cluster")
     host.kpeer("leave").expect(0)
     for path, text in files.items():
         assert host.get(path) == text, path
@@ -112,7 +112,7 @@ def test_a_forced_leave_works_without_a_control_plane(trial):
     lab.form("--expect", "2")
     worker, master = worker_of(lab.hosts), master_of(lab.hosts)
     lab.tool("stop", master.name)
-    worker.kpeer("leave", "--force", seconds=270).expect(0, "left the group")
+    worker.kpeer("leave", "--force", seconds=90).expect(0, "left the group")
     assert not worker.has("/etc/kubernetes/kubelet.conf") and not worker.agents()
 
 
@@ -203,7 +203,7 @@ def test_a_killed_agent_is_noticed_and_comes_back(trial):
     wait_until("they call it failed", lambda: state() == "failed", 60)
     kinds = {event["event"] for event in master.events() if event.get("name") == worker.name}
     assert "member-failed" in kinds, kinds
-    worker.kpeer("up", "--timeout", "180s", seconds=210).expect(0)
+    worker.kpeer("up", "--timeout", "180s", seconds=70).expect(0)
     wait_until("the others hear it again", lambda: state() == "alive", 20)
     kinds = {event["event"] for event in master.events() if event.get("name") == worker.name}
     assert "member-alive" in kinds, kinds
@@ -243,6 +243,6 @@ def test_a_wiped_host_comes_back_under_its_name(trial):
     lab.tool("start", worker.name)
     lab.refresh()
     lab.furnish(worker)
-    worker.kpeer("up", "--expect", "3", "--timeout", "270s", seconds=300).expect(0, "worker")
+    worker.kpeer("up", "--expect", "3", "--timeout", "270s", seconds=100).expect(0, "worker")
     found, _ = one_cluster(lab.hosts)
     assert found == record, "another record"

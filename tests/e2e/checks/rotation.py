@@ -33,7 +33,7 @@ def rotate_with_one_away(trial, count, seconds):
     away.signal_agent(15)
     wait_until("its agent has ended", lambda: not away.agents(), 20)
     wait_until("it is missed", lambda: states(master)[away.name] == "failed", 60)
-    done = master.kpeer("key", "rotate", seconds=300).expect(0, f"key 1: {count - 2} other members have it", "1 are away")
+    done = master.kpeer("key", "rotate", seconds=100).expect(0, f"key 1: {count - 2} other members have it", "1 are away")
     trial.note(f"{count} hosts, one away: {done.seconds:.1f} s until the old key is refused")
     wait_until("all key files hold the new key", lambda: has_new_key(here, lab.key), 30)
     assert away.get(KEY).strip() == lab.key
@@ -44,11 +44,11 @@ def rotate_with_one_away(trial, count, seconds):
         wait_until(f"{host.name} refuses the old key", lambda h=host: any(e["event"] == "key-closed" for e in h.events()), 70)
         assert {name: state for name, state in states(host).items() if name != away.name} == {h.name: "alive" for h in here}
     stranger = lab.add()  # a new host with the old key
-    stranger.up("--timeout", "12s").wait(120).expect(4, "not ready after 12 s")
+    stranger.up("--timeout", "12s").wait(40).expect(4, "not ready after 12 s")
     assert [member["name"] for member in stranger.members()["members"]] == [stranger.name]
     assert not any(stranger.name in states(host) for host in here), "the old key still lets a stranger in"
     stranger.signal_agent(15)
-    away.kpeer("up", "--timeout", "180s", seconds=210).expect(0)
+    away.kpeer("up", "--timeout", "180s", seconds=70).expect(0)
     wait_until("the one that was away has the new key in its file", lambda: has_new_key(hosts, lab.key), 30)
     for host in hosts:
         wait_until(f"{host.name} sees all", lambda h=host: states(h) == {each.name: "alive" for each in hosts}, 30)
@@ -84,7 +84,7 @@ def test_an_evicted_host_is_refused_by_all_and_knows_it(trial):
     master.kpeer("evict", master.name).expect(6, "is the master", "kpeer leave --force")
     master.kpeer("evict", "nobody").expect(1, "no such member")
     worker_of(here).kpeer("evict", bad.name).expect(6, "only the master")
-    master.kpeer("evict", bad.name, seconds=300).expect(0, "key 1: 2 other members have it")
+    master.kpeer("evict", bad.name, seconds=100).expect(0, "key 1: 2 other members have it")
     wait_until("all key files hold the new key", lambda: has_new_key(here, lab.key), 30)
     wait_until("it knows", lambda: "was evicted" in bad.kpeer("status").expect(1).text, 30)
     wait_until("its Node is gone", lambda: bad.name not in nodes_of(master), 60)
@@ -95,8 +95,8 @@ def test_an_evicted_host_is_refused_by_all_and_knows_it(trial):
     bad.put(KEY, here[0].get(KEY), 0o600)  # the new key does not help that identity
     bad.signal_agent(15)
     wait_until("its agent has ended", lambda: not bad.agents(), 20)
-    bad.up("--timeout", "8s").wait(90)
+    bad.up("--timeout", "8s").wait(30)
     assert all(states(host)[bad.name] == "left" for host in here)
-    bad.kpeer("leave", "--force", seconds=180).expect(0)
-    bad.kpeer("up", "--timeout", "180s", seconds=210).expect(0)  # as a new member, which somebody gave the new key
+    bad.kpeer("leave", "--force", seconds=60).expect(0)
+    bad.kpeer("up", "--timeout", "180s", seconds=70).expect(0)  # as a new member, which somebody gave the new key
     assert one_cluster(lab.hosts)[0] == record

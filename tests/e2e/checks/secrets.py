@@ -104,7 +104,7 @@ def test_key_and_tokens_are_seen_nowhere(trial):
         master = wait_until("a host joins", lambda: next(
             (host for host in lab.hosts if host.has("/etc/kubernetes/admin.conf") and host.ran("kubeadm token")), None), 60)
         tokens = wait_until("the API tells tokens", lambda: for_joiners(minted(master)), 20)
-        done = [job.wait(300).expect(0) for job in jobs]
+        done = [job.wait(100).expect(0) for job in jobs]
         said = [each.text for each in done]
         for host in lab.hosts:
             for words in (["status"], ["members"], ["events", "--no-follow"]):

@@ -37,10 +37,10 @@ def test_a_workers_address_changes_while_the_group_stands(trial):
     worker.kpeer("status").expect(1, *told)
     worker.signal_agent(signal.SIGTERM)
     wait_until("its agent has ended", lambda: not worker.agents(), 20)
-    worker.kpeer("up", "--timeout", "5s", seconds=60).expect(4, f"InternalIP is {old}.*it must be {worker.address}")
+    worker.kpeer("up", "--timeout", "5s", seconds=20).expect(4, f"InternalIP is {old}.*it must be {worker.address}")
     worker.kpeer("status").expect(1, f"InternalIP is {old}.*it must be {worker.address}")
-    worker.kpeer("leave", seconds=300).expect(0)
-    worker.kpeer("up", "--timeout", "270s", seconds=300).expect(0)
+    worker.kpeer("leave", seconds=100).expect(0)
+    worker.kpeer("up", "--timeout", "270s", seconds=100).expect(0)
     assert one_cluster(lab.hosts)[0] == record and inits(lab) == 1
 
 
@@ -60,7 +60,7 @@ def test_the_masters_address_changes_while_the_group_stands(trial):
     wait_until("all say so", lambda: all_say(*told), 60)
     master.signal_agent(signal.SIGTERM)
     wait_until("its agent has ended", lambda: not master.agents(), 20)
-    master.kpeer("up", "--timeout", "3s", seconds=60).expect(4)
+    master.kpeer("up", "--timeout", "3s", seconds=20).expect(4)
     wait_until("all say so after a restart too", lambda: all_say(*told), 60)
     move(master, old)
     all_ready(lab.hosts)
@@ -78,7 +78,7 @@ def test_addresses_change_while_the_group_forms(trial):
         hold.reach(FOUNDING)
         move(lab.hosts[0], "192.168.56.79")
     for job in jobs:
-        job.wait(330)
+        job.wait(110)
     all_ready(lab.hosts)
     one_cluster(lab.hosts)
 
@@ -102,10 +102,10 @@ def test_two_clusters_meet_and_one_is_given_up(trial):
     trial.note(re.search("error +(.*)", status.out).group(1))
     assert record_of(here) == ours and record_of(there) == theirs, "somebody gave up its cluster unasked"
     worker = next(host for host in there if host is not lost)
-    worker.kpeer("leave", seconds=300).expect(0)
-    lost.kpeer("leave", "--force", seconds=300).expect(0)
+    worker.kpeer("leave", seconds=100).expect(0)
+    lost.kpeer("leave", "--force", seconds=100).expect(0)
     for job in [host.up("--timeout", "300s") for host in there]:
-        job.wait(330).expect(0)
+        job.wait(110).expect(0)
     assert one_cluster(lab.hosts)[0] == ours
     for host in lab.hosts:
         wait_until(f"{host.name} is content", lambda h=host: h.kpeer("status").status == 0, 30)
@@ -136,7 +136,7 @@ def test_a_copied_disk_on_another_machine_is_another_member(trial):
     (copy.disk / "upper/etc/machine-id").write_text(machine_id)
     lab.tool("start", copy.name)
     lab.refresh()
-    done = copy.kpeer("up", "--timeout", "270s", seconds=300)
+    done = copy.kpeer("up", "--timeout", "270s", seconds=100)
     status = copy.kpeer("status")
     trial.note(f"{done.status}: {done.text.splitlines()[-2:]}")
     done.expect(0)
@@ -169,5 +169,5 @@ def test_a_copied_disk_on_a_twin_renews_itself(trial):
     (copy.disk / "upper/etc/machine-id").write_text(machine_id)
     lab.tool("start", copy.name)
     lab.refresh()
-    copy.kpeer("up", "--timeout", "270s", seconds=300).expect(0)
+    copy.kpeer("up", "--timeout", "270s", seconds=100).expect(0)
     assert one_cluster(lab.hosts)[0] == record

@@ -129,9 +129,9 @@ def test_clones_rename_themselves_and_leave_as_they_were(trial):
     assert record["founder_name"] == wanted[master.name]
     worker.signal_agent(15)  # a restart finds the same peer
     wait_until("the agent ended", lambda: not worker.agents(), 20)
-    worker.kpeer("up", "--timeout", "180s", seconds=210).expect(0)
+    worker.kpeer("up", "--timeout", "180s", seconds=70).expect(0)
     assert names_of(master) == sorted(wanted.values())
-    worker.kpeer("leave", seconds=270).expect(0)
+    worker.kpeer("leave", seconds=90).expect(0)
     after = (worker.run("hostname").out, worker.get("/etc/hostname"), worker.get("/etc/machine-id"))
     assert after == before[worker.name], after
 
@@ -143,10 +143,10 @@ def test_a_shared_name_is_mended_on_request(trial):
     wait_until("the shared name is told", lambda: first.agent() and "are called" in first.kpeer("status").text, 30)
     wait_until("the shared name is told", lambda: second.agent() and "are called" in second.kpeer("status").text, 30)
     assert {fault[0] for fault in faults(look(first)[0])} >= {"name", "machine-id"}
-    done = second.kpeer("preflight", "--fix", seconds=360)
+    done = second.kpeer("preflight", "--fix", seconds=120)
     assert done.status in (0, 5) and "a name and a machine-id of its own" in done.text, done
     for job in jobs:
-        job.wait(390).expect(0)
+        job.wait(130).expect(0)
     base = first.run("hostname").out.strip()
     assert second.run("hostname").out.strip() == f"{base}-{second.address.rpartition('.')[2]}"
     assert names_of(first) == names_of(second) == sorted([base, second.run("hostname").out.strip()])

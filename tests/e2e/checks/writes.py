@@ -45,10 +45,10 @@ def dies_at(lab, wanted_kind, number, fault):
             fault(founder)
         hold.release()
     if at:
-        jobs[0].wait(180)
+        jobs[0].wait(60)
         jobs[0] = founder.up("--role", "master", *FLAGS)
     for job in jobs:
-        job.wait(330).expect(0)
+        job.wait(110).expect(0)
     all_ready(lab.hosts)
     one_cluster(lab.hosts)
     return at, hold.seen
@@ -102,12 +102,12 @@ def dies_in_phases(trial, fault, *phases):
         jobs = {host.name: host.up(*FLAGS) for host in lab.hosts}
         founder = founder_at(lab, "hang")
         fault(founder)
-        jobs[founder.name].wait(180)
+        jobs[founder.name].wait(60)
         founder.orders()
         jobs[founder.name] = founder.up(*FLAGS)
         try:
             for job in jobs.values():
-                job.wait(330).expect(0)
+                job.wait(110).expect(0)
             all_ready(lab.hosts)
             one_cluster(lab.hosts)
             assert founder.ran("kubeadm reset"), "the half was not undone"

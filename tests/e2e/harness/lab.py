@@ -39,14 +39,13 @@ class Stopped(Exception):
     """The whole run was interrupted."""
 
 
-# How much longer than on a machine that does nothing else a test waits before it gives up. Bounds end what hangs; no test
-# measures by them.
+# How much longer a test waits than it says before it gives up: it says what a machine needs that does nothing else. Bounds
+# end what hangs; no test measures by them.
 SLACK = 3
 
 
 def wait_until(what, check, seconds):
-    """Polls `check` until it returns something true, and returns that. `what` says what was waited for in vain. `seconds`
-    are those of an idle machine."""
+    """Polls `check` until it returns something true, and returns that. `what` says what was waited for in vain."""
     seconds *= SLACK
     end = time.monotonic() + seconds
     while True:
@@ -106,8 +105,9 @@ class Job:
     def running(self):
         return self.process.poll() is None
 
-    def wait(self, seconds=90 * SLACK):
+    def wait(self, seconds=90):
         """Its outcome; a command that does not end in time is a failure."""
+        seconds *= SLACK
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -163,7 +163,8 @@ class Host:
 
     # --- commands ---------------------------------------------------------------------------------------------------
 
-    def run(self, *words, seconds=60 * SLACK, text=None):
+    def run(self, *words, seconds=60, text=None):
+        seconds *= SLACK
         began = time.monotonic()
         command = self.lab.inside(self.name, *words)
         try:
@@ -207,7 +208,7 @@ class Host:
         """The record that this host holds, or None."""
         return self.members()["cluster"]
 
-    def kubectl(self, *words, seconds=30 * SLACK):
+    def kubectl(self, *words, seconds=30):
         return self.run("kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", *words, seconds=seconds)
 
     # --- processes --------------------------------------------------------------------------------------------------
@@ -330,8 +331,8 @@ class Lab:
         whole = self.command("exec", host, *words)
         return quick.command(whole[1:]) or whole
 
-    def tool(self, *words, seconds=120 * SLACK):
-        done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False, timeout=seconds)
+    def tool(self, *words, seconds=120):
+        done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False, timeout=seconds * SLACK)
         if Lab.stopping:
             raise Stopped
         if done.returncode == CANNOT_HERE and words[0] == "up":
@@ -361,9 +362,9 @@ class Lab:
 
     # --- all hosts --------------------------------------------------------------------------------------------------
 
-    def form(self, *flags, hosts=None, seconds=120 * SLACK):
+    def form(self, *flags, hosts=None, seconds=120):
         """`kpeer up` on all (or these) at once, until each has ended well."""
-        jobs = [host.up("--timeout", f"{seconds}s", *flags) for host in hosts or self.hosts]
+        jobs = [host.up("--timeout", f"{seconds * SLACK}s", *flags) for host in hosts or self.hosts]
         return [job.wait(seconds + 10).expect(0) for job in jobs]
 
     def add(self, key=True, **options):
