@@ -58,20 +58,6 @@ void board_take(struct board *b, const json_t *answer, long long now_ms)
     b->count = n;
 }
 
-static enum writer_tint tint_of(const char *what)
-{
-    static const struct {
-        const char *what;
-        enum writer_tint tint;
-    } tints[] = {{"ready", TINT_GOOD},   {"failed", TINT_BAD}, {"suspect", TINT_WARN},
-                 {"leaving", TINT_WARN}, {"left", TINT_DIM},   {"looking", TINT_DIM}};
-
-    for (size_t i = 0; i < COUNT_OF(tints); i++)
-        if (strcmp(tints[i].what, what) == 0)
-            return tints[i].tint;
-    return TINT_NONE;
-}
-
 /* A cell of `pad` columns (0: as wide as it is), and what is left of the line after it. */
 static size_t put(const struct writer *w, const char *text, enum writer_tint tint, size_t pad, size_t left)
 {
@@ -100,7 +86,7 @@ static void put_row(const struct row *r, const struct writer *w, size_t name_col
     left = put(w, r->name, TINT_NONE, name_columns, left);
     left = put(w, "", TINT_NONE, 2, left);
     left = put(w, strcmp(r->role, "undecided") == 0 ? "" : r->role, TINT_NONE, 8, left);
-    left = put(w, r->what, tint_of(r->what), 0, left);
+    left = put(w, r->what, writer_member_tint(r->what), 0, left);
     if (!is_ready(r) && for_ms >= 120000)
         writer_duration(took, sizeof took, for_ms);
     else if (!is_ready(r) && for_ms >= 1000)

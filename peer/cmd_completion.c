@@ -90,7 +90,10 @@ static void bash_value(void *ctx, const struct command_option *o)
     if (v == VALUE_NONE || b->told_count == COUNT_OF(b->told))
         return;
     b->told[b->told_count++] = o->name;
-    fprintf(to, "        --%s%s)", o->name, strcmp(o->name, "output") == 0 ? " | -o" : "");
+    fprintf(to, "        --%s", o->name);
+    if (o->letter)
+        fprintf(to, " | -%c", o->letter);
+    fputc(')', to);
     if (v == VALUE_WORDS) {
         fputs(" words='", to);
         put_words(to, o->words);
@@ -157,11 +160,10 @@ static void zsh_flag(void *ctx, const struct command_option *o)
 {
     static const char special[] = "[]:\\";
     FILE *to = ctx;
-    bool output = strcmp(o->name, "output") == 0, help = strcmp(o->name, "help") == 0;
 
     fputs(" \\\n                ", to);
-    if (output || help)
-        fprintf(to, "'(-%c --%s)'{-%c,--%s%s}'[", *o->name, o->name, *o->name, o->name, o->arg ? "=" : "");
+    if (o->letter)
+        fprintf(to, "'(-%c --%s)'{-%c,--%s%s}'[", o->letter, o->name, o->letter, o->name, o->arg ? "=" : "");
     else
         fprintf(to, "'%s--%s%s[", o->repeats ? "*" : "", o->name, o->arg ? "=" : "");
     put_quoted(to, o->doc, special);
@@ -247,11 +249,10 @@ static void fish_about(FILE *to, const char *text)
 static void fish_flag(void *ctx, const struct command_option *o)
 {
     const struct fish *f = ctx;
-    bool is_short = strcmp(o->name, "output") == 0 || strcmp(o->name, "help") == 0;
 
     fprintf(f->to, "complete -c kpeer -n '__fish_seen_subcommand_from %s' -l %s", f->command, o->name);
-    if (is_short)
-        fprintf(f->to, " -s %c", *o->name);
+    if (o->letter)
+        fprintf(f->to, " -s %c", o->letter);
     switch (value_of(o)) {
     case VALUE_WORDS:
         fputs(" -x -a '", f->to);

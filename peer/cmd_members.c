@@ -12,20 +12,6 @@ static const struct writer_column columns[] = {
     {"KPEER", false}, {"KUBERNETES", true}, {"HEARD", true}, {"ID", true},     {"NOTE", false},
 };
 
-static enum writer_tint tint_of(const char *word)
-{
-    static const struct {
-        const char *word;
-        enum writer_tint tint;
-    } tints[] = {{"alive", TINT_GOOD}, {"ready", TINT_GOOD}, {"suspect", TINT_WARN},
-                 {"failed", TINT_BAD}, {"left", TINT_DIM},   {"leaving", TINT_WARN}};
-
-    for (size_t i = 0; i < COUNT_OF(tints); i++)
-        if (strcmp(tints[i].word, word) == 0)
-            return tints[i].tint;
-    return TINT_NONE;
-}
-
 static void fill_row(struct writer_cell row[static COUNT_OF(columns)], const json_t *m)
 {
     static const char *const keys[] = {"name",    "address",    "role", "state", "phase",
@@ -34,7 +20,7 @@ static void fill_row(struct writer_cell row[static COUNT_OF(columns)], const jso
 
     for (size_t i = 0; i < COUNT_OF(columns); i++) {
         writer_safe(row[i].text, sizeof row[i].text, writer_text(m, keys[i]));
-        row[i].tint = i == 3 || i == 4 ? tint_of(row[i].text) : TINT_NONE;
+        row[i].tint = i == 3 || i == 4 ? writer_member_tint(row[i].text) : TINT_NONE;
     }
     if (self)
         strncat(row[0].text, " *", sizeof row[0].text - strlen(row[0].text) - 1);

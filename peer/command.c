@@ -81,7 +81,9 @@ static void each_flag(const struct command_flag *flags,
     for (const struct command_flag *f = flags; f && f->name; f++) {
         struct command_option o = {.name = f->name, .arg = f->arg, .doc = f->doc};
 
-        if (strcmp(f->name, "output") == 0)
+        if (flags == common_flags && (strcmp(f->name, "output") == 0 || strcmp(f->name, "help") == 0))
+            o.letter = *f->name; /* as parse_short takes them */
+        if (o.letter == 'o')
             o.words = formats;
         if (f->doc)
             each(ctx, &o);

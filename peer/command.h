@@ -87,6 +87,7 @@ int command_connect(const struct call *call, struct control_client **out, struct
 /* A flag as it is shown: one of the command's own, of the configuration, or of all commands. */
 struct command_option {
     const char *name;
+    char letter;              /* -o and the like; 0: none */
     const char *arg;          /* NULL: takes no value */
     const char *doc;          /* one line */
     const char *def;          /* NULL: none, or zero */

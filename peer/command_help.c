@@ -9,10 +9,11 @@
 static void put_flag(void *ctx, const struct command_option *o)
 {
     FILE *to = ctx;
-    const char *letter = strcmp(o->name, "output") == 0 ? "-o: " : strcmp(o->name, "help") == 0 ? "-h: " : "";
-    char left[80], doc[200];
+    char left[80], doc[200], letter[8] = "";
 
     snprintf(left, sizeof left, "  --%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+    if (o->letter)
+        snprintf(letter, sizeof letter, "-%c: ", o->letter);
     snprintf(doc, sizeof doc, "%s%s%s%s%s", letter, o->doc, o->def ? " (" : "", o->def ? o->def : "",
              o->def ? ")" : "");
     if (strlen(left) > FLAG_COLUMN)

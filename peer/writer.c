@@ -53,6 +53,20 @@ void writer_screen(const struct writer *w, size_t *rows, size_t *columns)
     *columns = size.ws_col < 20 ? 80 : size.ws_col;
 }
 
+enum writer_tint writer_member_tint(const char *word)
+{
+    static const struct {
+        const char *word;
+        enum writer_tint tint;
+    } words[] = {{"alive", TINT_GOOD}, {"ready", TINT_GOOD}, {"suspect", TINT_WARN},
+                 {"failed", TINT_BAD}, {"left", TINT_DIM},   {"leaving", TINT_WARN}};
+
+    for (size_t i = 0; i < COUNT_OF(words); i++)
+        if (strcmp(words[i].word, word) == 0)
+            return words[i].tint;
+    return TINT_NONE;
+}
+
 static const char *const tints[] = {"", "\033[32m", "\033[33m", "\033[31m", "\033[2m", "\033[1m"};
 
 const char *writer_tint_on(const struct writer *w, enum writer_tint tint)

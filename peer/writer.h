@@ -72,6 +72,9 @@ const char *writer_text(const json_t *object, const char *key);
 /* "1.234 s", "2 min 5 s", "340 ms". */
 void writer_duration(char *out, size_t room, long long ms);
 
+/* For a member's state or phase. */
+enum writer_tint writer_member_tint(const char *word);
+
 /* The escape sequence that begins and ends a tint, "" without colour. */
 const char *writer_tint_on(const struct writer *w, enum writer_tint tint);
 const char *writer_tint_off(const struct writer *w, enum writer_tint tint);

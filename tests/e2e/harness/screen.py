@@ -1,38 +1,22 @@
-"""A terminal of a given size, tmux's, with a command of a lab host in it."""
+"""A command of a lab host on a terminal."""
 
-import os
+import pathlib
 import shlex
-import shutil
-import subprocess
+import sys
 
 from .lab import Skip
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "screens"))
+from terminal import Terminal, is_there  # noqa: E402
 
-class Screen:
-    counter = 0
 
+class Screen(Terminal):
     def __init__(self, host, columns, rows, *words):
-        if not shutil.which("tmux"):
+        if not is_there():
             raise Skip("there is no tmux")
-        Screen.counter += 1
-        self.server = f"kpeer-e2e-{os.getpid()}-{Screen.counter}"
-        command = shlex.join(host.lab.inside(host.name, *words))
         # It stays when the command has ended, so that the last of it can be looked at.
-        self.tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), f"{command}; echo; echo ended with $?; exec sleep 600")
-
-    def tmux(self, *words):
-        return subprocess.run(["tmux", "-L", self.server, "-f", "/dev/null", *words], check=True, capture_output=True, text=True,
-                              env={**os.environ, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"}).stdout
+        super().__init__(f"{shlex.join(host.lab.inside(host.name, *words))}; echo; echo ended with $?; exec sleep 600", columns,
+                         rows)
 
     def lines(self):
-        """What is seen, from the top, blanks at the ends of lines left out."""
-        return self.tmux("capture-pane", "-p").rstrip().split("\n")
-
-    def key(self, name):
-        self.tmux("send-keys", name)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.tmux("kill-server")
+        return self.text().split("\n")
