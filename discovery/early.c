@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <poll.h>
 
-#include "discovery/clock.h"
 #include "discovery/discovery.h"
+#include "protocol/clock.h"
 
 #define AT_ONCE 64 /* datagrams, before the time is looked at */
 

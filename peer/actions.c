@@ -4,10 +4,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "discovery/clock.h"
 #include "peer/agent_state.h"
 #include "peer/log.h"
 #include "peer/report_survey.h"
+#include "protocol/clock.h"
 
 int64_t agent_wall_ms(void)
 {

@@ -12,7 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "discovery/clock.h"
 #include "peer/agent_state.h"
 #include "peer/ending.h"
 #include "peer/filter.h"
@@ -20,6 +19,7 @@
 #include "peer/landlock.h"
 #include "peer/log.h"
 #include "peer/notify.h"
+#include "protocol/clock.h"
 #include "protocol/keyring.h"
 
 #define EVENTS_KEPT     4096

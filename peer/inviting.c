@@ -3,9 +3,9 @@
 #include <sodium.h>
 #include <stdio.h>
 
-#include "discovery/clock.h"
 #include "peer/agent_state.h"
 #include "peer/log.h"
+#include "protocol/clock.h"
 #include "protocol/mem.h"
 
 static void tell(struct agent *a, enum event_kind kind, const char *text)

@@ -6,10 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "discovery/clock.h"
 #include "discovery/nic.h"
 #include "peer/agent_state.h"
 #include "peer/log.h"
+#include "protocol/clock.h"
 #include "protocol/mem.h"
 
 static void on_hello(void *ctx, const struct hello *hello, const char *address)

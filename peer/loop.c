@@ -1,9 +1,9 @@
 #include "peer/loop.h"
 
+#include "protocol/clock.h"
+
 #include <errno.h>
 #include <stdlib.h>
-
-#include "discovery/clock.h"
 
 /* zmq_poll counts monotonic time: after a suspended hour it would still wait for the rest. Bounded, so that a
  * wake time that passed meanwhile is noticed soon. */

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "discovery/clock.h"
+#include "protocol/clock.h"
 #include "protocol/mem.h"
 
 /* How an event is told: %n its name or step, %a its address, %x its text, %t how long it took. A part in

@@ -3,8 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "discovery/clock.h"
 #include "peer/agent_state.h"
+#include "protocol/clock.h"
 #include "protocol/mem.h"
 
 static void answer(struct control_call *call, json_t *data)

@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "peer/executor/clock.h"
+#include "protocol/clock.h"
 #include "protocol/mem.h"
 
 #define KEY_BYTES 32
@@ -70,8 +70,7 @@ bool answers_find(const char *path, const char *const *argv, char out[static ANS
         return false;
     for (size_t i = 0; i < ANSWERS_MAX; i++) {
         memcpy(&a, &answers[i], sizeof a);
-        if (memcmp(a.key, key, sizeof key) != 0 || a.n > ANSWERS_BYTES ||
-            exec_now_ms() - a.at_ms > ANSWERS_MS)
+        if (memcmp(a.key, key, sizeof key) != 0 || a.n > ANSWERS_BYTES || clock_ms() - a.at_ms > ANSWERS_MS)
             continue;
         sum_of(&a, sum);
         if (memcmp(sum, a.sum, sizeof sum) != 0)
@@ -85,7 +84,7 @@ bool answers_find(const char *path, const char *const *argv, char out[static ANS
 
 void answers_keep(const char *path, const char *const *argv, const char *bytes, size_t n)
 {
-    struct answer a = {.at_ms = exec_now_ms(), .n = n};
+    struct answer a = {.at_ms = clock_ms(), .n = n};
     size_t at = 0;
     if (!answers || n > ANSWERS_BYTES || !key_of(path, argv, a.key))
         return;

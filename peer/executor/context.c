@@ -53,7 +53,7 @@ const char *exec_tool(const struct exec_ctx *ctx, enum executor_tool tool)
 
 uint32_t exec_left_ms(const struct exec_ctx *ctx)
 {
-    uint64_t now = exec_now_ms();
+    uint64_t now = clock_ms();
 
     if (now >= ctx->deadline_ms)
         return 0;

@@ -11,10 +11,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "peer/executor/clock.h"
 #include "peer/executor/executor.h"
 #include "peer/executor/journal.h"
 #include "peer/executor/spawn.h"
+#include "protocol/clock.h"
 #include "protocol/err.h"
 #include "protocol/step.h"
 

@@ -68,7 +68,7 @@ static void fail(struct job *job, const struct err *e)
     struct step_result result;
 
     worker_fail(&result, job->id, job->kind, e);
-    result.took_ms = job->begun_ms ? (uint32_t)(exec_now_ms() - job->begun_ms) : 0;
+    result.took_ms = job->begun_ms ? (uint32_t)(clock_ms() - job->begun_ms) : 0;
     wipe(&job->result, &job->result_bytes);
     if (step_result_encode(&result, &job->result, &job->result_bytes, NULL))
         fprintf(stderr, "kpeer executor: cannot tell how step %u ended\n", job->id);
@@ -134,7 +134,7 @@ static void tell_to_end(struct job *job, int why)
     if (job->kill_ms)
         return;
     job->why = why;
-    job->kill_ms = exec_now_ms() + END_MS;
+    job->kill_ms = clock_ms() + END_MS;
     if (!job->reaped)
         kill(job->pid, SIGTERM);
 }
@@ -236,7 +236,7 @@ static void start(struct jobs *jobs, struct job *job)
     pid_t executor = getpid();
     struct err e = {0};
 
-    job->begun_ms = exec_now_ms();
+    job->begun_ms = clock_ms();
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
         err_errno(&e, errno, "cannot start step %s", step_word(job->kind));
         fail(job, &e);
@@ -362,7 +362,7 @@ void jobs_reap(struct jobs *jobs)
 
 int jobs_tick(struct jobs *jobs)
 {
-    uint64_t now = exec_now_ms(), next = UINT64_MAX;
+    uint64_t now = clock_ms(), next = UINT64_MAX;
 
     for (size_t i = 0; i < JOBS_MAX; i++) {
         struct job *job = &jobs->job[i];

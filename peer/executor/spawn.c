@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "peer/executor/answers.h"
-#include "peer/executor/clock.h"
+#include "protocol/clock.h"
 #include "protocol/mem.h"
 #include "protocol/pack.h"
 
@@ -88,14 +88,14 @@ static int cancel_open(struct err *err)
 
 int spawn_pause(uint32_t ms, struct err *err)
 {
-    uint64_t end = exec_now_ms() + ms;
+    uint64_t end = clock_ms() + ms;
     int code = cancel_open(err);
 
     if (code)
         return code;
     while (!canceled) {
         struct pollfd p = {.fd = cancel_fd, .events = POLLIN};
-        uint64_t now = exec_now_ms();
+        uint64_t now = clock_ms();
 
         if (now >= end)
             return 0;
@@ -386,7 +386,7 @@ static void end_group(struct run *run, int why)
     if (run->why)
         return;
     run->why = why;
-    run->kill_ms = exec_now_ms() + (run->req->grace_ms ? run->req->grace_ms : SPAWN_GRACE_MS);
+    run->kill_ms = clock_ms() + (run->req->grace_ms ? run->req->grace_ms : SPAWN_GRACE_MS);
     if (!run->reaped)
         kill(-run->pid, SIGTERM);
 }
@@ -405,7 +405,7 @@ static void reap(struct run *run)
     else
         run->res->signal = WTERMSIG(status);
     run->reaped = true;
-    run->linger_ms = exec_now_ms() + SPAWN_LINGER_MS;
+    run->linger_ms = clock_ms() + SPAWN_LINGER_MS;
     close_fd(&run->pidfd);
 }
 
@@ -450,8 +450,8 @@ static void follow(struct run *run)
                              {.fd = run->pidfd, .events = POLLIN},
                              {.fd = run->why || run->reaped ? -1 : cancel_fd, .events = POLLIN}};
 
-        act_on_time(run, exec_now_ms());
-        if (poll(p, COUNT_OF(p), next_wait(run, exec_now_ms())) < 0)
+        act_on_time(run, clock_ms());
+        if (poll(p, COUNT_OF(p), next_wait(run, clock_ms())) < 0)
             continue;
         if (p[0].revents && run->out.fd >= 0 && drain(run, &run->out))
             end_group(run, KPEER_ENOMEM);
@@ -531,7 +531,7 @@ int spawn_run(const struct spawn_request *req, struct spawn_result *res, struct 
     if (code == 0)
         code = start(&run, path, err);
     if (code == 0) {
-        run.end_ms = req->timeout_ms ? exec_now_ms() + req->timeout_ms : 0;
+        run.end_ms = req->timeout_ms ? clock_ms() + req->timeout_ms : 0;
         follow(&run);
         code = outcome(&run, err);
     }

@@ -351,7 +351,7 @@ void worker_run(const struct executor_config *cfg, const struct step *step,
                 void (*progress)(void *arg, const struct step_progress *p), void *progress_arg,
                 struct step_result *result)
 {
-    uint64_t begun = exec_now_ms();
+    uint64_t begun = clock_ms();
     struct exec_ctx ctx = {.cfg = cfg,
                            .dry_run = cfg->dry_run,
                            .is_root = geteuid() == 0,
@@ -372,7 +372,7 @@ void worker_run(const struct executor_config *cfg, const struct step *step,
         mem_copy_text(result->hint, sizeof(result->hint), err.hint);
     }
     plain_result(result);
-    result->took_ms = (uint32_t)(exec_now_ms() - begun);
+    result->took_ms = (uint32_t)(clock_ms() - begun);
     journal_close(ctx.journal);
     sodium_memzero(&own, sizeof(own));
 }

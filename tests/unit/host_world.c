@@ -182,7 +182,7 @@ int world_open(struct world *w)
     strcpy(w->cfg.root, w->root);
     w->ctx = (struct exec_ctx){.cfg = &w->cfg,
                                .is_root = true,
-                               .deadline_ms = exec_now_ms() + 600000,
+                               .deadline_ms = clock_ms() + 600000,
                                .kind = STEP_FIX,
                                .progress = hear,
                                .progress_arg = w};

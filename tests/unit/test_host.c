@@ -74,7 +74,7 @@ static int setup(void **state)
     if (!mkdtemp(h->root))
         return -1;
     strcpy(h->cfg.root, h->root);
-    h->ctx = (struct exec_ctx){.cfg = &h->cfg, .is_root = true, .deadline_ms = exec_now_ms() + 60000};
+    h->ctx = (struct exec_ctx){.cfg = &h->cfg, .is_root = true, .deadline_ms = clock_ms() + 60000};
     if (journal_open(NULL, &h->ctx.journal, NULL))
         return -1;
     make_tool(h, TOOL_KUBEADM, "v1.20.2");

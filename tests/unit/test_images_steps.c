@@ -152,8 +152,7 @@ static int setup(void **state)
     put_file("/flannel.yml", manifest, 0644);
     put_file("/names", "", 0644);
     cfg.images.parallel = 1;
-    ctx =
-        (struct exec_ctx){.cfg = &cfg, .deadline_ms = exec_now_ms() + 60000, .step_id = 1, .progress = note};
+    ctx = (struct exec_ctx){.cfg = &cfg, .deadline_ms = clock_ms() + 60000, .step_id = 1, .progress = note};
     memset(&result, 0, sizeof result);
     memset(&err, 0, sizeof err);
     told[0] = '\0';

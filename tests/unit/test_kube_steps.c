@@ -116,8 +116,7 @@ static void make_context(void)
         snprintf(cfg.tools[tool], sizeof cfg.tools[tool], "/nonexistent/tool");
     snprintf(cfg.tools[TOOL_KUBEADM], sizeof cfg.tools[0], "%s/kubeadm", root);
     snprintf(cfg.tools[TOOL_KUBECTL], sizeof cfg.tools[0], "%s/kubectl", root);
-    ctx =
-        (struct exec_ctx){.cfg = &cfg, .deadline_ms = exec_now_ms() + 30000, .step_id = 1, .progress = note};
+    ctx = (struct exec_ctx){.cfg = &cfg, .deadline_ms = clock_ms() + 30000, .step_id = 1, .progress = note};
 }
 
 static int setup(void **state)

@@ -16,9 +16,9 @@
 #include <cmocka.h>
 #include <sodium.h>
 
-#include "discovery/clock.h"
 #include "peer/loop.h"
 #include "peer/transport.h"
+#include "protocol/clock.h"
 
 #define WAIT_MS 10000
 

@@ -330,7 +330,7 @@ static void work(void *arg, size_t i)
     struct get *get = crew->get;
     struct hand h = {
         .crew = crew, .ctx = *get->ctx, .runtime = *get->runtime, .image = &get->image[crew->todo[i]]};
-    uint64_t begun = exec_now_ms();
+    uint64_t begun = clock_ms();
     h.ctx.progress = tell_in_turn;
     h.ctx.progress_arg = crew;
     h.runtime.ctx = &h.ctx;
@@ -344,7 +344,7 @@ static void work(void *arg, size_t i)
     pthread_mutex_unlock(&crew->lock);
     if (rc == 0)
         exec_say(&h.ctx, "images", (int32_t)(done * 100 / get->count), "%zu of %zu: %s from %s, %llu ms",
-                 done, get->count, h.name, h.image->source, (unsigned long long)(exec_now_ms() - begun));
+                 done, get->count, h.name, h.image->source, (unsigned long long)(clock_ms() - begun));
     else if (rc != KPEER_ECANCELED)
         exec_say(&h.ctx, "images", -1, "%s %s", h.name, h.image->err.text);
 }

@@ -74,7 +74,7 @@ static int configure(struct exec_ctx *ctx, bool *locked, struct err *err)
 
 int repair_dpkg(struct exec_ctx *ctx, struct err *err)
 {
-    uint64_t until = exec_now_ms() + LOCK_WAIT_MS;
+    uint64_t until = clock_ms() + LOCK_WAIT_MS;
     static bool told; /* a worker says so once */
     bool locked = false;
     int code;
@@ -86,7 +86,7 @@ int repair_dpkg(struct exec_ctx *ctx, struct err *err)
         code = configure(ctx, &locked, err);
         if (code == 0)
             return 0;
-        if (!locked || exec_now_ms() > until)
+        if (!locked || clock_ms() > until)
             /* What cannot be configured now may be by what is installed next; apt says if not. */
             return locked || code == KPEER_ECANCELED ? code : 0;
         code = exec_pause(ctx, LOCK_LOOK_MS, err);

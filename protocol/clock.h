@@ -1,4 +1,5 @@
-/* The clock of everything but the core, which is told the time, and the executor, which knows no network. */
+/* The clock of all but the core, which is told the time: check.purity refuses it there. It stands here since
+ * discovery and the executor, which know nothing of each other, both go by it. */
 #ifndef KPEER_CLOCK_H
 #define KPEER_CLOCK_H
 
