@@ -81,7 +81,10 @@ static uint32_t accept_from(struct formation *f, const struct formation_input *i
         return 0;
     if (b->term > f->mine.term && leased_to_other(f, id, in->now_ms))
         return 0;
-    uint32_t lost = f->leading ? FORMATION_LEASE_LOST : 0;
+    uint32_t done = f->leading ? FORMATION_LEASE_LOST : 0;
+    /* Its call for votes did not come through, or another's won before: we learn here who leads. */
+    if (!peer_id_equal(&f->mine.vote, id))
+        done |= FORMATION_VOTED;
     f->standing = f->leading = false;
     f->mine.term = b->term;
     f->mine.vote = *id;
@@ -89,7 +92,7 @@ static uint32_t accept_from(struct formation *f, const struct formation_input *i
     f->mine.accepted_term = b->term;
     f->mine.record = b->record;
     sign_accept(f, in);
-    return FORMATION_PROMISED | FORMATION_ACCEPTED | lost;
+    return FORMATION_PROMISED | FORMATION_ACCEPTED | done;
 }
 
 /* May act under our set at all. */

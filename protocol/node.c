@@ -330,7 +330,8 @@ static void form(struct node *n)
         if (done & FORMATION_PROMISED) {
             if (FAULT(TOLD_BEFORE_STORED))
                 net_publish_ballot(n);
-            if (!(FAULT(VOTE_NOT_STORED) && done & FORMATION_VOTED) &&
+            if (!(FAULT(VOTE_NOT_STORED) &&
+                  (done & (FORMATION_VOTED | FORMATION_ACCEPTED)) == FORMATION_VOTED) &&
                 !(FAULT(ACCEPTANCE_NOT_STORED) && done & FORMATION_ACCEPTED))
                 node_persist_promises(n);
             net_publish_ballot(n);

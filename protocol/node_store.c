@@ -109,16 +109,20 @@ int node_load_members(struct node *n, const struct stored *s, struct err *err)
 }
 
 /* Stored before anybody is told, and before anything is done with it. */
-static void tell_commit(struct node *n, uint64_t term)
+static void tell_commit(struct node *n, const struct committed *c)
 {
+    const struct ballot *mine = &n->formation.mine;
     struct action *a = out_action(n, ACT_PERSIST);
     a->store = STORE_CLUSTER;
     a->bytes = n->cluster_blob;
     a->n = n->cluster_bytes;
     if (FAULT(RECORD_NOT_STORED))
         n->action_count--;
+    /* The rest of our set elected and decided before we heard of either. */
+    if (electorate_equal(&mine->set, &c->set) && peer_id_is_zero(&mine->vote))
+        out_event(n, EVENT_ELECTED, &n->record.founder)->term = c->term;
     a = out_event(n, EVENT_RECORD_COMMITTED, &n->record.founder);
-    a->term = term;
+    a->term = c->term;
     out_text(a, "cluster %s at %s, founded by %s", n->record.cluster_id, n->record.endpoint,
              n->record.founder_name);
     if (node_is_founder(n))
@@ -163,7 +167,7 @@ static int keep_record(struct node *n, const struct committed *c, const uint8_t 
     n->work.blocked[0] = n->work.blocked_hint[0] = '\0';
     n->work.retry_ms = n->work.able_ms = 0;
     if (n->started)
-        tell_commit(n, c->term);
+        tell_commit(n, c);
     return 1;
 }
 

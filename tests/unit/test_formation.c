@@ -507,6 +507,27 @@ static void test_a_proposal_is_accepted_and_committed(void **state)
     group_free(g);
 }
 
+/* The call for votes did not reach it: with the proposal it learns who leads, and says so. */
+static void test_who_accepts_unasked_tells_who_leads(void **state)
+{
+    (void)state;
+    struct group *g = group_new(3, 3);
+    for (int i = 0; i < 100 && !g->peer[2].f.constituted; i++)
+        run(g, 50);
+    g->dead[2] = true;
+    assert_true(peer_id_is_zero(&g->peer[2].f.mine.vote));
+    run(g, 1000);
+    int leader = leader_of(g);
+    assert_true(leader >= 0);
+    g->dead[2] = false;
+    propose(g, (size_t)leader, A_CLUSTER);
+    uint32_t done = tick(g, 2);
+    assert_true(done & FORMATION_ACCEPTED);
+    assert_true(done & FORMATION_VOTED);
+    assert_memory_equal(&g->peer[2].f.mine.vote, &g->peer[leader].me->id, sizeof(struct peer_id));
+    group_free(g);
+}
+
 static void test_no_proposal_without_a_live_lease(void **state)
 {
     (void)state;
@@ -692,6 +713,7 @@ int main(void)
         cmocka_unit_test(test_a_split_vote_ends),
         cmocka_unit_test(test_stale_grants_do_not_count),
         cmocka_unit_test(test_a_proposal_is_accepted_and_committed),
+        cmocka_unit_test(test_who_accepts_unasked_tells_who_leads),
         cmocka_unit_test(test_no_proposal_without_a_live_lease),
         cmocka_unit_test(test_a_later_leader_carries_what_was_accepted),
         cmocka_unit_test(test_who_accepted_never_signs_off),
