@@ -66,6 +66,8 @@
     X(INSTANCE_IGNORED, "instance-ignored", 7, "two instances with one start number are not told apart")     \
     X(OLDER_STATEMENT_TAKEN, "older-statement-taken", 7, "an older statement replaces a newer one")          \
     X(SIGNATURE_IGNORED, "signature-ignored", 7, "a statement is taken without a look at its signature")     \
+    X(EARLIER_REQUEST_SERVED, "earlier-request-served", 7,                                                   \
+      "what was asked of the master before its restart is served")                                           \
     X(SENDER_IGNORED, "sender-ignored", 7, "a message may name another sender than its link's peer")         \
     X(CLONE_UNNOTICED, "clone-unnoticed", 7, "another host with our identity is not noticed")
 

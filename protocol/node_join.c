@@ -36,6 +36,15 @@ static bool may_join(struct node *n)
     return green;
 }
 
+/* Which of its starts the founder speaks in, as far as it was heard; 0: not at all. A request is made to one
+ * start: another one may know it from memory, or from others' memory, when it was served long ago. */
+uint32_t work_founder_start(const struct node *n)
+{
+    static const struct peer_id nobody;
+    const struct gossip_item *said = gossip_find(&n->gossip, &n->record.founder, STATEMENT_PROFILE, &nobody);
+    return said ? (uint32_t)(said->version >> 32) : 0;
+}
+
 void work_ask_ticket(struct node *n)
 {
     struct work *w = &n->work;
@@ -43,11 +52,14 @@ void work_ask_ticket(struct node *n)
         w->main_step || w->need_reset || n->now_ms < w->retry_ms || w->leaving ||
         rename_next(n) != STEP_NONE) /* a token is made for the name that joins */
         return;
-    if (w->ticket_nonce && n->now_ms < w->ticket_asked_ms + WORK_TICKET_WAIT_MS)
+    uint32_t start = work_founder_start(n);
+    bool asked = w->ticket_nonce && start == w->ticket_start;
+    if (!start || (asked && n->now_ms < w->ticket_asked_ms + WORK_TICKET_WAIT_MS))
         return;
     if (!may_join(n))
         return;
     w->ticket_nonce = node_random(n) | 1;
+    w->ticket_start = start;
     w->ticket_asked_ms = n->now_ms;
 }
 

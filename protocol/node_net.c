@@ -41,6 +41,7 @@ static bool matters_to_check(const struct profile *was, const struct profile *no
         p.phase = was->phase;
     p.able = was->able;
     p.ticket_nonce = was->ticket_nonce;
+    p.asked_start = was->asked_start;
     memcpy(p.pod_address, was->pod_address, sizeof p.pod_address);
     memcpy(p.note, was->note, sizeof p.note);
     return memcmp(&p, was, sizeof p) != 0;

@@ -72,12 +72,19 @@ static uint64_t ttl_ms(const struct node *n)
     return n->cfg.ticket_ttl_ms / 1000 * 1000;
 }
 
+/* What was asked of an earlier start of ours was served then, as like as not: whoever asked has joined since,
+ * and its Node, deleted for a new one, would be missed. */
+static bool asks_us(const struct node *n, const struct member *m)
+{
+    return m->profile.asked_start == n->boot || FAULT(EARLIER_REQUEST_SERVED);
+}
+
 static void serve_ticket(struct node *n, struct member *m)
 {
     struct job *j = &m->job;
     struct step s = {0};
-    if (m->profile.ticket_nonce == 0 || m->profile.ticket_nonce == j->served_nonce || j->mint_step ||
-        j->stale_step || j->revoke_step || m->profile.cluster_id[0])
+    if (!asks_us(n, m) || m->profile.ticket_nonce == 0 || m->profile.ticket_nonce == j->served_nonce ||
+        j->mint_step || j->stale_step || j->revoke_step || m->profile.cluster_id[0])
         return;
     if (side_steps(n) >= SIDE_MAX)
         return; /* the names of all need no look before it is this one's turn */
@@ -132,8 +139,8 @@ static void serve_removal(struct node *n, struct member *m)
 {
     struct job *j = &m->job;
     struct step s = {0};
-    if (m->profile.leave_nonce == 0 || m->profile.leave_nonce == j->left_nonce || j->drain_step ||
-        j->delete_step)
+    if (!asks_us(n, m) || m->profile.leave_nonce == 0 || m->profile.leave_nonce == j->left_nonce ||
+        j->drain_step || j->delete_step)
         return;
     s.kind = j->drained ? STEP_DELETE_NODE : STEP_DRAIN;
     memcpy(s.node_name, m->profile.name, sizeof s.node_name);

@@ -175,6 +175,7 @@ struct work {
     bool have_ticket;
     struct ticket ticket; /* secret inside */
     uint64_t ticket_nonce;
+    uint32_t ticket_start; /* of the founder's, that was asked */
     uint64_t ticket_asked_ms;
     uint64_t ticket_used_nonce;
     uint32_t main_step; /* 0: none */
@@ -501,6 +502,7 @@ void work_drop_other_founding(struct node *n);
 void work_result(struct node *n, const struct running *run, const struct step_result *r);
 
 /* node_join.c */
+uint32_t work_founder_start(const struct node *n);
 void work_ask_ticket(struct node *n);
 void work_grant(struct node *n, const struct grant *g);
 void work_use_ticket(struct node *n, struct step *s);

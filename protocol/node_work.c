@@ -333,12 +333,14 @@ bool work_put_profile(struct node *n, struct profile *p)
     const struct work *w = &n->work;
     bool able = work_able(n) && check_fit_for_master(p);
     uint64_t leave_nonce = w->leaving == LEAVE_REMOVAL ? w->leave_nonce : 0;
+    uint32_t start = leave_nonce ? work_founder_start(n) : w->ticket_nonce ? w->ticket_start : 0;
     bool changed = put_note(n, p);
     changed |= mem_put(&p->phase, &w->phase, sizeof p->phase);
     changed |= mem_put(&p->able, &able, sizeof p->able);
     changed |= mem_put(p->cluster_id, w->joined, sizeof p->cluster_id);
     changed |= mem_put(&p->ticket_nonce, &w->ticket_nonce, sizeof p->ticket_nonce);
     changed |= mem_put(&p->leave_nonce, &leave_nonce, sizeof p->leave_nonce);
+    changed |= mem_put(&p->asked_start, &start, sizeof p->asked_start);
     changed |= mem_put(p->pod_address, w->proved ? w->pod_address : no_pod, sizeof p->pod_address);
     return changed;
 }

@@ -153,7 +153,7 @@ size_t profile_encode(const struct profile *p, uint8_t out[static STATEMENT_PAYL
 {
     struct pack_writer w;
     pack_writer_into(&w, out, STATEMENT_PAYLOAD_MAX);
-    pack_put_array(&w, 24);
+    pack_put_array(&w, 25);
     pack_put_str(&w, p->name);
     pack_put_str(&w, p->former_name);
     pack_put_str(&w, p->version);
@@ -174,6 +174,7 @@ size_t profile_encode(const struct profile *p, uint8_t out[static STATEMENT_PAYL
     pack_put_str(&w, p->cluster_id);
     pack_put_uint(&w, p->ticket_nonce);
     pack_put_uint(&w, p->leave_nonce);
+    pack_put_uint(&w, p->asked_start);
     pack_put_str(&w, p->pod_address);
     pack_put_str(&w, p->note);
     pack_put_uint(&w, p->key_epoch);
@@ -187,7 +188,7 @@ int profile_decode(const uint8_t *bytes, size_t n, struct profile *out)
     int rc = pack_open(&r, bytes, n, 3, NULL);
     if (rc)
         return rc;
-    pack_array(&r, 24, 24);
+    pack_array(&r, 25, 25);
     pack_str(&r, p.name, sizeof p.name);
     pack_str(&r, p.former_name, sizeof p.former_name);
     pack_str(&r, p.version, sizeof p.version);
@@ -208,6 +209,7 @@ int profile_decode(const uint8_t *bytes, size_t n, struct profile *out)
     pack_str(&r, p.cluster_id, sizeof p.cluster_id);
     p.ticket_nonce = pack_uint(&r, UINT64_MAX);
     p.leave_nonce = pack_uint(&r, UINT64_MAX);
+    p.asked_start = (uint32_t)pack_uint(&r, UINT32_MAX);
     pack_str(&r, p.pod_address, sizeof p.pod_address);
     pack_str(&r, p.note, sizeof p.note);
     p.key_epoch = (uint32_t)pack_uint(&r, UINT32_MAX);

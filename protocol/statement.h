@@ -48,6 +48,7 @@ struct profile {
     char cluster_id[STEP_ID_BYTES];       /* of the cluster this host has joined or founded; empty: none */
     uint64_t ticket_nonce;                /* asks the control plane for a ticket; 0: asks for none */
     uint64_t leave_nonce;                 /* asks it to drain and delete this host's Node */
+    uint32_t asked_start;                 /* the start of the control plane's that either is asked of */
     char pod_address[STEP_ADDRESS_BYTES]; /* its probe pod; asks others to see whether it answers */
     char note[128];                       /* what it waits for or why it failed */
     uint32_t key_epoch;                   /* of the newest key of the group that it has */

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "protocol/mem.h"
+#include "protocol/node_state.h"
 #include "tests/sim/world.h"
 
 #define CANCEL_MS 50
@@ -147,6 +148,18 @@ static int join(struct world *w, struct host *h, const struct task *t)
     return 0;
 }
 
+/* Invariant 7: a Node is deleted when its host asked for that, or for a new one; not because it once did. */
+static int delete_node(struct world *w, const struct host *h, const struct task *t)
+{
+    for (uint32_t i = 0; i < w->slots; i++) {
+        const struct host *v = &w->host[i];
+        if (v != h && v->up && v->kube.told && v->node->work.leaving == LEAVE_NONE &&
+            strcmp(v->kube.joined, h->kube.built) == 0 && strcmp(v->name, t->node_name) == 0)
+            broken(w, 7, "%s deletes the Node of %s, which has joined", h->name, v->name);
+    }
+    return 0;
+}
+
 static int revoke(struct world *w, const struct task *t)
 {
     struct token *k = find_token(w, t->token);
@@ -191,6 +204,8 @@ static int effect(struct world *w, struct host *h, const struct task *t)
         return 0;
     case STEP_TOKEN_REVOKE:
         return revoke(w, t);
+    case STEP_DELETE_NODE:
+        return delete_node(w, h, t);
     case STEP_JOIN:
         return join(w, h, t);
     case STEP_PROVE:

@@ -494,6 +494,52 @@ static void test_all_know_the_same_after_the_master_restarts(void **state)
     world_free(w);
 }
 
+struct past {
+    uint8_t *members[WORLD_PEERS]; /* as stored with the last ticket */
+    size_t bytes[WORLD_PEERS];
+    size_t served; /* requests of others, in Nodes deleted and tokens minted */
+};
+
+static void keep_past(struct world *w, size_t who, const struct action *a)
+{
+    struct past *past = w->ctx;
+    past->served +=
+        a->kind == ACT_RUN && (a->step->kind == STEP_DELETE_NODE || a->step->kind == STEP_TOKEN_MINT);
+    if (a->kind != ACT_EVENT || a->event != EVENT_TICKET_ISSUED)
+        return;
+    free(past->members[who]);
+    past->bytes[who] = w->peer[who].disk_bytes[STORE_MEMBERS];
+    past->members[who] = malloc(past->bytes[who]);
+    assert_non_null(past->members[who]);
+    memcpy(past->members[who], w->peer[who].disk[STORE_MEMBERS], past->bytes[who]);
+}
+
+/* Its disk knows a worker as it asked for its ticket, and nothing of the join that followed. */
+static void test_a_request_from_before_the_masters_restart_is_not_served(void **state)
+{
+    (void)state;
+    struct past past = {0};
+    struct world *w = world_new(2, 2);
+    w->ctx = &past;
+    w->on_action = keep_past;
+    for (size_t i = 0; i < 2; i++)
+        world_start(w, i);
+    assert_true(world_run_ready(w, READY_MS));
+    size_t founder = node_is_founder(w->peer[0].node) ? 0 : 1;
+    assert_true(past.bytes[founder] > 0 && past.served > 0);
+    past.served = 0;
+    world_stop(w, founder);
+    free(w->peer[founder].disk[STORE_MEMBERS]);
+    w->peer[founder].disk[STORE_MEMBERS] = past.members[founder];
+    w->peer[founder].disk_bytes[STORE_MEMBERS] = past.bytes[founder];
+    world_start(w, founder);
+    world_run(w, 20000);
+    assert_int_equal(past.served, 0);
+    assert_string_equal(w->peer[1 - founder].node->work.joined, w->peer[founder].node->record.cluster_id);
+    free(past.members[1 - founder]);
+    world_free(w);
+}
+
 static void test_nobody_but_the_master_grants(void **state)
 {
     (void)state;
@@ -951,6 +997,7 @@ int main(void)
         cmocka_unit_test(test_a_founder_that_moves_founds_anew),
         cmocka_unit_test(test_a_host_outbid_by_a_copy_is_heard_again),
         cmocka_unit_test(test_all_know_the_same_after_the_master_restarts),
+        cmocka_unit_test(test_a_request_from_before_the_masters_restart_is_not_served),
         cmocka_unit_test(test_nobody_but_the_master_grants),
         cmocka_unit_test(test_every_message_altered_by_its_sender),
         cmocka_unit_test(test_every_statement_altered_by_its_owner),

@@ -44,6 +44,7 @@ static struct profile a_profile(void)
                         .pod_cidr = "10.244.0.0/16",
                         .service_cidr = "10.96.0.0/12",
                         .ticket_nonce = UINT64_MAX,
+                        .asked_start = UINT32_MAX,
                         .note = "waits for \xc3\xa9tcd"};
     p.facts = (struct facts){.hostname = "node1", .cpus = 2, .memory_mb = 4000};
     p.nets.net_count = 1;
@@ -77,6 +78,7 @@ static void test_payloads_round_trip(void **state)
     assert_memory_equal(out, again, n);
     assert_string_equal(p2.note, p.note);
     assert_true(p2.ticket_nonce == UINT64_MAX);
+    assert_true(p2.asked_start == UINT32_MAX);
     struct ballot *b = a_ballot(), *b2 = a_ballot();
     memset(b2, 0, sizeof *b2);
     n = ballot_encode(b, out);
