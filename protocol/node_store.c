@@ -118,8 +118,10 @@ static void tell_commit(struct node *n, const struct committed *c)
     a->n = n->cluster_bytes;
     if (FAULT(RECORD_NOT_STORED))
         n->action_count--;
-    /* The rest of our set elected and decided before we heard of either. */
-    if (electorate_equal(&mine->set, &c->set) && peer_id_is_zero(&mine->vote))
+    /* The rest of our set elected and decided before we heard of either: at most we stood in vain. */
+    bool unaware =
+        peer_id_is_zero(&mine->vote) || (peer_id_equal(&mine->vote, &n->me->id) && !n->formation.leading);
+    if (unaware && !node_is_founder(n) && electorate_equal(&mine->set, &c->set))
         out_event(n, EVENT_ELECTED, &n->record.founder)->term = c->term;
     a = out_event(n, EVENT_RECORD_COMMITTED, &n->record.founder);
     a->term = c->term;

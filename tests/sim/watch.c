@@ -192,8 +192,24 @@ static void check_leader(struct world *w, const struct host *h)
         broken(w, 1, "%s ignores a record that its voters have accepted", h->name);
 }
 
+/* Its users hear of an election before they hear what it led to, however little of it came through. */
+static bool elected_first(const struct host *h)
+{
+    const struct node *n = h->node;
+    struct committed *c = malloc(sizeof *c);
+    if (!c)
+        abort();
+    bool own = committed_read(n->cluster_blob, n->cluster_bytes, c, NULL) == 0 &&
+               electorate_equal(&c->set, &n->formation.mine.set);
+    free(c);
+    return !own || h->told_elected || h->starts > 1; /* or told to nobody, when the power went */
+}
+
 void watch_event(struct world *w, struct host *h, const struct action *a)
 {
+    h->told_elected |= a->event == EVENT_ELECTED;
+    if (a->event == EVENT_RECORD_COMMITTED && !elected_first(h))
+        broken(w, 0, "%s tells of a cluster and of no election", h->name);
     if (a->event == EVENT_ELECTION_STARTED && h->voter->committed && !h->voter->shared)
         broken(w, 5, "%s stands for election after the commit", h->name);
     if (a->event == EVENT_RECORD_COMMITTED && !h->voter->committed)

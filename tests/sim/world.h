@@ -181,6 +181,7 @@ struct host {
     enum fate fate;
     uint64_t generation;
     uint32_t starts;
+    bool told_elected; /* in some start */
     uint64_t started_ms;
     uint64_t ready_ms; /* since when it is */
     uint64_t paused_until_ms;
