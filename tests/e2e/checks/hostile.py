@@ -129,6 +129,7 @@ def heard(host):
 @alone
 def test_a_group_forms_under_a_flood(trial):
     """Forged beacons of the very group from forged addresses, members' among them, and key exchanges without a key."""
+    trial.plain_build()
     lab = trial.lab(3)
     seconds = 60
     group = group_of(lab.hosts[0])
@@ -150,6 +151,7 @@ def test_a_group_forms_under_a_flood(trial):
 @alone
 def test_connections_that_say_nothing(trial):
     """Thousands that are held open with a byte a second or none: members find each other, and the rest is bounded."""
+    trial.plain_build()
     lab = trial.lab(3)
     with Stranger(lab) as stranger, Watch(lab.hosts) as watch:
         held = stranger.flood("slow", 6000, 25, 50, *(host.address for host in lab.hosts))

@@ -37,6 +37,7 @@ def check_closed(pid):
 
 
 def test_agent_has_nothing_left_of_root(trial):
+    trial.plain_build()
     lab = trial.lab(1)
     host = lab.hosts[0]
     host.up("--expect", "2")
@@ -78,6 +79,7 @@ def intruded(lab, order):
 
 
 def test_an_intruder_in_the_agent_gets_nowhere(trial):
+    trial.plain_build()
     lab = trial.lab(1)
     host = lab.hosts[0]
     host.path(PROGRAM).parent.mkdir(parents=True, exist_ok=True)

@@ -44,6 +44,10 @@ class Stopped(Exception):
 SLACK = 3
 
 
+# What a build with sanitizers says when it finds something.
+HARM = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error: ")
+
+
 def wait_until(what, check, seconds):
     """Polls `check` until it returns something true, and returns that. `what` says what was waited for in vain."""
     seconds *= SLACK
@@ -63,6 +67,7 @@ class Done:
     def __init__(self, words, status, out, err, seconds):
         self.words, self.status, self.out, self.err, self.seconds = words, status, out, err, seconds
         self.text = out + err
+        assert not HARM.search(self.text), str(self)
 
     def json(self):
         try:
@@ -283,6 +288,13 @@ class Host:
     def obeyed(self, word):
         """Whether the stand-in noted that it obeyed an order with this word in it."""
         return self.has("/var/log/standin.log") and word in self.get("/var/log/standin.log")
+
+    def harm(self):
+        """What sanitizers say in the agent's log."""
+        with contextlib.suppress(OSError):
+            text = self.get(f"{STATE}/agent.log")
+            return text[found.start():][:6000] if (found := HARM.search(text)) else ""
+        return ""
 
     def log_tail(self, lines=25):
         path = f"{STATE}/agent.log"

@@ -45,6 +45,17 @@ class Trial:
     def note(self, text):
         self.notes.append(text)
 
+    def plain_build(self):
+        """For tests of the sandbox, and of memory: builds that check or count themselves have none, and need much."""
+        program = Lab.kpeer.read_bytes()
+        if b"__asan_init" in program or b"__tsan_init" in program or b"__gcov_" in program:
+            raise Skip("this build checks or counts itself: it has no sandbox, and needs more memory")
+
+    def unharmed(self):
+        for lab in self.labs:
+            for host in lab.hosts:
+                assert not host.harm(), f"{host.name}: {host.harm()}"
+
     def logs(self):
         for lab in self.labs:
             for host in lab.hosts:
@@ -104,6 +115,7 @@ class Runner:
         lines, word = [], "passed"
         try:
             test(trial)
+            trial.unharmed()
         except Stopped:
             return
         except Skip as reason:
