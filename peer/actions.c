@@ -44,7 +44,13 @@ static int do_send(struct agent *a, const struct action *act, struct err *err)
 
 static int do_persist(struct agent *a, const struct action *act, struct err *err)
 {
+    struct timespec before, after;
+    clock_gettime(CLOCK_MONOTONIC, &before);
     int rc = store_put(a->store, act->store, act->bytes, act->n, err);
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    metrics_write(
+        &a->metrics, act->store,
+        (uint64_t)((after.tv_sec - before.tv_sec) * 1000000 + (after.tv_nsec - before.tv_nsec) / 1000));
     if (rc)
         err_hint(err, "the agent stops before it breaks a promise; free the disk and start it again");
     return rc;
@@ -115,7 +121,9 @@ void agent_event(struct agent *a, const struct action *act)
     struct timespec mono, wall;
     clock_gettime(CLOCK_BOOTTIME, &mono);
     clock_gettime(CLOCK_REALTIME, &wall);
-    log_write(level_of(act->event), "%s%s%s%s%s", event_word(act->event), act->name[0] ? " " : "", act->name,
+    enum log_level level = level_of(act->event);
+    metrics_event(&a->metrics, act, level <= LOG_LEVEL_WARN, agent_wall_ms());
+    log_write(level, "%s%s%s%s%s", event_word(act->event), act->name[0] ? " " : "", act->name,
               act->text[0] ? ": " : "", act->text);
     json_t *event = report_event(act, (int64_t)wall.tv_sec * 1000000 + wall.tv_nsec / 1000,
                                  (uint64_t)mono.tv_sec * 1000000 + (uint64_t)mono.tv_nsec / 1000);

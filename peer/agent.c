@@ -49,6 +49,12 @@ static void on_control(void *ctx)
     control_server_dispatch(a->control);
 }
 
+static void on_exporter(void *ctx)
+{
+    struct agent *a = ctx;
+    exporter_dispatch(a->exporter, clock_ms());
+}
+
 /* The folder of the agent's own below the state folder: what is beside it stays root's, so that the agent
  * cannot put something else in the executor's place. */
 static int open_state(struct agent *a, struct err *err)
@@ -103,6 +109,13 @@ static int open_control(struct agent *a, struct err *err)
     return rc ? rc : control_server_new(&a->control, path, NULL, &callbacks, a, err);
 }
 
+static int open_exporter(struct agent *a, struct err *err)
+{
+    const struct config_seed *at = &a->cfg->metrics;
+    metrics_init(&a->metrics, agent_wall_ms());
+    return at->port ? exporter_open(&a->exporter, at->address, at->port, agent_metrics, a, err) : 0;
+}
+
 static int open_signals(struct agent *a, struct err *err)
 {
     sigset_t set;
@@ -123,6 +136,8 @@ static int watch(struct agent *a, struct err *err)
         rc = loop_add(&a->loop, control_server_fd(a->control), on_control, a, err);
     if (!rc)
         rc = loop_add(&a->loop, a->executor_fd, agent_step_ready, a, err);
+    if (!rc && a->exporter)
+        rc = loop_add(&a->loop, exporter_fd(a->exporter), on_exporter, a, err);
     return rc;
 }
 
@@ -179,11 +194,14 @@ static int start_process(struct agent *a, struct err *err)
     /* 3. The group key, which root alone can read. */
     if (!rc)
         rc = keyfile_group_key(a->cfg, &a->key, err);
-    /* 4. The local socket, in a folder of root's. Nobody is answered before the loop runs. */
+    /* 4. The local socket, in a folder of root's, and the port of the metrics, which may be below 1024.
+     * Nobody is answered before the loop runs. */
     if (!rc && event_ring_new(&a->events, EVENTS_KEPT))
         rc = err_set(err, KPEER_ENOMEM, "no memory for events");
     if (!rc)
         rc = open_control(a, err);
+    if (!rc)
+        rc = open_exporter(a, err);
     /* 5. Root is given up. The fence is of folders that may be out of our reach afterwards. */
     if (!rc)
         rc = make_fence(a, &fence, err);
@@ -207,6 +225,8 @@ static void stop_process(struct agent *a)
     if (a->control)
         control_server_flush(a->control, FLUSH_MS);
     agent_executor_stop(a);
+    exporter_close(a->exporter);
+    metrics_fini(&a->metrics);
     control_server_free(a->control);
     event_ring_free(a->events);
     invitation_free(a->invitation);
@@ -227,13 +247,14 @@ static void live(struct agent *a)
     while (!a->stop) {
         uint64_t now = clock_ms();
         uint64_t wake = discovery_tick(a->discovery, now), links = transport_tick(a->transport, now);
-        uint64_t tries = reach_tick(a->reach, now);
+        uint64_t tries = reach_tick(a->reach, now), scrapes = exporter_tick(a->exporter, now);
         if (now >= a->wake_ms) {
             struct node_event tick = {.kind = EV_TICK};
             agent_feed(a, &tick);
         }
         wake = links < wake ? links : wake;
         wake = tries < wake ? tries : wake;
+        wake = scrapes < wake ? scrapes : wake;
         wake = a->wake_ms < wake ? a->wake_ms : wake;
         if (!a->stop && loop_once(&a->loop, wake, &e))
             agent_fail(a, &e);
@@ -294,7 +315,7 @@ int agent_run(const struct config *cfg, struct err *err)
     }
     log_init((enum log_level)cfg->log_level);
     a->cfg = cfg;
-    a->signal_fd = a->executor_fd = a->ending_fd = -1;
+    a->signal_fd = a->executor_fd = a->ending_fd = a->metrics.memory_fd = -1;
     a->executor = -1;
     loop_init(&a->loop);
     int rc = start_process(a, &own);

@@ -1,7 +1,7 @@
 /*
  * What the parts of the agent share: agent.c (start, loop, stop), life.c (what lasts as long as an identity),
- * actions.c (what the core wants done), requests.c (what users ask), inviting.c (invitations) and steps.c
- * (the executor's end). Nobody else includes this header.
+ * actions.c (what the core wants done), requests.c (what users and monitors ask), inviting.c (invitations)
+ * and steps.c (the executor's end). Nobody else includes this header.
  */
 #ifndef KPEER_AGENT_STATE_H
 #define KPEER_AGENT_STATE_H
@@ -14,7 +14,9 @@
 #include "discovery/reach.h"
 #include "peer/config.h"
 #include "peer/control.h"
+#include "peer/exporter.h"
 #include "peer/loop.h"
+#include "peer/metrics.h"
 #include "peer/privilege.h"
 #include "peer/report.h"
 #include "peer/store.h"
@@ -38,6 +40,8 @@ struct agent {
     struct store *store;
     struct control_server *control;
     struct event_ring *events;
+    struct metrics metrics;
+    struct exporter *exporter; /* NULL: not wanted */
     struct secret *key;
     int signal_fd;
     int ending_fd; /* where it is told how this ends, or negative */
@@ -87,6 +91,9 @@ void agent_life_stop(struct agent *a);
 
 /* The callback of the control server (requests.c); `ctx` is the agent. */
 void agent_request(void *ctx, struct control_call *call);
+
+/* The exporter's, likewise. */
+char *agent_metrics(void *ctx, size_t *n);
 
 /* The executor's end (steps.c). agent_step_ready is the loop's callback. */
 int agent_step_run(struct agent *a, const struct step *step, struct err *err);

@@ -88,6 +88,13 @@ const struct command command_table[] = {
      .flags = events_flags,
      .about = "Shows what happens, as it happens, until ^C. With -o json one object a line.",
      .example = "  kpeer events --since 5m\n  kpeer events --since 1h --no-follow -o json"},
+    {.name = "metrics",
+     .summary = "figures for a monitor, as Prometheus reads them",
+     .run = cmd_metrics,
+     .about =
+         "Prints what the agent counts and how this host is, in Prometheus' text format. Where the setting "
+         "metrics names a loopback address and port, the agent also answers GET /metrics there.",
+     .example = "  kpeer metrics\n  kpeer metrics | grep kpeer_members"},
     {.name = "leave",
      .summary = "drain, delete, reset, undo, goodbye",
      .run = cmd_leave,

@@ -60,7 +60,8 @@ struct config {
     uint32_t settle_ms;
     uint32_t heartbeat_ms;
     uint32_t key_overlap_ms;
-    uint32_t timeout_ms; /* of `up` */
+    uint32_t timeout_ms;        /* of `up` */
+    struct config_seed metrics; /* where they are served; port 0: nowhere */
     bool dry_run;
     char console[NODE_CONSOLE_MAX][STEP_NAME_BYTES];
     size_t console_count;
@@ -110,6 +111,7 @@ enum config_type {
     CONFIG_SOURCE,    /* an absolute path or such a URL */
     CONFIG_HEX,       /* a key's fingerprint: 40 or 64 hex digits, blanks left out */
     CONFIG_SEED_LIST, /* ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT */
+    CONFIG_LOOPBACK,  /* ADDRESS:PORT or [ADDRESS]:PORT of this host's loopback; struct config_seed */
     CONFIG_TEXT_LIST,
 };
 

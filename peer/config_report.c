@@ -61,6 +61,8 @@ static json_t *scalar(const void *field, const struct config_key *key)
         return duration(n);
     case CONFIG_SEED_LIST:
         return seed(field);
+    case CONFIG_LOOPBACK:
+        return *(const char *)field ? seed(field) : NULL;
     default:
         return *(const char *)field ? json_string(field) : NULL;
     }

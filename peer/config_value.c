@@ -338,6 +338,32 @@ static int set_seed(void *field, const char *text, struct err *err)
     return 0;
 }
 
+static bool is_loopback(const char *address)
+{
+    struct in_addr in;
+    struct in6_addr in6;
+
+    if (inet_pton(AF_INET, address, &in) == 1)
+        return ntohl(in.s_addr) >> 24 == 127;
+    return inet_pton(AF_INET6, address, &in6) == 1 && IN6_IS_ADDR_LOOPBACK(&in6);
+}
+
+static int set_loopback(void *field, const char *text, struct err *err)
+{
+    struct config_seed at;
+    int code = set_seed(&at, text, err);
+
+    if (code)
+        return code;
+    if (!at.port)
+        return err_set(err, KPEER_EINVAL, "\"%.60s\" has no port, as 127.0.0.1:7374 has", text);
+    if (!is_loopback(at.address))
+        return err_set(err, KPEER_EINVAL,
+                       "\"%.60s\" is no loopback address: only 127.0.0.0/8 and [::1] are served", text);
+    memcpy(field, &at, sizeof at);
+    return 0;
+}
+
 static int set_scalar(void *field, const struct config_key *key, const char *text, struct err *err)
 {
     switch (key->type) {
@@ -379,6 +405,8 @@ static int set_scalar(void *field, const struct config_key *key, const char *tex
         return set_hex(field, key, text, err);
     case CONFIG_SEED_LIST:
         return set_seed(field, text, err);
+    case CONFIG_LOOPBACK:
+        return set_loopback(field, text, err);
     }
     return err_set(err, KPEER_EINVAL, "it cannot be set");
 }

@@ -10,6 +10,7 @@
  * The commands, their arguments and what the agent answers:
  *   status: {}; report_status
  *   members: {}; report_members
+ *   metrics: {}; {"metrics": TEXT}, the page of metrics.h
  *   events: {"since_ms": N|null, "follow": BOOL}; what the ring holds of the last N ms (null: nothing), each
  * as an event; then done, or (follow) control_subscribe leave: {"force": BOOL}; EV_LEAVE; the end when
  * ACT_REPLY comes kubeconfig: {}; EV_KUBECONFIG; {"kubeconfig": TEXT} from ACT_REPLY's bytes survey: {};

@@ -20,9 +20,9 @@ static const struct {
     const char *cmd;
     bool changes;
 } commands[] = {
-    {"status", false}, {"members", false},   {"events", false}, {"version", false},
-    {"leave", true},   {"kubeconfig", true}, {"retry", true},   {"survey", true},
-    {"fix", true},     {"rotate", true},     {"evict", true},   {"invite", true},
+    {"status", false}, {"members", false},   {"events", false}, {"version", false}, {"metrics", false},
+    {"leave", true},   {"kubeconfig", true}, {"retry", true},   {"survey", true},   {"fix", true},
+    {"rotate", true},  {"evict", true},      {"invite", true},
 };
 
 #define UID_NOBODY 65534

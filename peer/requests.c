@@ -1,4 +1,4 @@
-/* What users ask over the local socket, and the answers. */
+/* What users and monitors ask, and the answers. */
 #include <jansson.h>
 #include <string.h>
 #include <unistd.h>
@@ -24,6 +24,25 @@ static void ask_status(struct agent *a, struct control_call *call)
         report_links(status, links->refused, links->shut);
     }
     answer(call, status);
+}
+
+char *agent_metrics(void *ctx, size_t *n)
+{
+    struct agent *a = ctx;
+    struct metrics_source src = {.counted = &a->metrics, .node = a->node, .now_ms = clock_ms()};
+    if (!a->node)
+        return NULL;
+    src.links = transport_stats(a->transport);
+    src.link_count = transport_link_count(a->transport, &src.links_up);
+    src.heard = discovery_dropped(a->discovery);
+    return metrics_page(&src, n);
+}
+
+static void ask_metrics(struct agent *a, struct control_call *call)
+{
+    size_t n;
+    cleanup_free char *page = agent_metrics(a, &n);
+    answer(call, page ? json_pack("{s:s%}", "metrics", page, n) : NULL);
 }
 
 static void ask_members(struct agent *a, struct control_call *call)
@@ -119,10 +138,13 @@ static const struct {
     const char *cmd;
     void (*ask)(struct agent *a, struct control_call *call);
 } requests[] = {
-    {"status", ask_status},   {"members", ask_members}, {"events", ask_events},
-    {"leave", ask_leave},     {"retry", ask_retry},     {"kubeconfig", ask_kubeconfig},
-    {"version", ask_version}, {"survey", ask_survey},   {"fix", ask_fix},
-    {"rotate", ask_rotate},   {"evict", ask_evict},     {"invite", agent_invite},
+    {"status", ask_status},         {"members", ask_members},
+    {"events", ask_events},         {"metrics", ask_metrics},
+    {"leave", ask_leave},           {"retry", ask_retry},
+    {"kubeconfig", ask_kubeconfig}, {"version", ask_version},
+    {"survey", ask_survey},         {"fix", ask_fix},
+    {"rotate", ask_rotate},         {"evict", ask_evict},
+    {"invite", agent_invite},
 };
 
 void agent_request(void *ctx, struct control_call *call)

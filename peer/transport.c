@@ -366,6 +366,7 @@ int transport_send(struct transport *t, const struct peer_id *peer, const uint8_
         return KPEER_ELIMIT;
     }
     t->stats.sent++;
+    t->stats.sent_bytes += n;
     return 0;
 }
 
@@ -472,6 +473,7 @@ static void take_message(struct transport *t, zmq_msg_t *body)
         return;
     }
     t->stats.received++;
+    t->stats.received_bytes += zmq_msg_size(body);
     t->callbacks.message(t->ctx, &peer, zmq_msg_data(body), zmq_msg_size(body));
 }
 
@@ -492,8 +494,10 @@ static void take_event(struct transport *t, struct link *l, uint16_t event)
 {
     if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
         l->up = true;
+        t->stats.handshakes++;
         return;
     }
+    t->stats.handshakes_failed += event != ZMQ_EVENT_DISCONNECTED;
     /* After such a failed handshake libzmq does not connect anew; we do. */
     if (event != ZMQ_EVENT_DISCONNECTED && !l->remake_ms)
         l->remake_ms = t->now_ms + REMAKE_MS;
@@ -588,4 +592,12 @@ uint64_t transport_tick(struct transport *t, uint64_t now_ms)
 const struct transport_stats *transport_stats(const struct transport *t)
 {
     return &t->stats;
+}
+
+size_t transport_link_count(const struct transport *t, size_t *up)
+{
+    *up = 0;
+    for (size_t i = 0; i < t->link_count; i++)
+        *up += t->link[i]->up;
+    return t->link_count;
 }

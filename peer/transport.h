@@ -30,9 +30,11 @@ struct transport_callbacks {
 
 struct transport_stats {
     uint64_t sent, received;
-    uint64_t dropped;  /* not sent: no link or a full queue */
-    uint64_t refused;  /* connections of unknown keys */
-    uint64_t unlinked; /* messages of peers that are admitted no more */
+    uint64_t sent_bytes, received_bytes;    /* of these messages, as the core knows them */
+    uint64_t dropped;                       /* not sent: no link or a full queue */
+    uint64_t refused;                       /* connections of unknown keys */
+    uint64_t unlinked;                      /* messages of peers that are admitted no more */
+    uint64_t handshakes, handshakes_failed; /* of our own links */
     uint64_t shut;     /* how often it was changed who may connect, to turn somebody away (gate.h) */
     bool members_only; /* strangers are turned away just now */
 };
@@ -65,5 +67,8 @@ void transport_ready(struct transport *t, const zmq_pollitem_t *items, uint64_t 
 uint64_t transport_tick(struct transport *t, uint64_t now_ms);
 
 const struct transport_stats *transport_stats(const struct transport *t);
+
+/* How many links are kept, and how many of them are connected. */
+size_t transport_link_count(const struct transport *t, size_t *up);
 
 #endif

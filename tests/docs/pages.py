@@ -19,7 +19,8 @@ from documents import FENCE, check_calls, check_environment, check_example, chec
 LISTS = [("kpeer-events.1", "EVENTS", "event"), ("kpeer-members.1", "STATES", "state"),
          ("kpeer-status.1", "PHASES", "phase"), ("kpeer-preflight.1", "CHECKS", "check"),
          ("kpeer-protocol.7", "DROPPED", "dropped"),
-         ("kpeer-protocol.7", "HEARD", "heard")]
+         ("kpeer-protocol.7", "HEARD", "heard"),
+         ("kpeer-metrics.1", "METRICS", "metric")]
 SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "FLAGS", "EXAMPLES", "SEE ALSO"]
 OTHERS = {"containerd(8)", "journalctl(1)", "kubectl(1)", "systemctl(1)", "systemd.service(5)"}
 

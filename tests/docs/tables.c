@@ -9,7 +9,7 @@
  *   takes COMMAND               (those of `up` and `agent`)
  *   row TEXT                    (of the table of system calls in docs/security.md)
  *   exit STATUS WORD            (WORD is the error's; "-" where none is told)
- *   word LIST WORD              (LIST is event, phase, state, check, dropped or heard)
+ *   word LIST WORD              (LIST is event, phase, state, check, dropped, heard or metric)
  * With an argument it reads lines from standard input instead, and prints for each what is wrong with it, or
  * an empty line: with `keys` each is a configuration file, with `calls` the words of a command line after
  * `kpeer`, separated by tabs.
@@ -21,6 +21,7 @@
 #include "peer/command.h"
 #include "peer/executor/host/check.h"
 #include "peer/filter.h"
+#include "peer/metrics.h"
 #include "protocol/mem.h"
 #include "protocol/node.h"
 
@@ -79,6 +80,8 @@ static void put_words(void)
         printf("word dropped %s\n", node_drop_word(i));
     for (int i = 0; i < DROP_COUNT; i++)
         printf("word heard %s\n", discovery_drop_word((enum discovery_drop)i));
+    for (size_t i = 0; metrics_name(i); i++)
+        printf("word metric %s\n", metrics_name(i));
 }
 
 /* ---- examples ---- */

@@ -1,8 +1,10 @@
-/* What goes between kpeer's own processes: the executor's socket and the user's. */
+/* What comes to kpeer's own processes from others of the host: the executor's socket, the user's, and HTTP.
+ */
 #include <jansson.h>
 #include <stdlib.h>
 
 #include "peer/control_frame.h"
+#include "peer/exporter.h"
 #include "protocol/step.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -82,6 +84,22 @@ static void control(const uint8_t *bytes, size_t n)
     FUZZ_MUST(out_bytes == n + 4 && memcmp(out + 4, bytes, n) == 0);
     free(out);
     json_decref(value);
+}
+
+/* A request is judged once, when its head is whole: what follows changes nothing, and before there is no
+ * word. */
+static void http(const uint8_t *bytes, size_t n)
+{
+    char *text = fuzz_text(bytes, n);
+    int status = exporter_judge(text, n);
+    const char *end = memmem(text, n, "\r\n\r\n", 4);
+    size_t head = end ? (size_t)(end - text) + 4 : n;
+    FUZZ_MUST(status == 0 || status == 200 || (status >= 400 && status <= 505));
+    FUZZ_MUST((status == 0) == (!end && n < EXPORTER_REQUEST_BYTES));
+    FUZZ_MUST(exporter_judge(text, head) == status);
+    FUZZ_MUST(!end || exporter_judge(text, head - 1) != 200);
+    FUZZ_MUST(status != 200 || (strncmp(text, "GET /metrics", 12) == 0 && strlen(text) >= head));
+    free(text);
 }
 
 /* ---- seeds ---- */
@@ -174,5 +192,6 @@ const struct fuzz_target fuzz_frames[] = {
     {"step_answer", "a step's answer", 1024, step_answer, seed_step_answer},
     {"step_others", "how a step goes, and its cancelling", 512, step_others, seed_step_others},
     {"control", "a frame on the user's socket", 1024, control, seed_control},
+    {"http", "a request for the metrics", 4200, http, NULL},
     {0},
 };

@@ -54,7 +54,8 @@ static void test_a_printed_configuration_reads_back(void **state)
     (void)state;
     static const char text[] =
         "expect: 3\nrole: worker\nseeds: [192.168.56.11:99, \"[fe80::1]:7\"]\ntimeout: 90s\nfix: false\n"
-        "ignore_preflight: [Swap, Mem]\nsettle: 1500ms\nflannel:\n  backend: host-gw\n"
+        "metrics: \"[::1]:7374\"\nignore_preflight: [Swap, Mem]\nsettle: 1500ms\nflannel:\n  backend: "
+        "host-gw\n"
         "tools:\n  kubeadm: /opt/kubeadm\n";
     struct err err = {0};
     config_default(&cfg);
@@ -189,6 +190,16 @@ static const struct {
     {"packages: {key: zz}\n", "f:1:17", "no fingerprint"},
     {"state_dir: var/lib\n", "f:1:12", "no absolute path"},
     {"seeds: 10.0.0.1\n", "f:1:8", "list"},
+    {"metrics: 127.0.0.1\n", "f:1:10", "no port"},
+    {"metrics: 0.0.0.0:7374\n", "f:1:10", "no loopback address"},
+    {"metrics: 10.0.0.1:7374\n", "f:1:10", "no loopback address"},
+    {"metrics: 128.0.0.1:7374\n", "f:1:10", "no loopback address"},
+    {"metrics: '[::]:7374'\n", "f:1:10", "no loopback address"},
+    {"metrics: '[::ffff:127.0.0.1]:7374'\n", "f:1:10", "no loopback address"},
+    {"metrics: localhost:7374\n", "f:1:10", "no ADDRESS"},
+    {"metrics: ':7374'\n", "f:1:10", "no ADDRESS"},
+    {"metrics: 7374\n", "f:1:10", "no ADDRESS"},
+    {"metrics: 127.0.0.1:65536\n", "f:1:10", "no ADDRESS"},
     {"seeds: [10.0.0.1, host]\n", "f:1:19", "no ADDRESS"},
     {"seeds: ['10.0.0.1:0']\n", "f:1:9", "no ADDRESS"},
     {"seeds: ['[fd00::1']\n", "f:1:9", "no ADDRESS"},

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <arpa/inet.h>
 #include <linux/netlink.h>
 #include <net/if.h>
 #include <pthread.h>
@@ -25,6 +26,7 @@
 #include <sodium.h>
 #include <zmq.h>
 
+#include "peer/exporter.h"
 #include "peer/filter.h"
 
 static pid_t other; /* plays the executor: a process that waits to be ended */
@@ -130,6 +132,48 @@ static int ask_size_of_packets(void)
 static int list_interfaces(void)
 {
     return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE) < 0;
+}
+
+static char *make_page(void *ctx, size_t *n)
+{
+    *n = 5;
+    return strdup(ctx);
+}
+
+/* Opened before the filter, and asked from behind it: the answer comes. */
+static struct exporter *opened;
+static uint16_t opened_port;
+
+static int serve_metrics(void)
+{
+    static const char request[] = "GET /metrics HTTP/1.0\r\n\r\n";
+    struct sockaddr_in sa = {
+        .sin_family = AF_INET, .sin_port = htons(opened_port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char out[1024];
+    ssize_t n, got = 0;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof sa) ||
+        send(fd, request, sizeof request - 1, 0) != sizeof request - 1)
+        return 1;
+    exporter_dispatch(opened, 1); /* takes it in */
+    exporter_dispatch(opened, 1); /* answers */
+    while ((n = recv(fd, out + got, sizeof out - (size_t)got, MSG_DONTWAIT)) > 0)
+        got += n;
+    exporter_tick(opened, 1 + EXPORTER_TIME_MS); /* ends it */
+    return got > 5 && memcmp(out + got - 5, "hello", 5) == 0 && n == 0 ? 0 : 2;
+}
+
+static void test_metrics_are_served(void **state)
+{
+    static char page[] = "hello";
+    (void)state;
+    NEED_FILTER();
+    for (opened_port = 20000; opened_port < 30000; opened_port++)
+        if (exporter_open(&opened, "127.0.0.1", opened_port, make_page, page, NULL) == 0)
+            break;
+    assert_non_null(opened);
+    assert_int_equal(behind(serve_metrics), 0);
+    exporter_close(opened);
 }
 
 static void test_what_is_needed_works(void **state)
@@ -294,6 +338,7 @@ static void test_each_call_is_there_once_with_a_reason(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_metrics_are_served),
         cmocka_unit_test(test_what_is_needed_works),
         cmocka_unit_test(test_what_is_not_needed_fails),
         cmocka_unit_test(test_what_is_deadly_kills),
