@@ -28,6 +28,11 @@ static bool takes_member(const struct command *c)
     return c->args && strcmp(c->args, "HOST") == 0;
 }
 
+static bool takes_file(const struct command *c)
+{
+    return c->args && strcmp(c->args, "FILE") == 0;
+}
+
 /* The words of an alternative, "a|b|c", with `between` between them. */
 static void put_args(FILE *to, const char *args, const char *between)
 {
@@ -66,6 +71,8 @@ static void put_quoted(FILE *to, const char *text, const char *escape)
 
 /* ---- bash ---- */
 
+#define BASH_FILES "compopt -o filenames; mapfile -t COMPREPLY < <(compgen -%c -- \"$cur\"); return ;;\n"
+
 static void bash_flag(void *ctx, const struct command_option *o)
 {
     fprintf(ctx, " --%s", o->name);
@@ -101,8 +108,8 @@ static void bash_value(void *ctx, const struct command_option *o)
     } else if (v == VALUE_INTERFACE) {
         fputs(" words=$(ls /sys/class/net 2> /dev/null)", to);
     } else if (v == VALUE_FILE || v == VALUE_DIR) {
-        fprintf(to, " compopt -o filenames; mapfile -t COMPREPLY < <(compgen -%c -- \"$cur\"); return",
-                v == VALUE_FILE ? 'f' : 'd');
+        fprintf(to, " " BASH_FILES, v == VALUE_FILE ? 'f' : 'd');
+        return;
     } else {
         fputs(" return", to);
     }
@@ -140,6 +147,8 @@ static void put_bash(FILE *to)
         fputs("' ;;\n", to);
         if (takes_member(c)) {
             fprintf(to, "                %s:*) words=$(kpeer completion members 2> /dev/null) ;;\n", c->name);
+        } else if (takes_file(c)) {
+            fprintf(to, "                %s:*) " BASH_FILES, c->name, 'f');
         } else if (c->args) {
             fprintf(to, "                %s:*) words='", c->name);
             put_args(to, c->args, " ");
@@ -219,6 +228,8 @@ static void put_zsh(FILE *to)
         command_each_option(c, COMMAND_OPTIONS_ALL, zsh_flag, to);
         if (takes_member(c)) {
             fputs(" \\\n                '1:HOST:_kpeer_members'", to);
+        } else if (takes_file(c)) {
+            fputs(" \\\n                '1:FILE:_files'", to);
         } else if (c->args) {
             fputs(" \\\n                '1:what:(", to);
             put_args(to, c->args, " ");
@@ -293,7 +304,9 @@ static void put_fish(FILE *to)
         const struct command *c = &command_table[i];
         struct fish f = {to, c->name};
 
-        if (c->args) {
+        if (takes_file(c)) {
+            fprintf(to, "complete -c kpeer -n '__fish_seen_subcommand_from %s' -F\n", c->name);
+        } else if (c->args) {
             fprintf(to, "complete -c kpeer -n '__fish_seen_subcommand_from %s' -a '", c->name);
             put_args(to, takes_member(c) ? "(kpeer completion members 2> /dev/null)" : c->args, " ");
             fputs("'\n", to);

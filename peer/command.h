@@ -118,6 +118,7 @@ int cmd_leave(struct call *call, struct err *err);
 int cmd_members(struct call *call, struct err *err);
 int cmd_metrics(struct call *call, struct err *err);
 int cmd_preflight(struct call *call, struct err *err);
+int cmd_report(struct call *call, struct err *err);
 int cmd_status(struct call *call, struct err *err);
 int cmd_up(struct call *call, struct err *err);
 int cmd_version(struct call *call, struct err *err);

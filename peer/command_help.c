@@ -41,7 +41,10 @@ static void put_wrapped(FILE *to, const char *text)
 
 static void help_command(FILE *to, const struct command *c)
 {
-    fprintf(to, "usage: kpeer %s [flags]%s%s\n\n", c->name, c->args ? " " : "", c->args ? c->args : "");
+    fprintf(to, "usage: kpeer %s [flags]", c->name);
+    if (c->args)
+        fprintf(to, c->min_args ? " %s" : " [%s]", c->args);
+    fputs("\n\n", to);
     put_wrapped(to, c->about);
     fputs("\nFlags:\n", to);
     command_each_option(c, COMMAND_OPTIONS_OWN, put_flag, to);

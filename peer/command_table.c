@@ -151,6 +151,18 @@ const struct command command_table[] = {
          "and deletes its Node. Its identity is refused from then on by all. Ends when the group goes by the "
          "new key.",
      .example = "  sudo kpeer evict node3"},
+    {.name = "report",
+     .summary = "what a report of a fault needs, in one archive, without secrets",
+     .run = cmd_report,
+     .args = "FILE",
+     .max_args = 1,
+     .about =
+         "Gathers how kpeer, its group, this host, its network and its Kubernetes are, and the ends of the "
+         "logs, "
+         "and packs that as FILE (kpeer-report-HOST-TIME.tar.gz in the current folder; - for standard "
+         "output). Keys, tokens and passwords are taken out. Works without an agent and without root, with "
+         "less.",
+     .example = "  sudo kpeer report\n  sudo kpeer report - | ssh me@desk 'cat > report.tar.gz'"},
     {.name = "config",
      .summary = "the configuration in force, and whether a file is valid",
      .run = cmd_config,

@@ -76,7 +76,7 @@ static char **agent_arguments(const struct call *call, const char *program)
     return NULL;
 }
 
-static int own_path(char out[static PATH_MAX], struct err *err)
+int daemon_own_path(char out[static PATH_MAX], struct err *err)
 {
     ssize_t n = readlink("/proc/self/exe", out, PATH_MAX - 1);
 
@@ -133,7 +133,7 @@ static int start_background(const struct call *call, char *how, size_t how_bytes
     cleanup_strings char **argv = NULL;
     int pipe_fd[2];
     size_t n = 0;
-    int code = own_path(program, err);
+    int code = daemon_own_path(program, err);
 
     if (code)
         return code;
@@ -361,7 +361,7 @@ static int make_unit(const struct call *call, struct err *err)
     bool dropin = theirs && was_told(call, environ);
     cleanup_free char *text = NULL;
     char program[PATH_MAX];
-    int code = own_path(program, err);
+    int code = daemon_own_path(program, err);
 
     if (!code)
         code = daemon_unit_text(call, program, environ, theirs, &text, err);

@@ -6,6 +6,7 @@
 #ifndef KPEER_DAEMON_H
 #define KPEER_DAEMON_H
 
+#include <limits.h>
 #include <stdbool.h>
 
 #include "peer/command.h"
@@ -17,6 +18,9 @@ extern const char daemon_unit[];
 
 /* Whether systemd would start the agent: it runs, we are root, and this is no rehearsal. */
 bool daemon_has_systemd(const struct config *cfg);
+
+/* The program that runs: kpeer itself. */
+int daemon_own_path(char out[static PATH_MAX], struct err *err);
 
 /* Starts the agent with the flags that `call` was given and waits until it answers or failed. `how` gets
  * "systemd unit kpeer.service" or "background process, log in …". */

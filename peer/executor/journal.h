@@ -127,6 +127,10 @@ int journal_undo(struct journal *j, journal_undoer *const undoers[DEED_KIND_COUN
                  void (*done)(void *ctx, const char *path), void (*left)(void *ctx, const char *path),
                  void *ctx, struct err *err);
 
+/* Tells what is noted, a line of words each: the last steps, then files, settings and deeds by their names.
+ * What files hold, or held, is not told. */
+void journal_list(const struct journal *j, void (*line)(void *ctx, const char *text), void *ctx);
+
 /* Whether `path` is a file that kpeer wrote here and that still is as written. */
 bool journal_owns(const struct journal *j, const char *path);
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "peer/executor/file.h"
@@ -177,6 +178,43 @@ static void change_text(const struct journal_change *c, char *out, size_t n)
 {
     snprintf(out, n, "%s%s%s", c->kind == CHANGE_DEED ? deed_words[c->deed] : "",
              c->kind == CHANGE_DEED ? " " : "", c->path);
+}
+
+static void step_text(const struct journal_step *s, char *out, size_t n)
+{
+    time_t begun = (time_t)s->begun_s;
+    struct tm tm;
+    char stamp[32];
+
+    gmtime_r(&begun, &tm);
+    strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    if (!s->ended_s)
+        snprintf(out, n, "%s %s: not ended", stamp, step_word(s->kind));
+    else
+        snprintf(out, n, "%s %s: %s after %llu s", stamp, step_word(s->kind),
+                 s->code ? err_word(s->code) : "done", (unsigned long long)(s->ended_s - s->begun_s));
+}
+
+void journal_list(const struct journal *j, void (*line)(void *ctx, const char *text), void *ctx)
+{
+    char text[JOURNAL_PATH_BYTES + 2 * JOURNAL_VALUE_BYTES + 64];
+
+    for (size_t i = 0; i < j->c.step_count; i++) {
+        step_text(&j->c.steps[i], text, sizeof(text));
+        line(ctx, text);
+    }
+    for (size_t i = 0; i < j->c.state.changes; i++) {
+        const struct journal_change *c = &j->c.changes[i];
+        char what[JOURNAL_PATH_BYTES + 32];
+
+        change_text(c, what, sizeof(what));
+        if (c->kind == CHANGE_DEED || c->kind == CHANGE_SYSCTL)
+            snprintf(text, sizeof(text), "%s: \"%s\" in place of \"%s\"", what, c->new_value, c->old_value);
+        else
+            snprintf(text, sizeof(text), "%s: %s, %s", what, c->had ? "replaced" : "made",
+                     c->removed ? "now nothing" : "to be put back");
+        line(ctx, text);
+    }
 }
 
 int journal_undo(struct journal *j, journal_undoer *const undoers[DEED_KIND_COUNT],

@@ -5,7 +5,7 @@
  * its input from memory, a process group of its own and a time limit. Its output is handed on line by line,
  * escaped and capped, and kept up to a bound. A run ends when both pipes are at their end and the child is
  * reaped; a grandchild that keeps a pipe open delays that by SPAWN_LINGER_MS at most. Only the executor's
- * workers may call this module.
+ * workers may call this module, and `kpeer report`.
  */
 #ifndef KPEER_SPAWN_H
 #define KPEER_SPAWN_H

@@ -8,6 +8,7 @@
 #include "peer/config_report.h"
 #include "peer/executor/journal_store.h"
 #include "peer/keyfile.h"
+#include "peer/redact.h"
 #include "tests/fuzz/fuzz.h"
 
 /* ---- kpeer.yaml ---- */
@@ -152,9 +153,45 @@ static void seed_journal(struct fuzz_sink *sink)
     journal_close(j);
 }
 
+static bool is_small(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+/* abcdef.0123456789abcdef, and neither more letters nor a dot before it. */
+static bool is_bootstrap_token(const char *text, size_t at)
+{
+    if (at && (is_small(text[at - 1]) || text[at - 1] == '.'))
+        return false;
+    for (size_t i = 0; i < 23; i++)
+        if (i == 6 ? text[at + i] != '.' : !is_small(text[at + i]))
+            return false;
+    return !is_small(text[at + 23]);
+}
+
+/* What has a form that only secrets have is gone, and there are no more lines than before. */
+static void redact(const uint8_t *bytes, size_t n)
+{
+    static struct redact *r;
+    char *out = NULL;
+    size_t out_bytes = 0, removed = 0, lines = 0;
+    if (!r)
+        FUZZ_MUST(redact_new(&r, NULL) == 0);
+    FUZZ_MUST(redact_text(r, (const char *)bytes, n, &out, &out_bytes, &removed, NULL) == 0);
+    FUZZ_MUST(strlen(out) == out_bytes && out_bytes <= 16 * n + 16);
+    for (size_t i = 0; i < n; i++)
+        lines += bytes[i] == '\n';
+    for (size_t i = 0; i < out_bytes; i++) {
+        FUZZ_MUST(out[i] != '\n' || lines-- > 0);
+        FUZZ_MUST(!is_bootstrap_token(out, i));
+    }
+    free(out);
+}
+
 const struct fuzz_target fuzz_files[] = {
     {"config_yaml", "kpeer.yaml", 4096, config_yaml, NULL},
     {"keyfile", "the group key's text", 160, keyfile, seed_keyfile},
     {"journal", "the executor's journal, its sum made right", 4096, journal, seed_journal},
+    {"redact", "what goes into a report", 512, redact, NULL},
     {0},
 };

@@ -479,6 +479,35 @@ static const char *undo_deeds(struct place *p, struct deeds *w, int code)
     return w->log;
 }
 
+static void append_line(void *ctx, const char *text)
+{
+    char *all = ctx;
+
+    assert_true(strlen(all) + strlen(text) + 2 < 2048);
+    strcat(strcat(all, text), "\n");
+}
+
+/* Names and what was done, and nothing of what a file holds. */
+static void test_list(void **state)
+{
+    static const struct journal_deed unit = {DEED_UNIT, "kubelet", "off", "on"};
+    struct place *p = *state;
+    char all[2048] = "", wanted[512];
+
+    assert_int_equal(journal_begin(p->j, STEP_FIX, NULL, NULL), 0);
+    replace(p, at(p, "f"), "MARKER");
+    assert_int_equal(journal_note_deed(p->j, &unit, NULL), 0);
+    assert_int_equal(journal_end(p->j, STEP_FIX, KPEER_ETIMEOUT, NULL), 0);
+    assert_int_equal(journal_begin(p->j, STEP_JOIN, ID, NULL), 0);
+    journal_list(p->j, append_line, all);
+    assert_non_null(strstr(all, "Z fix: timed-out after "));
+    snprintf(wanted, sizeof wanted,
+             "Z %s: not ended\n%s: made, to be put back\nunit kubelet: \"on\" in place of \"off\"\n",
+             step_word(STEP_JOIN), at(p, "f"));
+    assert_non_null(strstr(all, wanted));
+    assert_null(strstr(all, "MARKER"));
+}
+
 static void test_deeds(void **state)
 {
     static const struct journal_deed unit = {DEED_UNIT, "kubelet", "off", "on"};
@@ -594,6 +623,7 @@ int main(void)
         WITH_PLACE(test_times_are_put_back),
         WITH_PLACE(test_mode_alone),
         WITH_PLACE(test_halves_are_swept),
+        WITH_PLACE(test_list),
         WITH_PLACE(test_deeds),
         WITH_PLACE(test_deeds_that_cannot_be_undone_stay),
         WITH_PLACE(test_version_1),
