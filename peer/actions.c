@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "peer/agent_state.h"
+#include "peer/fields.h"
 #include "peer/log.h"
 #include "peer/report_survey.h"
 #include "protocol/clock.h"
@@ -119,12 +120,16 @@ static enum log_level level_of(enum event_kind kind)
 void agent_event(struct agent *a, const struct action *act)
 {
     struct timespec mono, wall;
+    struct node_status now = {0};
+    struct fields fields;
     clock_gettime(CLOCK_BOOTTIME, &mono);
     clock_gettime(CLOCK_REALTIME, &wall);
     enum log_level level = level_of(act->event);
     metrics_event(&a->metrics, act, level <= LOG_LEVEL_WARN, agent_wall_ms());
-    log_write(level, "%s%s%s%s%s", event_word(act->event), act->name[0] ? " " : "", act->name,
-              act->text[0] ? ": " : "", act->text);
+    node_status_view(a->node, clock_ms(), &now);
+    fields_of_event(act, &now, &fields);
+    log_fields(level, fields.field, fields.count, "%s%s%s%s%s", event_word(act->event),
+               act->name[0] ? " " : "", act->name, act->text[0] ? ": " : "", act->text);
     json_t *event = report_event(act, (int64_t)wall.tv_sec * 1000000 + wall.tv_nsec / 1000,
                                  (uint64_t)mono.tv_sec * 1000000 + (uint64_t)mono.tv_nsec / 1000);
     if (!event)

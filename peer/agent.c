@@ -314,6 +314,7 @@ int agent_run(const struct config *cfg, struct err *err)
         return err_set(err, KPEER_ENOMEM, "no memory for the agent, or no randomness");
     }
     log_init((enum log_level)cfg->log_level);
+    log_open_journal(LOG_JOURNAL);
     a->cfg = cfg;
     a->signal_fd = a->executor_fd = a->ending_fd = a->metrics.memory_fd = -1;
     a->executor = -1;

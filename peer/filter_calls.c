@@ -41,7 +41,7 @@ const struct filter_call filter_allowed[] = {
     CALL(accept4, FILTER_ALWAYS, "links and local clients"),
     CALL(connect, FILTER_ALWAYS, "links, tries of ports"),
     CALL(shutdown, FILTER_ALWAYS, "a local client is sent away after its answer"),
-    CALL(sendto, FILTER_ALWAYS, "beacons, links, steps for the executor, readiness for systemd"),
+    CALL(sendto, FILTER_ALWAYS, "beacons, links, steps for the executor, readiness and log for systemd"),
     CALL(sendmsg, FILTER_ALWAYS, "beacons by a chosen interface"),
     CALL(recvfrom, FILTER_ALWAYS, "links, the executor's answers, local clients"),
     CALL(recvmsg, FILTER_ALWAYS, "beacons with the interface they came by; netlink"),

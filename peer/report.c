@@ -188,7 +188,7 @@ static void add_text(json_t *object, const char *key, const char *value)
         json_object_set_new(object, key, text(value));
 }
 
-static bool is_step_event(enum event_kind kind)
+bool report_is_step(enum event_kind kind)
 {
     return kind == EVENT_STEP_STARTED || kind == EVENT_STEP_PROGRESS || kind == EVENT_STEP_FINISHED ||
            kind == EVENT_STEP_FAILED;
@@ -205,7 +205,7 @@ json_t *report_event(const struct action *act, int64_t wall_us, uint64_t mono_us
         return NULL;
     if (!peer_id_is_zero(&act->peer))
         json_object_set_new(event, "member", id_or_null(&act->peer));
-    add_text(event, is_step_event(act->event) ? "step" : "name", act->name);
+    add_text(event, report_is_step(act->event) ? "step" : "name", act->name);
     add_text(event, "address", act->address);
     add_text(event, "text", act->text);
     add_text(event, "hint", act->hint);

@@ -25,6 +25,9 @@ void report_links(json_t *status, uint64_t refused, uint64_t shut);
 
 json_t *report_record(const struct record *record); /* null for NULL */
 
+/* Whether an event of this kind is about a step, whose word is its name. */
+bool report_is_step(enum event_kind kind);
+
 /* One event: `act` is an ACT_EVENT. `wall_us` Unix time, `mono_us` CLOCK_BOOTTIME, both microseconds. */
 json_t *report_event(const struct action *act, int64_t wall_us, uint64_t mono_us);
 

@@ -48,7 +48,8 @@ def check_parses(tables, where, code, faults):
 
 
 def check_environment(tables, where, text, faults):
-    for name in sorted(set(re.findall(r"\bKPEER_[A-Z_]+[A-Z]\b", text)) - tables.environment - {"KPEER_CACHE"}):
+    known = tables.environment | tables.words["field"] | {"KPEER_CACHE"}
+    for name in sorted(set(re.findall(r"\bKPEER_[A-Z_]+[A-Z]\b", text)) - known):
         faults.tell(where, f"there is no environment variable {name}")
 
 

@@ -20,7 +20,7 @@ LISTS = [("kpeer-events.1", "EVENTS", "event"), ("kpeer-members.1", "STATES", "s
          ("kpeer-status.1", "PHASES", "phase"), ("kpeer-preflight.1", "CHECKS", "check"),
          ("kpeer-protocol.7", "DROPPED", "dropped"),
          ("kpeer-protocol.7", "HEARD", "heard"),
-         ("kpeer-metrics.1", "METRICS", "metric")]
+         ("kpeer-metrics.1", "METRICS", "metric"), ("kpeer-agent.1", "JOURNAL", "field")]
 SECTIONS = ["NAME", "SYNOPSIS", "DESCRIPTION", "FLAGS", "EXAMPLES", "SEE ALSO"]
 OTHERS = {"containerd(8)", "journalctl(1)", "kubectl(1)", "systemctl(1)", "systemd.service(5)"}
 

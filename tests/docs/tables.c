@@ -9,7 +9,7 @@
  *   takes COMMAND               (those of `up` and `agent`)
  *   row TEXT                    (of the table of system calls in docs/security.md)
  *   exit STATUS WORD            (WORD is the error's; "-" where none is told)
- *   word LIST WORD              (LIST is event, phase, state, check, dropped, heard or metric)
+ *   word LIST WORD              (LIST is event, phase, state, check, dropped, heard, metric or field)
  * With an argument it reads lines from standard input instead, and prints for each what is wrong with it, or
  * an empty line: with `keys` each is a configuration file, with `calls` the words of a command line after
  * `kpeer`, separated by tabs.
@@ -20,6 +20,7 @@
 #include "discovery/discovery.h"
 #include "peer/command.h"
 #include "peer/executor/host/check.h"
+#include "peer/fields.h"
 #include "peer/filter.h"
 #include "peer/metrics.h"
 #include "protocol/mem.h"
@@ -82,6 +83,8 @@ static void put_words(void)
         printf("word heard %s\n", discovery_drop_word((enum discovery_drop)i));
     for (size_t i = 0; metrics_name(i); i++)
         printf("word metric %s\n", metrics_name(i));
+    for (size_t i = 0; fields_name(i); i++)
+        printf("word field %s\n", fields_name(i));
 }
 
 /* ---- examples ---- */
