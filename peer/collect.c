@@ -171,11 +171,12 @@ static int put_file(struct collect *c, const char *name, const char *text, size_
 }
 
 /* A line of the list of contents; the command is as it was run. */
-static int note(struct collect *c, const char *file, const char *how, const char *const *argv,
+static int note(struct collect *c, const char *file, const char *how, uint64_t ms, const char *const *argv,
                 struct err *err)
 {
     char line[1024];
-    size_t used = (size_t)snprintf(line, sizeof line, "%-24s %-32s", file, how);
+    size_t used = (size_t)snprintf(line, sizeof line, "%-24s %-38s %3u.%u s ", file, how,
+                                   (unsigned)(ms / 1000), (unsigned)(ms % 1000 / 100));
 
     for (; argv && *argv && used < sizeof line; argv++)
         used += (size_t)snprintf(line + used, sizeof line - used, " %s", *argv);
@@ -269,9 +270,9 @@ static int run_item(struct collect *c, const struct item *item, struct err *err)
 
     fill_words(c->order, item, &w);
     if (left == 0)
-        return note(c, item->file, "no time left", w.argv, err);
+        return note(c, item->file, "no time left", 0, w.argv, err);
     if (strncmp(item->file, "cluster/", 8) == 0 && kubectl && access(ADMIN_CONF, R_OK))
-        return note(c, item->file, "no " ADMIN_CONF " to read", w.argv, err);
+        return note(c, item->file, "no " ADMIN_CONF " to read", 0, w.argv, err);
     limit = left < limit ? (uint32_t)left : limit;
     const struct spawn_request req = {.program = program_of(c->order, item->argv[0]),
                                       .argv = w.argv,
@@ -286,7 +287,7 @@ static int run_item(struct collect *c, const struct item *item, struct err *err)
     } else {
         c->sum->missing += code != 0;
         rc = res.out ? put_file(c, item->file, res.out, res.out_bytes, res.errout, res.errout_bytes, err) : 0;
-        rc = rc ? rc : note(c, item->file, how, w.argv, err);
+        rc = rc ? rc : note(c, item->file, how, clock_ms() - now, w.argv, err);
     }
     spawn_result_fini(&res);
     return rc;
@@ -314,7 +315,7 @@ static int put_config(struct collect *c, struct err *err)
     if (!text)
         return err_set(err, KPEER_ENOMEM, "out of memory");
     int code = put_file(c, "kpeer/config.json", text, strlen(text), NULL, 0, err);
-    return code ? code : note(c, "kpeer/config.json", "ok", NULL, err);
+    return code ? code : note(c, "kpeer/config.json", "ok", 0, NULL, err);
 }
 
 static void put_line(void *ctx, const char *text)
@@ -336,7 +337,7 @@ static int put_journal(struct collect *c, struct err *err)
     snprintf(path, sizeof path, "%s/journal", dir);
     if (access(path, R_OK) || journal_open(dir, &j, &why)) {
         c->sum->missing++;
-        return note(c, "kpeer/journal.txt", why.text[0] ? why.text : strerror(errno), NULL, err);
+        return note(c, "kpeer/journal.txt", why.text[0] ? why.text : strerror(errno), 0, NULL, err);
     }
     to = open_memstream(&text, &n);
     if (to)
@@ -345,7 +346,7 @@ static int put_journal(struct collect *c, struct err *err)
     if (!to || fclose(to))
         return err_set(err, KPEER_ENOMEM, "out of memory");
     int code = put_file(c, "kpeer/journal.txt", text, n, NULL, 0, err);
-    return code ? code : note(c, "kpeer/journal.txt", n ? "ok" : "nothing", NULL, err);
+    return code ? code : note(c, "kpeer/journal.txt", n ? "ok" : "nothing", 0, NULL, err);
 }
 
 /* The group's key is not looked for by its form alone, where we can read it. */
@@ -388,7 +389,7 @@ static int begin(struct collect *c, struct err *err)
             "kpeer report of host %s at %s, kpeer " KPEER_VERSION ", made by user %u.\n\n"
             "What is or looks like a secret was replaced by " REDACT_MARK ". Names and addresses of hosts, "
             "networks and users\nare left in: look at it before you hand it on.\n\n"
-            "FILE                     HOW                              COMMAND\n",
+            "FILE                     HOW                                       TOOK COMMAND\n",
             host, stamp, (unsigned)geteuid());
     return 0;
 }
