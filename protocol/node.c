@@ -157,6 +157,7 @@ static void take_progress(struct node *n, const struct step_progress *p)
         mem_copy_text(a->name, sizeof a->name, step_word(n->running[i].kind));
         out_text(a, "%s%s%s", p->phase, p->phase[0] && p->line[0] ? ": " : "", p->line);
         a->took_ms = (uint32_t)(n->now_ms - n->running[i].started_ms);
+        verify_progress(n, p->id, a->text);
         if (p->id == n->work.main_step && n->work.main_kind == STEP_PROVE)
             mem_clip_text(n->work.missing, sizeof n->work.missing, p->line);
     }
@@ -246,6 +247,12 @@ static void dispatch(struct node *n, const struct node_event *ev)
         break;
     case EV_RETRY:
         work_retry(n);
+        break;
+    case EV_VERIFY:
+        verify_request(n, ev->request, ev->timeout_ms);
+        break;
+    case EV_GONE:
+        verify_gone(n, ev->request);
         break;
     }
 }
@@ -355,7 +362,7 @@ static uint64_t min64(uint64_t a, uint64_t b)
 static uint64_t wake(struct node *n)
 {
     bool out = n->keys.evicted; /* says and does nothing any more but leave */
-    uint64_t at = min64(alive_wake(n), survey_wake(n));
+    uint64_t at = min64(alive_wake(n), min64(survey_wake(n), verify_wake(n)));
     at = min64(at, key_wake(n));
     if (!out)
         at = min64(at, min64(n->beacon_ms, serve_wake(n)));
@@ -402,6 +409,7 @@ int node_step(struct node *n, const struct node_event *event, uint64_t now_ms, s
             work_tick(n);
         net_publish_profile(n);
         survey_tick(n);
+        verify_tick(n);
         key_tick(n);
         net_tick(n);
         if (n->members_dirty_ms && n->now_ms >= n->members_dirty_ms + NODE_SNAPSHOT_MS)

@@ -24,6 +24,16 @@ struct reach_order;   /* protocol/survey.h */
 struct reach_report;  /* likewise */
 struct survey_report; /* likewise */
 
+/* How a verification ended: what was looked at, in order. */
+struct verify_report {
+    size_t count;
+    const struct finding *finding;
+};
+
+/* What a user may give a verification: shorter is no time for a pod, longer holds up everybody else. */
+#define NODE_VERIFY_MIN_MS 20000
+#define NODE_VERIFY_MAX_MS 600000
+
 enum role_pref { ROLE_AUTO = 0, ROLE_MASTER = 1, ROLE_WORKER = 2 };
 enum member_role { MEMBER_UNDECIDED = 0, MEMBER_MASTER = 1, MEMBER_WORKER = 2 };
 enum member_state { STATE_ALIVE = 0, STATE_SUSPECT = 1, STATE_FAILED = 2, STATE_LEFT = 3 };
@@ -133,6 +143,8 @@ enum node_event_kind {
     EV_EVICT,      /* the user asks for one without member `who`; answered by ACT_REPLY */
     EV_HANDED,     /* a datagram of kind SEAL_KEY came, under one of our keys */
     EV_RETRY,      /* the user ran `up` again: try what failed once more */
+    EV_VERIFY,     /* the user asks for a test pod to be tried; answered by ACT_REPLY with a verification */
+    EV_GONE,       /* whoever made `request` has gone away and waits no more */
 };
 
 struct host_nets {
@@ -158,8 +170,9 @@ struct node_event {
     const struct step_result *result;
     const struct reach_report *reach; /* EV_REACH */
     bool force;                       /* EV_LEAVE */
-    uint64_t
-        request; /* EV_ROTATE, EV_EVICT, EV_LEAVE, EV_KUBECONFIG, EV_FIX, EV_SURVEY: repeated in ACT_REPLY */
+    uint32_t timeout_ms;              /* EV_VERIFY */
+    uint64_t request; /* EV_ROTATE, EV_EVICT, EV_LEAVE, EV_KUBECONFIG, EV_FIX, EV_SURVEY, EV_VERIFY: repeated
+                         in ACT_REPLY; EV_GONE */
 };
 
 enum action_kind {
@@ -217,6 +230,7 @@ enum event_kind {
     EVENT_EVICTED,
     EVENT_CONSOLE_SERVED,     /* the admin kubeconfig went to a member */
     EVENT_CONSOLE_REFUSED,    /* or did not, since it has no right to it */
+    EVENT_VERIFY_STARTED,     /* a test pod is tried, for a member */
     EVENT_INVITED,            /* this and the next two are the agent's, not the core's */
     EVENT_KEY_GIVEN,          /* to a guest */
     EVENT_INVITATION_SPOILED, /* by too many tries */
@@ -234,6 +248,7 @@ struct action {
     const struct step *step;            /* RUN, CANCEL */
     const struct reach_order *reach;    /* REACH */
     const struct survey_report *survey; /* REPLY to EV_SURVEY; valid until the next step */
+    const struct verify_report *verify; /* REPLY to EV_VERIFY; likewise */
     char address[STEP_ADDRESS_BYTES];   /* LINK, HAND; EVENT address-proven */
     uint16_t port;
     uint8_t box_pk[BOX_PK_BYTES];

@@ -9,13 +9,14 @@ enum mode { MODE_FORMING, MODE_MEMBER, MODE_LEAVING, MODE_COUNT };
 
 /* What is taken in which mode; everything else is dropped. */
 static const bool allowed[MSG_COUNT][MODE_COUNT] = {
-    [MSG_PULL] = {true, true, true},         [MSG_PUSH] = {true, true, true},
-    [MSG_LEASE_ASK] = {true, false, false},  [MSG_LEASE_GRANT] = {true, false, false},
-    [MSG_PROBE] = {true, true, true},        [MSG_PROBE_ACK] = {true, true, true},
-    [MSG_CONFIG_ASK] = {false, true, false}, [MSG_CONFIG_GIVE] = {false, true, false},
-    [MSG_SURVEY_ASK] = {true, true, false},  [MSG_SURVEY_READY] = {true, true, false},
-    [MSG_SURVEY_GO] = {true, true, false},   [MSG_SURVEY_TELL] = {true, true, false},
-    [MSG_SURVEY_END] = {true, true, false},
+    [MSG_PULL] = {true, true, true},          [MSG_PUSH] = {true, true, true},
+    [MSG_LEASE_ASK] = {true, false, false},   [MSG_LEASE_GRANT] = {true, false, false},
+    [MSG_PROBE] = {true, true, true},         [MSG_PROBE_ACK] = {true, true, true},
+    [MSG_CONFIG_ASK] = {false, true, false},  [MSG_CONFIG_GIVE] = {false, true, false},
+    [MSG_SURVEY_ASK] = {true, true, false},   [MSG_SURVEY_READY] = {true, true, false},
+    [MSG_SURVEY_GO] = {true, true, false},    [MSG_SURVEY_TELL] = {true, true, false},
+    [MSG_SURVEY_END] = {true, true, false},   [MSG_VERIFY_ASK] = {false, true, false},
+    [MSG_VERIFY_TELL] = {false, true, false},
 };
 
 #define CONFLICT_MS 60000
@@ -451,6 +452,10 @@ static void handle(struct node *n, struct member *m, int type, struct pack_reade
     case MSG_SURVEY_TELL:
     case MSG_SURVEY_END:
         survey_message(n, m, (enum message)type, r);
+        break;
+    case MSG_VERIFY_ASK:
+    case MSG_VERIFY_TELL:
+        verify_message(n, m, (enum message)type, r);
         break;
     case MSG_COUNT:
         break;

@@ -296,6 +296,10 @@ void serve_result(struct node *n, const struct running *run, const struct step_r
         console_result(n, run, r);
         return;
     }
+    if (run->kind == STEP_VERIFY) {
+        verify_result(n, r);
+        return;
+    }
     if (run->kind == STEP_REKEY) {
         key_filed(n, r);
         return;

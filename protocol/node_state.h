@@ -14,6 +14,7 @@
  *   node_join.c    asking for a ticket, opening and using it
  *   node_leave.c   leaving
  *   node_serve.c   what the control plane does for others: tickets, proofs, removals, the admin kubeconfig
+ *   node_verify.c  a test pod for whoever asks for one
  *   node_survey.c  how the hosts of the group see each other, asked for by a user
  *   node_rename.c  names and machine-ids that several hosts share
  *   node_key.c     the group's keys: rotation, eviction, members that come back with an older key
@@ -140,6 +141,18 @@ struct pending {
     uint64_t until_ms;
 };
 
+/* `kpeer verify`: the one that runs here, on the control plane, and the one that our user waits for. */
+struct verify {
+    uint32_t step; /* 0: none runs here */
+    struct peer_id asker;
+    uint64_t asked;    /* the asker's own number for it */
+    bool stopped;      /* it was told to end */
+    uint64_t request;  /* of our user, that went to the founder; 0: none did */
+    uint64_t instance; /* … to this start of it */
+    uint64_t until_ms; /* when to wait no longer for its next word */
+    uint64_t last_ms;  /* … for its last */
+};
+
 enum preflight { PREFLIGHT_UNKNOWN = 0, PREFLIGHT_GREEN, PREFLIGHT_RED };
 enum leave_stage { LEAVE_NONE = 0, LEAVE_REMOVAL, LEAVE_RESET, LEAVE_UNDO, LEAVE_DONE };
 
@@ -262,6 +275,7 @@ struct node {
     struct running running[RUNNING_MAX];
     uint32_t last_step_id;
     struct pending pending[PENDING_MAX];
+    struct verify verify;
     struct part part;
     struct asking *asking; /* a survey that our user asked for; NULL: none (node_survey.c) */
     uint64_t surveyed_ms;  /* when we asked for one last; 0: never */
@@ -382,6 +396,8 @@ enum message {
     MSG_SURVEY_GO = 11,    /* survey, [[id, mtu, listen] ...]: "try each other" */
     MSG_SURVEY_TELL = 12,  /* survey, tcp, heard */
     MSG_SURVEY_END = 13,   /* survey */
+    MSG_VERIFY_ASK = 14,   /* request, timeout_ms: try a test pod, please; 0: no longer */
+    MSG_VERIFY_TELL = 15,  /* request, done, code, text, hint, findings: how it goes, or how it went */
     MSG_COUNT
 };
 
@@ -409,6 +425,16 @@ void survey_yield(struct node *n);
 void survey_tick(struct node *n);
 uint64_t survey_wake(const struct node *n);
 void survey_free(struct node *n);
+
+/* node_verify.c */
+void verify_request(struct node *n, uint64_t request, uint32_t timeout_ms);
+void verify_gone(struct node *n, uint64_t request);
+void verify_message(struct node *n, struct member *m, enum message type, struct pack_reader *r);
+/* What is told of the step that runs here. */
+void verify_progress(struct node *n, uint32_t step, const char *text);
+void verify_result(struct node *n, const struct step_result *r);
+void verify_tick(struct node *n);
+uint64_t verify_wake(const struct node *n);
 
 /* node_key.c */
 int key_init(struct node *n, const struct secret *group_key, struct err *err);

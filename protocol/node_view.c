@@ -46,6 +46,7 @@ static const char *const event_words[EVENT_KIND_COUNT] = {
     [EVENT_EVICTED] = "evicted",
     [EVENT_CONSOLE_SERVED] = "console-served",
     [EVENT_CONSOLE_REFUSED] = "console-refused",
+    [EVENT_VERIFY_STARTED] = "verify-started",
     [EVENT_INVITED] = "invited",
     [EVENT_KEY_GIVEN] = "key-given",
     [EVENT_INVITATION_SPOILED] = "invitation-spoiled",

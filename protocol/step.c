@@ -41,6 +41,7 @@ static const struct {
     [STEP_MACHINE_ID] = {"machine-id", 0},
     [STEP_REKEY] = {"rekey", STEP_F_GROUP_KEY},
     [STEP_IMAGES_VERIFY] = {"images-verify", STEP_F_ROLE},
+    [STEP_VERIFY] = {"verify", STEP_F_NODE_NAME | STEP_F_POD_CIDR},
 };
 
 /* The fields that are text, in the order in which a frame carries them. */
@@ -366,7 +367,7 @@ static void read_facts(struct pack_reader *r, struct facts *f)
     pack_str(r, f->os, sizeof(f->os));
 }
 
-static void write_findings(struct pack_writer *w, const struct finding *findings, size_t count)
+void step_put_findings(struct pack_writer *w, const struct finding *findings, size_t count)
 {
     pack_put_array(w, count);
     for (size_t i = 0; i < count; i++) {
@@ -378,7 +379,7 @@ static void write_findings(struct pack_writer *w, const struct finding *findings
     }
 }
 
-static size_t read_findings(struct pack_reader *r, struct finding findings[static STEP_FINDINGS_MAX])
+size_t step_read_findings(struct pack_reader *r, struct finding findings[static STEP_FINDINGS_MAX])
 {
     uint32_t count;
 
@@ -414,7 +415,7 @@ int step_result_encode(const struct step_result *r, uint8_t **out, size_t *out_b
         write_facts(&w, &r->facts);
     else
         pack_put_nil(&w);
-    write_findings(&w, r->findings, r->finding_count);
+    step_put_findings(&w, r->findings, r->finding_count);
     pack_put_str(&w, r->token);
     pack_put_str(&w, r->ca_hash);
     pack_put_str(&w, r->pod_address);
@@ -455,7 +456,7 @@ int step_result_decode(const uint8_t *bytes, size_t n, struct step_result *resul
     v.have_facts = !pack_nil(&r);
     if (v.have_facts)
         read_facts(&r, &v.facts);
-    v.finding_count = read_findings(&r, v.findings);
+    v.finding_count = step_read_findings(&r, v.findings);
     read_checked(&r, "token", v.token, sizeof(v.token), field_token);
     read_checked(&r, "ca_hash", v.ca_hash, sizeof(v.ca_hash), field_hash);
     read_checked(&r, "pod_address", v.pod_address, sizeof(v.pod_address), field_address);

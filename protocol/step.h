@@ -58,6 +58,8 @@ enum step_kind {
     STEP_RENAME,        /* call this host `node_name`, which is no Node yet */
     STEP_MACHINE_ID,    /* give it a machine-id of its own */
     STEP_REKEY,         /* put a rotated group key in the place of the older one in the key file */
+    STEP_VERIFY, /* try a test pod and take it away again (control plane, the Node `node_name`); answers
+                    findings, KPEER_EIO with them where one is red */
     STEP_KIND_COUNT
 };
 
@@ -141,7 +143,7 @@ struct step_result {
     bool have_facts;
     struct facts facts; /* INSPECT, FIX, PREFLIGHT */
     struct finding findings[STEP_FINDINGS_MAX];
-    size_t finding_count;                 /* FIX, PREFLIGHT; also why another step refused to begin */
+    size_t finding_count;                 /* FIX, PREFLIGHT, VERIFY; also why another step refused to begin */
     char token[STEP_TOKEN_BYTES];         /* TOKEN_MINT: secret */
     char ca_hash[STEP_HASH_BYTES];        /* CA */
     char pod_address[STEP_ADDRESS_BYTES]; /* PROVE */
@@ -191,5 +193,12 @@ int step_progress_decode(const uint8_t *bytes, size_t n, struct step_progress *p
 int step_result_encode(const struct step_result *r, uint8_t **out, size_t *out_bytes, struct err *err);
 int step_result_decode(const uint8_t *bytes, size_t n, struct step_result *r, struct err *err);
 void step_result_fini(struct step_result *r);
+
+/* Findings as part of another value: an array of them, STEP_FINDINGS_MAX at most; the reader tells of faults.
+ */
+struct pack_writer;
+struct pack_reader;
+void step_put_findings(struct pack_writer *w, const struct finding *findings, size_t count);
+size_t step_read_findings(struct pack_reader *r, struct finding findings[static STEP_FINDINGS_MAX]);
 
 #endif

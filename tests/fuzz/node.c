@@ -82,6 +82,9 @@ static void look_at(struct world *w, size_t who, const struct action *a)
         t->reach = a->reach->what;
     } else if (a->kind == ACT_REPLY && a->survey) {
         FUZZ_MUST(a->survey->fault_count <= SURVEY_FAULTS_MAX && a->survey->count <= MEMBERS_MAX);
+    } else if (a->kind == ACT_REPLY && a->verify) {
+        FUZZ_MUST(a->verify->count > 0 && a->verify->count <= STEP_FINDINGS_MAX);
+        FUZZ_FIELD(a->verify->finding[a->verify->count - 1].detail);
     } else if (a->kind == ACT_PERSIST) {
         FUZZ_MUST(a->n > 0 && a->n <= 4 * 1024 * 1024);
     } else if (a->kind == ACT_EVENT) {
@@ -188,6 +191,7 @@ static void result(struct talk *t, const uint8_t *at, size_t n)
     snprintf(r.token, sizeof r.token, "abcdef.0123456789abcdef");
     snprintf(r.ca_hash, sizeof r.ca_hash, "sha256:%064d", 7);
     r.have_facts = n > 1 && at[1] % 2;
+    r.finding_count = r.kind == STEP_VERIFY && n > 2 ? at[2] % 3 : 0;
     r.facts.cpus = 2;
     r.facts.memory_mb = 4000;
     snprintf(r.facts.hostname, sizeof r.facts.hostname, "node1");
@@ -212,7 +216,8 @@ static void reach(struct talk *t, const uint8_t *at, size_t n)
 
 static void piece(struct talk *t, unsigned kind, const uint8_t *at, size_t n)
 {
-    static const enum node_event_kind asked[] = {EV_SURVEY, EV_LEAVE, EV_KUBECONFIG, EV_RETRY, EV_FIX};
+    static const enum node_event_kind asked[] = {EV_SURVEY, EV_LEAVE,  EV_KUBECONFIG, EV_RETRY,
+                                                 EV_FIX,    EV_VERIFY, EV_GONE};
     switch ((enum piece_kind)(kind % PIECE_KINDS)) {
     case PIECE_RAW:
         say(t, at, n);
@@ -453,6 +458,8 @@ static void write_event(struct world *w, size_t who, const struct node_event *ev
         write_piece(s, PIECE_REACH, (const uint8_t[]){1, 1, 2, 1, 1, 1}, 6);
     else if (ev->kind == EV_SURVEY)
         write_piece(s, PIECE_USER, (const uint8_t[]){0}, 1);
+    else if (ev->kind == EV_VERIFY)
+        write_piece(s, PIECE_USER, (const uint8_t[]){5}, 1);
     else if (ev->kind == EV_STEP_DONE)
         write_piece(s, PIECE_RESULT, (const uint8_t[]){0, 1}, 2);
 }
@@ -490,6 +497,9 @@ static void seed_member(struct fuzz_sink *sink)
     for (size_t i = 0; i < 2; i++) /* each asks, so that either hears all there is */
         world_feed(w, i, &(struct node_event){.kind = EV_SURVEY, .request = 5 + i});
     world_run(w, 3000);
+    for (size_t i = 0; i < 2; i++)
+        world_feed(w, i, &(struct node_event){.kind = EV_VERIFY, .request = 5});
+    world_run(w, 1000);
     write_piece(&s, PIECE_USER, (const uint8_t[]){2}, 1);
     for (uint8_t i = 0; i < 2; i++) {
         s.bytes[0] = i;

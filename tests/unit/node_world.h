@@ -36,6 +36,7 @@ struct world_mail {
     bool handed;   /* bytes are a datagram that hands a key */
     uint32_t step; /* not 0: the step that is done, of `to` */
     enum step_kind kind;
+    int code;                   /* how it ended */
     struct reach_report *reach; /* not NULL: what the sockets of `to` saw; owned */
 };
 
@@ -48,6 +49,9 @@ struct world {
     struct world_mail *mail; /* a ring would do; a list is simpler */
     size_t mail_count, mail_next, mail_room;
     bool hold; /* actions are looked at and not carried out */
+    enum step_kind
+        slow; /* steps of this kind end when they are cancelled, or the test says so; STEP_NONE: none */
+    uint32_t slow_step; /* the last of them */
     void (*on_event)(struct world *w, size_t who, const struct node_event *ev);
     void (*on_action)(struct world *w, size_t who, const struct action *a);
     void (*on_message)(struct world *w, const struct world_mail *m);

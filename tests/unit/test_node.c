@@ -73,7 +73,7 @@ static size_t fields_of(uint64_t type)
         [MSG_PULL] = 2,       [MSG_PUSH] = 2,         [MSG_LEASE_ASK] = 3,  [MSG_LEASE_GRANT] = 3,
         [MSG_PROBE] = 2,      [MSG_PROBE_ACK] = 2,    [MSG_CONFIG_ASK] = 1, [MSG_CONFIG_GIVE] = 3,
         [MSG_SURVEY_ASK] = 2, [MSG_SURVEY_READY] = 5, [MSG_SURVEY_GO] = 2,  [MSG_SURVEY_TELL] = 3,
-        [MSG_SURVEY_END] = 1};
+        [MSG_SURVEY_END] = 1, [MSG_VERIFY_ASK] = 2,   [MSG_VERIFY_TELL] = 6};
     return type < COUNT_OF(fields) ? fields[type] : 0;
 }
 
@@ -136,6 +136,18 @@ static void put_body(struct pack_writer *w, uint64_t type, const struct peer_id 
     case MSG_SURVEY_END:
         pack_put_uint(w, 5);
         break;
+    case MSG_VERIFY_ASK:
+        pack_put_uint(w, 77);
+        pack_put_uint(w, 60000);
+        break;
+    case MSG_VERIFY_TELL:
+        pack_put_uint(w, 77);
+        pack_put_bool(w, true);
+        pack_put_int(w, KPEER_EIO);
+        pack_put_str(w, "why");
+        pack_put_str(w, "");
+        pack_put_array(w, 0);
+        break;
     default:
         break;
     }
@@ -189,10 +201,10 @@ enum { FORMING, MEMBER, LEAVING, MODES };
 
 /* Written down a second time on purpose: whoever opens a door must do so in both places. */
 static const char *const open_in[MSG_COUNT] = {
-    [MSG_PULL] = "fml",      [MSG_PUSH] = "fml",        [MSG_LEASE_ASK] = "f",  [MSG_LEASE_GRANT] = "f",
-    [MSG_PROBE] = "fml",     [MSG_PROBE_ACK] = "fml",   [MSG_CONFIG_ASK] = "m", [MSG_CONFIG_GIVE] = "m",
-    [MSG_SURVEY_ASK] = "fm", [MSG_SURVEY_READY] = "fm", [MSG_SURVEY_GO] = "fm", [MSG_SURVEY_TELL] = "fm",
-    [MSG_SURVEY_END] = "fm",
+    [MSG_PULL] = "fml",      [MSG_PUSH] = "fml",        [MSG_LEASE_ASK] = "f",   [MSG_LEASE_GRANT] = "f",
+    [MSG_PROBE] = "fml",     [MSG_PROBE_ACK] = "fml",   [MSG_CONFIG_ASK] = "m",  [MSG_CONFIG_GIVE] = "m",
+    [MSG_SURVEY_ASK] = "fm", [MSG_SURVEY_READY] = "fm", [MSG_SURVEY_GO] = "fm",  [MSG_SURVEY_TELL] = "fm",
+    [MSG_SURVEY_END] = "fm", [MSG_VERIFY_ASK] = "m",    [MSG_VERIFY_TELL] = "m",
 };
 
 static struct world *in_mode(int mode)
@@ -609,6 +621,9 @@ static struct world *catch_all(struct catch *c)
         world_run(w, 100);
         assert_int_equal(w->peer[i].reply_code, 0);
         assert_int_equal(w->peer[i].replies, 1);
+        world_feed(w, i, &(struct node_event){.kind = EV_VERIFY, .request = 25 + i});
+        world_run(w, 100);
+        assert_int_equal(w->peer[i].replies, 2);
         world_feed(w, i, &(struct node_event){.kind = EV_LINK_DOWN, .peer = w->peer[(i + 1) % 3].me->id});
         world_run(w, 100);
         world_feed(w, i, &(struct node_event){.kind = EV_LINK_DOWN, .peer = w->peer[(i + 2) % 3].me->id});
