@@ -7,6 +7,7 @@
 #include "peer/agent_state.h"
 #include "peer/fields.h"
 #include "peer/log.h"
+#include "peer/report_checks.h"
 #include "peer/report_survey.h"
 #include "protocol/clock.h"
 
@@ -145,7 +146,16 @@ static int do_event(struct agent *a, const struct action *act, struct err *err)
     return 0;
 }
 
-/* An answer with bytes is the kubeconfig, one with a survey that; others are just done. */
+/* {"passed": BOOL, "checks": report_checks} */
+static json_t *report_verify(const struct verify_report *r)
+{
+    bool passed = true;
+    for (size_t i = 0; i < r->count; i++)
+        passed = passed && r->finding[i].level != FINDING_RED;
+    return json_pack("{s:b, s:o}", "passed", passed, "checks", report_checks(r->finding, r->count));
+}
+
+/* An answer with bytes is the kubeconfig, one with a survey or a trial that; others are just done. */
 static int do_reply(struct agent *a, const struct action *act, struct err *err)
 {
     struct control_call *call = control_find(a->control, act->request);
@@ -156,10 +166,12 @@ static int do_reply(struct agent *a, const struct action *act, struct err *err)
         control_fail(call, act->code, act->text, act->hint);
         return 0;
     }
-    json_t *data = act->survey ? report_survey(act->survey) : json_object();
+    json_t *data = act->survey   ? report_survey(act->survey)
+                   : act->verify ? report_verify(act->verify)
+                                 : json_object();
     if (data && act->bytes)
         json_object_set_new(data, "kubeconfig", json_stringn((const char *)act->bytes, act->n));
-    else if (data && act->text[0])
+    else if (data && act->text[0] && !act->verify)
         json_object_set_new(data, "message", json_string(act->text));
     control_reply(call, data);
     return 0;

@@ -103,7 +103,7 @@ static int choose_user(struct agent *a, bool made_run, struct err *err)
 
 static int open_control(struct agent *a, struct err *err)
 {
-    static const struct control_callbacks callbacks = {.request = agent_request};
+    static const struct control_callbacks callbacks = {.request = agent_request, .gone = agent_gone};
     char path[108];
     int rc = config_socket_path(a->cfg, path, err);
     return rc ? rc : control_server_new(&a->control, path, NULL, &callbacks, a, err);

@@ -89,8 +89,9 @@ bool agent_invited(void *ctx, const uint8_t *bytes, size_t n, const char *from,
 int agent_life_start(struct agent *a, struct err *err);
 void agent_life_stop(struct agent *a);
 
-/* The callback of the control server (requests.c); `ctx` is the agent. */
+/* The callbacks of the control server (requests.c); `ctx` is the agent. */
 void agent_request(void *ctx, struct control_call *call);
+void agent_gone(void *ctx, uint64_t id);
 
 /* The exporter's, likewise. */
 char *agent_metrics(void *ctx, size_t *n);

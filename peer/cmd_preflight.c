@@ -4,6 +4,7 @@
 #include "peer/command.h"
 #include "peer/local.h"
 #include "peer/progress.h"
+#include "peer/report_checks.h"
 #include "peer/report_survey.h"
 #include "protocol/check.h"
 #include "protocol/mem.h"
@@ -147,64 +148,12 @@ static int look_at_group(struct preflight *f, json_t **out, struct err *err)
 
 /* ---- what is shown ---- */
 
-static const char *level_word(enum finding_level level)
-{
-    return level == FINDING_GREEN ? "ok" : level == FINDING_WARN ? "warn" : "red";
-}
-
 static json_t *report(const struct preflight *f, enum step_role role, const struct step_result *res)
 {
-    json_t *checks = json_array();
-
-    for (size_t i = 0; i < res->finding_count; i++) {
-        const struct finding *x = &res->findings[i];
-
-        json_array_append_new(checks, json_pack("{s:s, s:s, s:s, s:s}", "check", x->check, "level",
-                                                level_word(x->level), "detail", x->detail, "next", x->next));
-    }
     return json_pack("{s:s, s:s, s:b, s:o}", "host",
                      f->call->cfg.name[0] ? f->call->cfg.name : res->facts.hostname, "role",
-                     role == STEP_ROLE_MASTER ? "master" : "worker", "fit", res->code == 0, "checks", checks);
-}
-
-static int show_checks(struct call *call, const json_t *checks, struct err *err)
-{
-    static const struct writer_column columns[] = {
-        {"CHECK", false}, {"STATE", false}, {"WHAT WAS SEEN", false}};
-    size_t rows = json_array_size(checks);
-    cleanup_free struct writer_cell *cells = calloc(rows ? rows * COUNT_OF(columns) : 1, sizeof *cells);
-
-    if (!cells)
-        return err_set(err, KPEER_ENOMEM, "out of memory");
-    for (size_t i = 0; i < rows; i++) {
-        const json_t *x = json_array_get(checks, i);
-        struct writer_cell *row = cells + i * COUNT_OF(columns);
-        const char *level = writer_text(x, "level");
-
-        writer_safe(row[0].text, sizeof row[0].text, writer_text(x, "check"));
-        writer_safe(row[1].text, sizeof row[1].text, level);
-        writer_safe(row[2].text, sizeof row[2].text, writer_text(x, "detail"));
-        row[1].tint = *level == 'o' ? TINT_GOOD : *level == 'w' ? TINT_WARN : TINT_BAD;
-    }
-    return writer_table(&call->out, columns, COUNT_OF(columns), cells, rows, err);
-}
-
-/* What to type, below the table where there is room for whole sentences. */
-static void show_cures(struct call *call, const json_t *checks)
-{
-    bool any = false;
-
-    for (size_t i = 0; i < json_array_size(checks); i++) {
-        const json_t *x = json_array_get(checks, i);
-        char safe[200], check[64];
-
-        if (strcmp(writer_text(x, "level"), "ok") == 0 || !*writer_text(x, "next"))
-            continue;
-        writer_safe(check, sizeof check, writer_text(x, "check"));
-        writer_safe(safe, sizeof safe, writer_text(x, "next"));
-        fprintf(call->out.to, "%s%-18s %s\n", any ? "" : "\n", check, safe);
-        any = true;
-    }
+                     role == STEP_ROLE_MASTER ? "master" : "worker", "fit", res->code == 0, "checks",
+                     report_checks(res->findings, res->finding_count));
 }
 
 static int show(struct preflight *f, const json_t *answer, struct err *err)
@@ -216,10 +165,9 @@ static int show(struct preflight *f, const json_t *answer, struct err *err)
 
     if (writer_is_data(&call->out))
         return writer_value(&call->out, answer, err);
-    code = show_checks(call, checks, err);
+    code = report_checks_show(&call->out, checks, err);
     if (code)
         return code;
-    show_cures(call, checks);
     fprintf(call->out.to, "\n%s%s is %sfit to be a %s%s\n",
             writer_tint_on(&call->out, fit ? TINT_GOOD : TINT_BAD), writer_text(answer, "host"),
             fit ? "" : "not ", writer_text(answer, "role"), writer_tint_off(&call->out, TINT_NONE));

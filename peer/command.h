@@ -121,6 +121,7 @@ int cmd_preflight(struct call *call, struct err *err);
 int cmd_report(struct call *call, struct err *err);
 int cmd_status(struct call *call, struct err *err);
 int cmd_up(struct call *call, struct err *err);
+int cmd_verify(struct call *call, struct err *err);
 int cmd_version(struct call *call, struct err *err);
 
 #endif

@@ -55,6 +55,11 @@ static const struct command_flag kubeconfig_flags[] = {
     {NULL, NULL, NULL},
 };
 
+static const struct command_flag verify_flags[] = {
+    {"timeout", "DURATION", "end within DURATION, 20s to 10m (2m)"},
+    {NULL, NULL, NULL},
+};
+
 const struct command command_table[] = {
     {.name = "up",
      .summary = "make this host a member, and show how it becomes a Node",
@@ -182,6 +187,16 @@ const struct command command_table[] = {
      .flags = kubeconfig_flags,
      .about = "Fetches the admin kubeconfig over the encrypted link, so that any member can be the console.",
      .example = "  sudo kpeer kubeconfig > admin.conf\n  sudo kpeer kubeconfig --install"},
+    {.name = "verify",
+     .summary = "try a test pod: it runs on a worker, all hosts reach it, it goes again",
+     .run = cmd_verify,
+     .flags = verify_flags,
+     .about = "Has the master run a pod on a worker, waits until it serves, sees that its address is in the "
+              "range of "
+              "pods, has the other hosts call it, and takes it away. Exit 0 only if all of that went well. "
+              "^C takes "
+              "it away, too.",
+     .example = "  sudo kpeer verify\n  sudo kpeer verify --timeout 5m -o json"},
     {.name = "completion",
      .summary = "what a shell needs to complete kpeer's words",
      .run = cmd_completion,

@@ -16,7 +16,8 @@
  * ACT_REPLY comes kubeconfig: {}; EV_KUBECONFIG; {"kubeconfig": TEXT} from ACT_REPLY's bytes survey: {};
  * EV_SURVEY; report_survey when the hosts have answered fix: {}; EV_FIX; {"message": TEXT} at once, before
  * what it says is done retry: {}; EV_RETRY; {} at once version: {}; {"version": TEXT, "pid": N} invite: {};
- * {"code": TEXT, "seconds": N, "replaced": BOOL} Whether a
+ * {"code": TEXT, "seconds": N, "replaced": BOOL} verify: {"timeout_ms": N}; EV_VERIFY; report_checks
+ * when the pod is gone again. Whether a
  * caller may, is settled before the callback is called. Single-threaded: all calls from the agent's loop.
  */
 #ifndef KPEER_CONTROL_H
@@ -49,6 +50,9 @@ struct control_callbacks {
      * control_fail, or stay subscribed. The call is gone after it ended, and when the client went away
      * (control_find says NULL). */
     void (*request)(void *ctx, struct control_call *call);
+
+    /* The client of an open call went away. May be NULL. */
+    void (*gone)(void *ctx, uint64_t id);
 };
 
 /* Makes and listens on the socket at `path` (its folder must exist); an old socket that nobody listens on is

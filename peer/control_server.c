@@ -22,7 +22,7 @@ static const struct {
 } commands[] = {
     {"status", false}, {"members", false},   {"events", false}, {"version", false}, {"metrics", false},
     {"leave", true},   {"kubeconfig", true}, {"retry", true},   {"survey", true},   {"fix", true},
-    {"rotate", true},  {"evict", true},      {"invite", true},
+    {"rotate", true},  {"evict", true},      {"invite", true},  {"verify", true},
 };
 
 #define UID_NOBODY 65534
@@ -68,6 +68,8 @@ static int buffer_reserve(uint8_t **bytes, size_t used, size_t *room, size_t nee
 static void kill_client(struct client *c)
 {
     c->dead = true;
+    if (c->calling)
+        c->left = c->call.id;
     c->calling = c->subscribed = false;
     /* Wakes the loop, which sweeps. */
     shutdown(c->fd, SHUT_RDWR);
@@ -320,9 +322,15 @@ void control_client_free(struct control_server *s, struct client *c)
 
 static void sweep(struct control_server *s)
 {
-    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++)
-        if (s->client[i].fd >= 0 && s->client[i].dead)
-            control_client_free(s, &s->client[i]);
+    for (size_t i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+        uint64_t left = s->client[i].left;
+
+        if (s->client[i].fd < 0 || !s->client[i].dead)
+            continue;
+        control_client_free(s, &s->client[i]);
+        if (left && s->callbacks->gone)
+            s->callbacks->gone(s->ctx, left);
+    }
 }
 
 void control_server_dispatch(struct control_server *s)

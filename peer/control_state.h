@@ -19,6 +19,7 @@ struct client {
     bool calling;
     bool subscribed;
     bool dead;
+    uint64_t left;  /* the call that was open when it went away; 0: none */
     uint64_t since; /* order of accepting */
     struct control_call call;
     char cmd[32];

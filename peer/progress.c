@@ -40,6 +40,7 @@ static const struct {
     {"join-finished", "joined[: %x][ (%t)]", TINT_GOOD, false},
     {"console-served", "admin kubeconfig given[ to %n]", TINT_NONE, false},
     {"console-refused", "admin kubeconfig refused[ to %n]", TINT_WARN, false},
+    {"verify-started", "a test pod is tried[, for %n]", TINT_NONE, false},
     {"invited", "an invitation is open[: %x]", TINT_NONE, false},
     {"key-given", "key given[: %x]", TINT_GOOD, false},
     {"invitation-spoiled", "invitation withdrawn[: %x]", TINT_WARN, false},

@@ -118,6 +118,17 @@ static void ask_survey(struct agent *a, struct control_call *call)
     agent_feed(a, &ev);
 }
 
+/* {"timeout_ms": N} */
+static void ask_verify(struct agent *a, struct control_call *call)
+{
+    json_int_t ms = json_integer_value(json_object_get(call->args, "timeout_ms"));
+    struct node_event ev = {.kind = EV_VERIFY, .request = call->id, .timeout_ms = (uint32_t)ms};
+    if (ms < NODE_VERIFY_MIN_MS || ms > NODE_VERIFY_MAX_MS)
+        control_fail(call, KPEER_EINVAL, "timeout_ms is out of bounds", NULL);
+    else
+        agent_feed(a, &ev);
+}
+
 static void ask_retry(struct agent *a, struct control_call *call)
 {
     struct node_event ev = {.kind = EV_RETRY};
@@ -144,8 +155,16 @@ static const struct {
     {"kubeconfig", ask_kubeconfig}, {"version", ask_version},
     {"survey", ask_survey},         {"fix", ask_fix},
     {"rotate", ask_rotate},         {"evict", ask_evict},
-    {"invite", agent_invite},
+    {"invite", agent_invite},       {"verify", ask_verify},
 };
+
+void agent_gone(void *ctx, uint64_t id)
+{
+    struct agent *a = ctx;
+    struct node_event ev = {.kind = EV_GONE, .request = id};
+    if (a->node)
+        agent_feed(a, &ev);
+}
 
 void agent_request(void *ctx, struct control_call *call)
 {

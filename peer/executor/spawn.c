@@ -75,6 +75,16 @@ bool spawn_canceled(void)
     return canceled;
 }
 
+void spawn_uncancel(void)
+{
+    uint64_t times;
+
+    canceled = 0;
+    if (cancel_fd >= 0 && read(cancel_fd, &times, sizeof(times)) < 0) {
+        /* Nobody was woken yet. */
+    }
+}
+
 /* The descriptor that wakes a wait when spawn_cancel is called; it stays readable from then on. */
 static int cancel_open(struct err *err)
 {

@@ -67,6 +67,9 @@ void spawn_cancel(void);
 /* Whether spawn_cancel was called in this process. */
 bool spawn_canceled(void);
 
+/* Lets this process run programs again: for what is taken away in any ending. A later spawn_cancel counts. */
+void spawn_uncancel(void);
+
 /* Waits `ms` milliseconds, or until spawn_cancel is called: then KPEER_ECANCELED. */
 int spawn_pause(uint32_t ms, struct err *err);
 

@@ -50,6 +50,7 @@ static const struct {
     [STEP_MACHINE_ID] = {run_machine_id, 30000, true},
     [STEP_REKEY] = {rekey, 15000, false},
     [STEP_IMAGES_VERIFY] = {images_verify, 600000, false},
+    [STEP_VERIFY] = {kube_verify, 120000, false},
 };
 
 bool worker_changes_host(enum step_kind kind)

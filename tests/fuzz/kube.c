@@ -38,13 +38,33 @@ static void node_object(const uint8_t *bytes, size_t n)
 
 static void pod_list(const uint8_t *bytes, size_t n)
 {
-    struct parse_pod pod;
+    struct parse_pod pods[3], first;
+    size_t count = 0;
     cleanup_free char *text = fuzz_text(bytes, n);
-    if (parse_pod(text, n, &pod, NULL))
+    int code = parse_pods(text, n, pods, COUNT_OF(pods), &count, NULL);
+    FUZZ_MUST(parse_pod(text, n, &first, NULL) == code);
+    if (code)
         return;
-    FUZZ_FIELD(pod.ip);
-    FUZZ_FIELD(pod.state);
-    FUZZ_MUST(pod.found || !pod.running);
+    FUZZ_MUST(count <= COUNT_OF(pods) && first.found == (count > 0));
+    for (size_t i = 0; i < count; i++) {
+        FUZZ_FIELD(pods[i].name);
+        FUZZ_FIELD(pods[i].node);
+        FUZZ_FIELD(pods[i].ip);
+        FUZZ_FIELD(pods[i].state);
+        FUZZ_MUST(pods[i].found && (pods[i].started || !pods[i].running));
+    }
+}
+
+static void node_names(const uint8_t *bytes, size_t n)
+{
+    char names[4][STEP_NAME_BYTES];
+    cleanup_free char *text = fuzz_text(bytes, n);
+    size_t total = 0, count = parse_node_names(text, n, names, COUNT_OF(names), &total);
+    FUZZ_MUST(count == (total < COUNT_OF(names) ? total : COUNT_OF(names)));
+    for (size_t i = 0; i < count; i++) {
+        FUZZ_FIELD(names[i]);
+        FUZZ_MUST(field_name(names[i]));
+    }
 }
 
 static void image_list(const uint8_t *bytes, size_t n)
@@ -57,7 +77,7 @@ static void image_list(const uint8_t *bytes, size_t n)
         FUZZ_FIELD(images.names[i]);
         FUZZ_MUST(strchr(images.names[i], ':') && fuzz_shows(images.names[i]));
     }
-    const char *pause = parse_pause_image(&images);
+    const char *pause = parse_image_of(&images, "pause");
     FUZZ_MUST(!pause || strstr(pause, "pause:"));
 }
 
@@ -196,6 +216,7 @@ const struct fuzz_target fuzz_kube[] = {
     {"kubeadm_version", "kubeadm version -o json", 1024, kubeadm_version, NULL},
     {"node_object", "kubectl get node -o json", 4096, node_object, NULL},
     {"pod_list", "kubectl get pods -o json", 4096, pod_list, NULL},
+    {"node_names", "kubectl get nodes -o name", 1024, node_names, NULL},
     {"image_list", "kubeadm config images list", 2048, image_list, NULL},
     {"mask", "a line of kubeadm's, with its secrets hidden", 512, mask, NULL},
     {"cause", "why kubeadm failed", 2048, cause, NULL},

@@ -229,11 +229,52 @@ static void test_probe(void **state)
     yamltree_fini(&tree);
 }
 
+static void test_trial(void **state)
+{
+    static const char nodes[2][STEP_NAME_BYTES] = {"node1", "node3.example"};
+    (void)state;
+    char *bytes = NULL;
+    size_t n = 0;
+    assert_int_equal(manifest_trial("k8s.gcr.io/coredns:1.7.0", "node1", &bytes, &n, NULL), 0);
+    read_back(bytes, n);
+    assert_int_equal(tree.count, 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_string_equal(at(i, "metadata/namespace"), "kpeer-system");
+        assert_string_equal(at(i, "metadata/labels/app"), "kpeer-verify");
+    }
+    assert_string_equal(at(0, "data/Corefile"), ".:1053 {\n    health :8080\n    whoami\n}\n");
+    assert_string_equal(at(1, "metadata/name"), "kpeer-verify");
+    assert_string_equal(at(1, "spec/containers/0/readinessProbe/httpGet/port"), "8080");
+    assert_null(at(1, "spec/containers/0/readinessProbe/httpGet/host"));
+    assert_string_equal(at(1, "spec/containers/0/securityContext/capabilities/drop/0"), "ALL");
+    assert_string_equal(at(1, "spec/volumes/0/configMap/name"), "kpeer-verify");
+    assert_string_equal(at(1, "spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/"
+                              "nodeSelectorTerms/0/matchFields/0/values/0"),
+                        "node1");
+    assert_null(at(1, "spec/tolerations"));
+    yamltree_fini(&tree);
+    assert_int_equal(manifest_trial("k8s.gcr.io/coredns:1.7.0", NULL, &bytes, &n, NULL), 0);
+    read_back(bytes, n);
+    assert_null(at(1, "spec/affinity"));
+    assert_string_equal(at(1, "spec/tolerations/0/operator"), "Exists");
+    yamltree_fini(&tree);
+    assert_int_equal(manifest_callers("k8s.gcr.io/pause:3.2", "fd00::7", nodes, 2, &bytes, &n, NULL), 0);
+    read_back(bytes, n);
+    assert_int_equal(tree.count, 2);
+    assert_string_equal(at(1, "metadata/name"), "kpeer-verify-from-node3.example");
+    assert_string_equal(at(1, "metadata/labels/app"), "kpeer-verify");
+    assert_string_equal(at(1, "spec/nodeName"), "node3.example");
+    assert_string_equal(at(1, "spec/containers/0/image"), "k8s.gcr.io/pause:3.2");
+    assert_string_equal(at(1, "spec/containers/0/readinessProbe/httpGet/host"), "fd00::7");
+    yamltree_fini(&tree);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_api),     cmocka_unit_test(test_init),  cmocka_unit_test(test_join),
         cmocka_unit_test(test_quoting), cmocka_unit_test(test_token), cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_trial),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -75,6 +75,51 @@ static void test_node(void **state)
     assert_int_equal(n.internal_ips, 0);
 }
 
+static void test_pods(void **state)
+{
+    static const char text[] = "{\"items\": [{\"metadata\": {\"name\": \"a\"}, \"spec\": {\"nodeName\": "
+                               "\"node2\"}, \"status\": {\"phase\": "
+                               "\"Running\", \"conditions\": [{\"type\": \"Ready\", \"status\": "
+                               "\"False\"}]}}, {\"metadata\": {\"name\": \"b\"}, "
+                               "\"status\": {\"phase\": \"Pending\", \"conditions\": [{\"type\": "
+                               "\"PodScheduled\", \"status\": \"False\", "
+                               "\"message\": \"0/1 nodes are available\"}]}}]}";
+    struct parse_pod pods[2];
+    size_t count = 0;
+    (void)state;
+    assert_int_equal(parse_pods(text, strlen(text), pods, 2, &count, NULL), 0);
+    assert_int_equal(count, 2);
+    assert_string_equal(pods[0].name, "a");
+    assert_string_equal(pods[0].node, "node2");
+    assert_true(pods[0].started && !pods[0].running);
+    assert_string_equal(pods[1].node, "");
+    assert_string_equal(pods[1].state, "0/1 nodes are available");
+    assert_int_equal(parse_pods(text, strlen(text), pods, 1, &count, NULL), 0);
+    assert_int_equal(count, 1);
+}
+
+static void test_node_names(void **state)
+{
+    static const char text[] =
+        "node/node1\r\nnode/node2\npod/node3\nnode/Node4\nnode/\nnode/-x\nnode/node5.example\n";
+    char names[3][STEP_NAME_BYTES], many[4096] = "";
+    size_t total = 0;
+    (void)state;
+    assert_int_equal(parse_node_names(text, strlen(text), names, 3, &total), 3);
+    assert_int_equal(total, 3);
+    assert_string_equal(names[0], "node1");
+    assert_string_equal(names[2], "node5.example");
+    for (int i = 0; i < 100; i++)
+        sprintf(many + strlen(many), "node/n%d\n", i);
+    assert_int_equal(parse_node_names(many, strlen(many), names, 3, &total), 3);
+    assert_int_equal(total, 100);
+    assert_string_equal(names[0], "n33"); /* spread over all */
+    assert_string_equal(names[1], "n66");
+    assert_string_equal(names[2], "n99");
+    assert_int_equal(parse_node_names("", 0, names, 3, &total), 0);
+    assert_int_equal(total, 0);
+}
+
 static void test_pod(void **state)
 {
     (void)state;
@@ -132,7 +177,7 @@ static void test_images(void **state)
     parse_images(text, strlen(text), &images);
     assert_int_equal(images.count, 3);
     assert_string_equal(images.names[0], "k8s.gcr.io/kube-apiserver:v1.20.2");
-    assert_string_equal(parse_pause_image(&images), "k8s.gcr.io/pause:3.2");
+    assert_string_equal(parse_image_of(&images, "pause"), "k8s.gcr.io/pause:3.2");
 }
 
 static void test_phase(void **state)
@@ -275,10 +320,11 @@ static void test_rules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_version), cmocka_unit_test(test_node),   cmocka_unit_test(test_pod),
-        cmocka_unit_test(test_bent),    cmocka_unit_test(test_images), cmocka_unit_test(test_phase),
-        cmocka_unit_test(test_mask),    cmocka_unit_test(test_cause),  cmocka_unit_test(test_uuid),
-        cmocka_unit_test(test_cidr),    cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_version), cmocka_unit_test(test_node),       cmocka_unit_test(test_pod),
+        cmocka_unit_test(test_pods),    cmocka_unit_test(test_node_names), cmocka_unit_test(test_bent),
+        cmocka_unit_test(test_images),  cmocka_unit_test(test_phase),      cmocka_unit_test(test_mask),
+        cmocka_unit_test(test_cause),   cmocka_unit_test(test_uuid),       cmocka_unit_test(test_cidr),
+        cmocka_unit_test(test_rules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

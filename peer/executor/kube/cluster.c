@@ -54,8 +54,7 @@ static int network_manifest(struct exec_ctx *ctx, const struct step *step, struc
     return flannel_adapt(base.bytes, base.n, &wish, &out->bytes, &out->n, err);
 }
 
-/* The pause image is on every Node already, since every pod needs it. */
-static void probe_image(struct exec_ctx *ctx, char *image, size_t room)
+void kube_probe_image(struct exec_ctx *ctx, char *image, size_t room)
 {
     struct kubeadm k;
     struct parse_images images = {0};
@@ -65,7 +64,7 @@ static void probe_image(struct exec_ctx *ctx, char *image, size_t room)
         return;
     }
     if (kubeadm_at_hand(ctx, &k, NULL) == 0 && kubeadm_images(ctx, k.version, &images, NULL) == 0)
-        pause = parse_pause_image(&images);
+        pause = parse_image_of(&images, "pause");
     snprintf(image, room, "%s", pause ? pause : PROBE_IMAGE);
 }
 
@@ -120,7 +119,7 @@ int kube_apply(struct exec_ctx *ctx, const struct step *step, struct step_result
         rc = network_manifest(ctx, step, &network, err);
     if (rc != 0)
         return rc;
-    probe_image(ctx, image, sizeof image);
+    kube_probe_image(ctx, image, sizeof image);
     rc = manifest_probe(image, &probe.bytes, &probe.n, err);
     if (rc == 0)
         rc = join_texts(&network, &probe, &all, err);

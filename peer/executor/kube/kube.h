@@ -45,6 +45,11 @@ int kube_prove(struct exec_ctx *ctx, const struct step *step, struct step_result
 /* Waits until a pod on another host answers from here. */
 int kube_reach(struct exec_ctx *ctx, const struct step *step, struct step_result *result, struct err *err);
 
+/* On a control plane: tries a test pod, has the other hosts call it, and takes all of it away again in any
+ * ending, within the step's time. Answers findings: FINDING_WARN is what could not be tried. KPEER_EIO with
+ * findings where one is red; any other failure has none. */
+int kube_verify(struct exec_ctx *ctx, const struct step *step, struct step_result *result, struct err *err);
+
 /* On a control plane. A Node that is not there is success. */
 int kube_drain(struct exec_ctx *ctx, const struct step *step, struct step_result *result, struct err *err);
 int kube_delete_node(struct exec_ctx *ctx, const struct step *step, struct step_result *result,

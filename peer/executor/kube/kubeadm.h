@@ -31,6 +31,9 @@ int kubeadm_at_hand(struct exec_ctx *ctx, struct kubeadm *k, struct err *err);
 /* The images that this version needs. */
 int kubeadm_images(struct exec_ctx *ctx, const char *version, struct parse_images *images, struct err *err);
 
+/* The image of a pod that does nothing: pause, which is on every Node already, since every pod needs it. */
+void kube_probe_image(struct exec_ctx *ctx, char *image, size_t room);
+
 /* The socket of the runtime as kubeadm wants it; "" where kubeadm should look for itself. */
 const char *kubeadm_cri_socket(const struct exec_ctx *ctx);
 

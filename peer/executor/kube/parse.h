@@ -19,6 +19,7 @@
 #define PARSE_UUID_BYTES  64
 #define PARSE_IMAGES_MAX  16
 #define PARSE_IMAGE_BYTES 192
+#define PARSE_POD_BYTES   128
 
 /* `kubeadm version -o json` → "v1.20.2" (what follows a '-' or '+' is kept, cut to fit). */
 int parse_kubeadm_version(const char *text, size_t n, char version[static STEP_VERSION_BYTES],
@@ -38,15 +39,28 @@ struct parse_node {
 };
 int parse_node(const char *text, size_t n, struct parse_node *node, struct err *err);
 
-/* What a proof looks at of the first pod in a list (`kubectl get pods … -o json`). No pod: `found` is false.
- */
+/* What is looked at of a pod in a list (`kubectl get pods … -o json`); pods that are being deleted are left
+ * out. */
 struct parse_pod {
     bool found;
+    char name[PARSE_POD_BYTES];
+    char node[STEP_NAME_BYTES];  /* empty: on none yet */
+    bool started;                /* phase Running */
     bool running;                /* phase Running and condition Ready True */
     char ip[STEP_ADDRESS_BYTES]; /* empty: none yet */
-    char state[200]; /* why it is not running: a waiting container's reason and message, or its phase */
+    char state[200]; /* why it is not running: a waiting container's reason and message, why it is on no Node,
+                        or its phase */
 };
+/* The first `room` of them. */
+int parse_pods(const char *text, size_t n, struct parse_pod *pods, size_t room, size_t *count,
+               struct err *err);
+/* The first. No pod: `found` is false. */
 int parse_pod(const char *text, size_t n, struct parse_pod *pod, struct err *err);
+
+/* `kubectl get nodes -o name`: `room` of the names, spread over all, in their order; *total is how many there
+ * are. Lines that are no Node's are left out. */
+size_t parse_node_names(const char *text, size_t n, char names[][STEP_NAME_BYTES], size_t room,
+                        size_t *total);
 
 /* `kubeadm config images list`: one image a line; lines that are no image reference are left out. */
 struct parse_images {
@@ -55,8 +69,8 @@ struct parse_images {
 };
 void parse_images(const char *text, size_t n, struct parse_images *images);
 
-/* The pause image among them, or NULL. */
-const char *parse_pause_image(const struct parse_images *images);
+/* That of a program ("pause") among them, or NULL. */
+const char *parse_image_of(const struct parse_images *images, const char *program);
 
 /* "[wait-control-plane] Waiting…" → "wait-control-plane". False: no phase in this line. */
 bool parse_phase(const char *line, char *phase, size_t phase_bytes);

@@ -82,12 +82,12 @@ static void read_addresses(const json_t *addresses, struct parse_node *node)
     }
 }
 
-static const json_t *ready_condition(const json_t *conditions)
+static const json_t *condition(const json_t *conditions, const char *wanted)
 {
     for (size_t i = 0; i < json_array_size(conditions); i++) {
         const json_t *one = json_array_get(conditions, i);
         const char *type = json_string_value(json_object_get(one, "type"));
-        if (type && strcmp(type, "Ready") == 0)
+        if (type && strcmp(type, wanted) == 0)
             return one;
     }
     return NULL;
@@ -118,7 +118,7 @@ int parse_node(const char *text, size_t n, struct parse_node *node, struct err *
         take(node->flannel_ip, sizeof node->flannel_ip,
              json_object_get(notes, "flannel.alpha.coreos.com/public-ipv6"));
     read_addresses(json_object_get(status, "addresses"), node);
-    const json_t *ready = ready_condition(json_object_get(status, "conditions"));
+    const json_t *ready = condition(json_object_get(status, "conditions"), "Ready");
     node->ready = is_true(ready);
     if (!node->ready)
         take_cut(node->ready_reason, sizeof node->ready_reason,
@@ -126,7 +126,8 @@ int parse_node(const char *text, size_t n, struct parse_node *node, struct err *
     return 0;
 }
 
-/* Why a pod does not run: what its first waiting container says, else its phase. */
+/* Why a pod does not run: what its first waiting container says, else why it is on no Node, else its phase.
+ */
 static void read_pod_state(const json_t *status, struct parse_pod *pod)
 {
     const json_t *containers = json_object_get(status, "containerStatuses");
@@ -140,7 +141,9 @@ static void read_pod_state(const json_t *status, struct parse_pod *pod)
                  message ? message : "");
         return;
     }
-    take_cut(pod->state, sizeof pod->state, json_string_value(json_object_get(status, "phase")));
+    const json_t *placed = condition(json_object_get(status, "conditions"), "PodScheduled");
+    const char *why = is_true(placed) ? NULL : json_string_value(json_object_get(placed, "message"));
+    take_cut(pod->state, sizeof pod->state, why ? why : json_string_value(json_object_get(status, "phase")));
 }
 
 /* A pod that is being deleted proves nothing about the Node as it is now. */
@@ -149,27 +152,45 @@ static bool is_leaving(const json_t *item)
     return json_is_string(get(item, "metadata", "deletionTimestamp"));
 }
 
-int parse_pod(const char *text, size_t n, struct parse_pod *pod, struct err *err)
+static void read_pod(const json_t *item, struct parse_pod *pod)
+{
+    const json_t *status = json_object_get(item, "status");
+    const char *phase = json_string_value(json_object_get(status, "phase"));
+    memset(pod, 0, sizeof *pod);
+    pod->found = true;
+    take(pod->name, sizeof pod->name, get(item, "metadata", "name"));
+    take(pod->node, sizeof pod->node, get(item, "spec", "nodeName"));
+    pod->started = phase && strcmp(phase, "Running") == 0;
+    pod->running = pod->started && is_true(condition(json_object_get(status, "conditions"), "Ready"));
+    take(pod->ip, sizeof pod->ip, json_object_get(status, "podIP"));
+    read_pod_state(status, pod);
+}
+
+int parse_pods(const char *text, size_t n, struct parse_pod *pods, size_t room, size_t *count,
+               struct err *err)
 {
     cleanup_json json_t *root = NULL;
     int rc = load(text, n, "the list of pods", &root, err);
     if (rc != 0)
         return rc;
-    memset(pod, 0, sizeof *pod);
     const json_t *items = json_object_get(root, "items");
-    for (size_t i = 0; i < json_array_size(items) && !pod->found; i++) {
+    *count = 0;
+    for (size_t i = 0; i < json_array_size(items) && *count < room; i++) {
         const json_t *item = json_array_get(items, i);
-        if (is_leaving(item))
-            continue;
-        const json_t *status = json_object_get(item, "status");
-        const char *phase = json_string_value(json_object_get(status, "phase"));
-        pod->found = true;
-        pod->running = phase && strcmp(phase, "Running") == 0 &&
-                       is_true(ready_condition(json_object_get(status, "conditions")));
-        take(pod->ip, sizeof pod->ip, json_object_get(status, "podIP"));
-        read_pod_state(status, pod);
+        if (!is_leaving(item))
+            read_pod(item, &pods[(*count)++]);
     }
     return 0;
+}
+
+int parse_pod(const char *text, size_t n, struct parse_pod *pod, struct err *err)
+{
+    struct parse_pod first = {0};
+    size_t count = 0;
+    int rc = parse_pods(text, n, &first, 1, &count, err);
+    if (rc == 0)
+        *pod = first;
+    return rc;
 }
 
 /* 16 bytes of a UUID; false where it is none. */

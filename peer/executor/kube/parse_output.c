@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "protocol/field.h"
 #include "protocol/mem.h"
 
 #define CAUSE_BYTES                                                                                          \
@@ -49,14 +50,44 @@ void parse_images(const char *text, size_t n, struct parse_images *images)
     }
 }
 
-const char *parse_pause_image(const struct parse_images *images)
+const char *parse_image_of(const struct parse_images *images, const char *program)
 {
+    size_t n = strlen(program);
     for (size_t i = 0; i < images->count; i++) {
         const char *last = strrchr(images->names[i], '/');
-        if (strncmp(last ? last + 1 : images->names[i], "pause:", 6) == 0)
+        last = last ? last + 1 : images->names[i];
+        if (strncmp(last, program, n) == 0 && last[n] == ':')
             return images->names[i];
     }
     return NULL;
+}
+
+/* "node/NAME" → the name; false for any other line. */
+static bool node_name(const char *line, size_t n, char name[static STEP_NAME_BYTES])
+{
+    if (n < 6 || n - 5 >= STEP_NAME_BYTES || strncmp(line, "node/", 5) != 0)
+        return false;
+    memcpy(name, line + 5, n - 5);
+    name[n - 5] = '\0';
+    return field_name(name);
+}
+
+size_t parse_node_names(const char *text, size_t n, char names[][STEP_NAME_BYTES], size_t room, size_t *total)
+{
+    (void)n; /* the text is NUL-ended, as that of parse_images */
+    char name[STEP_NAME_BYTES];
+    size_t length = 0, all = 0, at = 0, taken = 0;
+    for (const char *rest = text, *line; (line = next_line(&rest, &length)) != NULL;)
+        all += node_name(line, length, name);
+    for (const char *line; (line = next_line(&text, &length)) != NULL;) {
+        if (!node_name(line, length, name))
+            continue;
+        if (all <= room || at * room / all != (at + 1) * room / all)
+            memcpy(names[taken++], name, sizeof name);
+        at++;
+    }
+    *total = all;
+    return taken;
 }
 
 bool parse_phase(const char *line, char *phase, size_t phase_bytes)
