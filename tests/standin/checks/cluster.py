@@ -82,6 +82,54 @@ def test_pods_answer_across_hosts(lab):
             assert f"web{at}" in done.out, str(done)
 
 
+PROBED = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: corefile, labels: {app: probed}}
+data:
+  Corefile: |
+    .:1053 {
+        health :8080
+    }
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: serves, labels: {app: probed}}
+spec:
+  nodeName: node2
+  containers:
+  - {name: dns, image: "k8s.gcr.io/coredns:1.7.0", args: ["-conf", "%s"], volumeMounts: [{name: c, mountPath: /etc/coredns}],
+     readinessProbe: {httpGet: {path: /health, port: 8080}}}
+  volumes: [{name: c, configMap: {name: corefile}}]
+"""
+CALLER = """
+apiVersion: v1
+kind: Pod
+metadata: {name: %s, labels: {app: probed}}
+spec:
+  nodeName: node3
+  containers: [{name: none, image: "k8s.gcr.io/pause:3.2", readinessProbe: {httpGet: {host: "%s", path: %s, port: 8080}}}]
+"""
+
+
+def test_readiness_is_probed(lab):
+    """For real, from the host that the pod is on; also of another pod, as a probe's host says."""
+    assert lab.kubectl("apply -f -", PROBED % "/etc/coredns/Corefile").status == 0
+    assert lab.kubectl("wait --for=condition=Ready pod serves --timeout=5s").status == 0
+    address = lab.kubectl("get pod serves -o jsonpath={.status.podIP}").out
+    assert lab.kubectl("apply -f -", CALLER % ("calls", address, "/health")).status == 0
+    assert lab.kubectl("wait --for=condition=Ready pod calls --timeout=5s").status == 0
+    assert lab.kubectl("apply -f -", CALLER % ("lost", address, "/other")).status == 0
+    assert lab.kubectl("wait --for=condition=Ready pod lost --timeout=2s").status == 1
+    assert lab.kubectl("get pod lost -o jsonpath={.status.phase}").out == "Running"
+    assert lab.kubectl("delete pod serves --timeout=5s").status == 0
+    assert lab.kubectl("wait --for=condition=Ready=false pod calls --timeout=5s").status == 0
+    assert lab.kubectl("apply -f -", PROBED % "/etc/coredns/None").status == 0
+    assert lab.kubectl("wait --for=condition=Ready pod serves --timeout=2s").status == 1
+    assert "no such file" in lab.kubectl("get pod serves -o json").out
+    assert lab.kubectl("delete pod,configmap -l app=probed --timeout=5s").status == 0
+
+
 def test_get_shapes(lab):
     done = lab.kubectl("get pods -A -o wide")
     assert "NAMESPACE" in done.out and "kube-apiserver-node1" in done.out and "coredns-" in done.out, str(done)

@@ -6,7 +6,7 @@ import threading
 import time
 import urllib.parse
 
-from standin import client, daemons, flannel, host, images, kubeadm_types, net, podnet, schema
+from standin import client, daemons, flannel, host, images, kubeadm_types, net, podnet, probes, schema
 from standin.crictl import SOCKET, runtime_answers, runtime_driver
 
 BOOTSTRAP = host.KUBE + "/bootstrap-kubelet.conf"
@@ -265,7 +265,7 @@ class Kubelet:
                 time.sleep(RETRY)
 
     def unsettled(self):
-        return any(phase != "Running" for phase in self.said.values())
+        return any(phase != "Running" for phase in self.said.values()) or any(map(probes.probed, self.pods.values()))
 
     def settle(self, answer):
         """Brings pods and routes of this host in line with what the API server says."""
@@ -286,7 +286,7 @@ class Kubelet:
             if pod["metadata"].get("deletionTimestamp"):
                 self.end(uid)
                 self.api.call("DELETE", self.path(pod) + "?gracePeriodSeconds=0")
-            elif self.said.get(uid) != "Running":
+            elif self.said.get(uid) != "Running" or probes.probed(pod):
                 self.begin(uid, pod, node, answer["maps"])
         if self.flannel:
             interface, address, pod_range = self.flannel
@@ -318,19 +318,12 @@ class Kubelet:
             else:
                 if not podnet.configured():
                     raise podnet.NotYet("network is not ready: " + NO_CNI)
-                flannel.Mounts(
-                    pod,
-                    {
-                        "volumeMounts": [
-                            mount for each in pod["spec"]["containers"] for mount in each.get("volumeMounts") or ()
-                        ]
-                    },
-                    maps,
-                )
+                mounts = [flannel.Mounts(pod, each, maps) for each in pod["spec"]["containers"]]
                 address = podnet.add(uid)
-                self.serve(uid, pod, address)
-            host.pause(host.setting("pod-seconds"))
-            self.tell(uid, pod, own, address, None)
+                self.serve(uid, pod, address, mounts)
+            if uid not in self.said:
+                host.pause(host.setting("pod-seconds"))
+            self.tell(uid, pod, own, address, None, probes.ready(pod, address))
         except flannel.Crash as crash:
             self.tell(uid, pod, own, None, ("CrashLoopBackOff", str(crash)))
         except podnet.NotYet as reason:
@@ -343,15 +336,20 @@ class Kubelet:
         self.flannel = (interface, address, node["spec"]["podCIDR"])
         self.tell_status()
 
-    def serve(self, uid, pod, address):
+    def serve(self, uid, pod, address, mounts):
+        if uid in self.answers:
+            return
         ports = {
             port["containerPort"]
             for each in pod["spec"]["containers"]
             for port in each.get("ports") or ()
             if port.get("protocol", "TCP") == "TCP"
         }
-        if uid not in self.answers:
-            self.answers[uid] = [podnet.Answer(address, port, pod["metadata"]["name"]) for port in sorted(ports)]
+        more = {}
+        for each, mounted in zip(pod["spec"]["containers"], mounts):
+            more.update(probes.served(each, mounted))
+        self.answers[uid] = [podnet.Answer(address, port, pod["metadata"]["name"]) for port in sorted(ports - more.keys())]
+        self.answers[uid] += [podnet.Answer(address, port, text, path) for port, (path, text) in sorted(more.items())]
 
     def end(self, uid):
         for each in self.answers.pop(uid, ()):
@@ -362,13 +360,12 @@ class Kubelet:
         if pod and flannel.is_flannel(pod):
             self.flannel = None
 
-    def tell(self, uid, pod, own, address, waiting):
+    def tell(self, uid, pod, own, address, waiting, is_ready=False):
         """The pod's status to the API server, unless it was said before."""
         phase = "Pending" if waiting else "Running"
-        word = f"{waiting}" if waiting else "Running"
+        word = f"{waiting}" if waiting else "Running" if is_ready else "Running, not ready"
         if self.said.get(uid) == word:
             return
-        ready = "False" if waiting else "True"
         now = host.stamp()
         state = (
             {"waiting": {"reason": waiting[0], "message": waiting[1]}} if waiting else {"running": {"startedAt": now}}
@@ -379,13 +376,18 @@ class Kubelet:
             "hostIP": own,
             "startTime": now,
             "conditions": [
-                {"type": kind, "status": ready if kind != "PodScheduled" else "True"}
-                for kind in ("Initialized", "Ready", "ContainersReady", "PodScheduled")
+                {"type": kind, "status": str(good)}
+                for kind, good in (
+                    ("Initialized", not waiting),
+                    ("Ready", is_ready),
+                    ("ContainersReady", is_ready),
+                    ("PodScheduled", True),
+                )
             ],
             "containerStatuses": [
                 {
                     "name": name,
-                    "ready": not waiting,
+                    "ready": is_ready,
                     "restartCount": 0,
                     "state": state,
                     "started": not waiting,

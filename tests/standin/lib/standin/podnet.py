@@ -96,11 +96,11 @@ def remove(uid):
 
 
 class Answer:
-    """Serves a pod's TCP ports: whoever asks is told the pod's name, in HTTP."""
+    """Serves a pod's TCP port: whoever asks is told a text, such as the pod's name, in HTTP; with a path, at that alone."""
 
-    def __init__(self, address, port, name):
+    def __init__(self, address, port, text, path=None):
         self.plug = socket.create_server((address, port), backlog=16)
-        self.text = f"{name}\n".encode()
+        self.text, self.path = f"{text}\n".encode(), path
         threading.Thread(target=self.serve, daemon=True).start()
 
     def serve(self):
@@ -112,10 +112,12 @@ class Answer:
             with line:
                 try:
                     line.settimeout(2)
-                    line.recv(4096)
+                    asked = line.recv(4096).split(b" ")[1:2]
+                    known = self.path is None or asked == [self.path.encode()]
                     line.sendall(
-                        b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(self.text)
-                        + self.text
+                        b"HTTP/1.0 %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
+                        % (b"200 OK" if known else b"404 Not Found", len(self.text) if known else 0)
+                        + (self.text if known else b"")
                     )
                 except OSError:
                     continue

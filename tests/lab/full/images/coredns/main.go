@@ -1,11 +1,13 @@
 // Program coredns stands in for CoreDNS, which Debian does not package. It answers for the Services of the cluster it
 // runs in: A records of cluster addresses, of a headless Service's endpoints, and the health and readiness probes
-// that kubeadm's Deployment asks for. It forwards nothing: lab hosts have nowhere to forward to.
+// that its Corefile names. Without the plugin kubernetes there it needs no cluster, and refuses all names. It forwards
+// nothing: lab hosts have nowhere to forward to.
 package main
 
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"flag"
 	"io"
 	"log"
@@ -54,16 +56,49 @@ type endpoints struct {
 	} `json:"subsets"`
 }
 
-// clusterZone finds the zone named by the Corefile's kubernetes plugin.
-func clusterZone(corefile string) string {
-	previous := ""
-	for _, word := range strings.Fields(corefile) {
-		if previous == "kubernetes" {
-			return strings.Trim(strings.ToLower(word), ".")
-		}
-		previous = word
+// settings are what a Corefile of one server block says.
+type settings struct {
+	port   string // where names are asked for
+	zone   []string
+	health string // where the probe is served; "": nowhere
+	ready  string
+}
+
+// after is the word that follows the first one of a line, or a plugin's default.
+func after(words []string, usual string) string {
+	if len(words) > 1 && words[1] != "{" {
+		return words[1]
 	}
-	return ""
+	return usual
+}
+
+func parse(corefile string) (found settings, err error) {
+	depth := 0
+	for _, line := range strings.Split(corefile, "\n") {
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 0:
+		case depth == 0:
+			if found.port != "" {
+				return found, errors.New("more than one server block")
+			}
+			found.port = "53"
+			if at := strings.LastIndex(words[0], ":"); at >= 0 {
+				found.port = words[0][at+1:]
+			}
+		case depth == 1 && words[0] == "kubernetes":
+			found.zone = strings.Split(strings.Trim(strings.ToLower(after(words, "")), "."), ".")
+		case depth == 1 && words[0] == "health":
+			found.health = after(words, ":8080")
+		case depth == 1 && words[0] == "ready":
+			found.ready = after(words, ":8181")
+		}
+		depth += strings.Count(line, "{") - strings.Count(line, "}")
+	}
+	if depth != 0 || found.port == "" {
+		return found, errors.New("unexpected end")
+	}
+	return found, nil
 }
 
 // list reads the one object of a kind with that name; CoreDNS may list but not get.
@@ -138,7 +173,7 @@ func isLabel(label string) bool {
 func (s *server) serviceOf(question string) (namespace, name string, inZone bool) {
 	labels := strings.Split(strings.TrimSuffix(strings.ToLower(question), "."), ".")
 	head := len(labels) - len(s.zone)
-	if head < 0 || strings.Join(labels[head:], ".") != strings.Join(s.zone, ".") {
+	if len(s.zone) == 0 || head < 0 || strings.Join(labels[head:], ".") != strings.Join(s.zone, ".") {
 		return "", "", false
 	}
 	if head == 3 && labels[2] == "svc" && isLabel(labels[0]) && isLabel(labels[1]) {
@@ -247,47 +282,54 @@ func (s *server) serveStreams(listener net.Listener) error {
 	}
 }
 
-// probes serves /health (the process lives) and /ready (the API server lets it read Services).
-func (s *server) probes() {
+// probes serves /health (the process lives) and /ready (the API server lets it read Services), where they are wanted.
+func (s *server) probes(wanted settings) {
 	health, ready := http.NewServeMux(), http.NewServeMux()
 	health.HandleFunc("/health", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "OK") })
 	ready.HandleFunc("/ready", func(w http.ResponseWriter, r *http.Request) {
-		if _, found, err := s.lookup("default", "kubernetes"); err != nil || !found {
+		if s.client == nil {
+			io.WriteString(w, "OK")
+		} else if _, found, err := s.lookup("default", "kubernetes"); err != nil || !found {
 			http.Error(w, "the API server's own Service cannot be read", http.StatusServiceUnavailable)
-			return
+		} else {
+			io.WriteString(w, "OK")
 		}
-		io.WriteString(w, "OK")
 	})
-	go func() { log.Fatal(http.ListenAndServe(":8080", health)) }()
-	go func() { log.Fatal(http.ListenAndServe(":8181", ready)) }()
+	if wanted.health != "" {
+		go func() { log.Fatal(http.ListenAndServe(wanted.health, health)) }()
+	}
+	if wanted.ready != "" {
+		go func() { log.Fatal(http.ListenAndServe(wanted.ready, ready)) }()
+	}
 }
 
 func main() {
-	path := flag.String("conf", "Corefile", "the Corefile to read the cluster's zone from")
+	path := flag.String("conf", "Corefile", "the Corefile")
 	flag.Parse()
 	corefile, err := os.ReadFile(*path)
 	if err != nil {
 		log.Fatal(err)
 	}
-	zone := clusterZone(string(corefile))
-	if zone == "" {
-		log.Fatalf("%s: no kubernetes plugin with a zone", *path)
+	wanted, err := parse(string(corefile))
+	if err != nil {
+		log.Fatalf("%s: %v", *path, err)
 	}
-	client, err := api.InCluster()
+	s := &server{zone: wanted.zone, cached: map[string]entry{}}
+	if len(wanted.zone) > 0 {
+		if s.client, err = api.InCluster(); err != nil {
+			log.Fatal(err)
+		}
+	}
+	datagrams, err := net.ListenPacket("udp", ":"+wanted.port)
 	if err != nil {
 		log.Fatal(err)
 	}
-	s := &server{client: client, zone: strings.Split(zone, "."), cached: map[string]entry{}}
-	datagrams, err := net.ListenPacket("udp", ":53")
+	streams, err := net.Listen("tcp", ":"+wanted.port)
 	if err != nil {
 		log.Fatal(err)
 	}
-	streams, err := net.Listen("tcp", ":53")
-	if err != nil {
-		log.Fatal(err)
-	}
-	s.probes()
+	s.probes(wanted)
 	go func() { log.Fatal(s.serveStreams(streams)) }()
-	log.Printf("stand-in for CoreDNS, serving %s", zone)
+	log.Printf("stand-in for CoreDNS, serving %q at port %s", strings.Join(wanted.zone, "."), wanted.port)
 	log.Fatal(s.serveDatagrams(datagrams))
 }
