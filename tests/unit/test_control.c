@@ -26,6 +26,8 @@ struct world {
     struct control_server *server;
     uint64_t last_id;
     unsigned requests;
+    uint64_t gone_id;
+    unsigned gone;
 };
 
 /* What the agent would do, by the command's name. */
@@ -46,7 +48,15 @@ static void on_request(void *ctx, struct control_call *call)
     /* leave: stays open */
 }
 
-static const struct control_callbacks callbacks = {.request = on_request};
+static void on_gone(void *ctx, uint64_t id)
+{
+    struct world *w = ctx;
+
+    w->gone++;
+    w->gone_id = id;
+}
+
+static const struct control_callbacks callbacks = {.request = on_request, .gone = on_gone};
 
 static int setup(void **state)
 {
@@ -219,6 +229,26 @@ static bool is_cut(struct world *w, int fd)
 
     run_server(w);
     return recv(fd, &byte, 1, 0) == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
+/* Told once, with the call that was open, and of no client whose call had ended. */
+static void test_gone(void **state)
+{
+    struct world *w = *state;
+    struct control_client *waits = connect_to(w), *done = connect_to(w);
+
+    assert_int_equal(control_request(done, "members", NULL, NULL), 0);
+    run_server(w);
+    assert_int_equal(control_request(waits, "leave", NULL, NULL), 0);
+    run_server(w);
+    uint64_t id = w->last_id;
+    control_close(done);
+    run_server(w);
+    assert_int_equal(w->gone, 0);
+    control_close(waits);
+    run_server(w);
+    assert_int_equal(w->gone, 1);
+    assert_true(w->gone_id == id && control_find(w->server, id) == NULL);
 }
 
 static void test_hostile_frames(void **state)
@@ -446,6 +476,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_unknown_request, setup, teardown),
         cmocka_unit_test_setup_teardown(test_events, setup, teardown),
         cmocka_unit_test_setup_teardown(test_late_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hostile_frames, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deep_frame, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bytewise_and_flipped, setup, teardown),

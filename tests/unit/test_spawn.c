@@ -322,7 +322,14 @@ static void test_cancel(void **state)
         if (sh("true", (struct spawn_request){0}, &res, NULL) != KPEER_ECANCELED)
             _exit(2);
         spawn_result_fini(&res);
-        _exit(spawn_pause(10000, NULL) == KPEER_ECANCELED && spawn_canceled() ? 0 : 3);
+        if (spawn_pause(10000, NULL) != KPEER_ECANCELED || !spawn_canceled())
+            _exit(3);
+        spawn_uncancel(); /* what is taken away in any ending … */
+        if (sh("true", (struct spawn_request){0}, &res, NULL) != 0 || spawn_pause(1, NULL) != 0)
+            _exit(4);
+        spawn_result_fini(&res);
+        spawn_cancel(); /* … ends as well */
+        _exit(spawn_pause(10000, NULL) == KPEER_ECANCELED ? 0 : 5);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));

@@ -147,6 +147,9 @@ static void test_fields(void **state)
         ROW(STEP_JOIN, token, "abcdef.0123456789abcde", false),
         ROW(STEP_JOIN, token, "abcdef00123456789abcdef", false),
         ROW(STEP_REACH, pod_address, "10.10.1.2; id", false),
+        ROW(STEP_VERIFY, node_name, "node1,node2", false),
+        ROW(STEP_VERIFY, pod_cidr, "10.244.0.0/16 -A", false),
+        ROW(STEP_VERIFY, pod_cidr, "fd00:10::/56", true),
     };
     (void)state;
 
