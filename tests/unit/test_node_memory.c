@@ -166,6 +166,8 @@ static void test_each_allocation_fails_once(void **state)
     world_feed(w, 0, &(struct node_event){.kind = EV_KUBECONFIG, .request = 1});
     for (size_t i = 0; i < 2; i++) /* one of them is the master */
         world_feed(w, i, &(struct node_event){.kind = EV_ROTATE, .request = 1});
+    for (size_t i = 0; i < 2; i++)
+        world_feed(w, i, &(struct node_event){.kind = EV_VERIFY, .request = 2});
     world_run(w, 6000); /* until the members are stored */
     w->on_event = NULL;
     sweep(w, nothing);
