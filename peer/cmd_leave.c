@@ -1,4 +1,6 @@
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "peer/command.h"
 #include "peer/daemon.h"
@@ -11,7 +13,6 @@
 struct leaving {
     struct control_client *asks, *events;
     struct progress progress;
-    json_t *answer;
     long long until_ms;
 };
 
@@ -48,13 +49,16 @@ static int await_answer(struct leaving *l, struct err *err)
         int code = control_next(l->asks, l->events ? 0 : DRAW_MS, &kind, &data, err);
 
         json_decref(data);
+        if (command_stopped())
+            return KPEER_ECANCELED;
         if (code == 0 && kind == CONTROL_DONE)
             return 0;
         if (code && code != KPEER_ETIMEOUT)
             return code;
         if (progress_now_ms() >= l->until_ms) {
             err_set(err, KPEER_ETIMEOUT, "leaving did not end in time; the agent goes on with it");
-            return err_hint(err, "kpeer events --since 10m; or this host alone: kpeer leave --force");
+            return err_hint(err,
+                            "come back with: sudo kpeer leave; or this host alone: sudo kpeer leave --force");
         }
         show_events(l);
     }
@@ -71,7 +75,9 @@ static int await_end(struct leaving *l, struct err *err)
         int code = control_next(l->asks, DRAW_MS, &kind, &data, NULL);
 
         json_decref(data);
-        if (code && code != KPEER_ETIMEOUT && code != KPEER_ECANCELED)
+        if (command_stopped())
+            return KPEER_ECANCELED;
+        if (code && code != KPEER_ETIMEOUT)
             return 0;
         if (progress_now_ms() >= until)
             return err_set(err, KPEER_ETIMEOUT, "this host has left, but its agent does not stop");
@@ -94,6 +100,47 @@ static int ask_leave(struct call *call, struct leaving *l, struct err *err)
     return code;
 }
 
+static bool has_left(const struct config *cfg)
+{
+    char path[CONFIG_PATH_BYTES + 32];
+
+    snprintf(path, sizeof path, "%s/agent/identity", cfg->state_dir);
+    return access(path, F_OK) != 0 && errno == ENOENT;
+}
+
+static int leave(struct call *call, struct leaving *l, struct err *err)
+{
+    int code = ask_leave(call, l, err);
+
+    /* A `leave` before this one did not see its end: the agent has left and stopped, and its unit would start
+     * another one, as a new member, at the next boot. */
+    if (code == KPEER_ENOAGENT && has_left(&call->cfg) && daemon_is_set_up(&call->cfg))
+        return 0;
+    command_stop_by_signals();
+    if (!code)
+        code = await_answer(l, err);
+    if (!code)
+        code = await_end(l, err);
+    progress_end(&l->progress);
+    if (!command_stopped())
+        return code == KPEER_EIO && has_left(&call->cfg) ? 0 : code; /* it stopped before it could answer */
+    progress_say(&l->progress, TINT_WARN,
+                 "detached: the agent goes on leaving. Come back with: sudo kpeer leave, which also takes "
+                 "its unit away");
+    return COMMAND_DETACHED;
+}
+
+static void tell_left(struct leaving *l)
+{
+    if (writer_is_data(l->progress.out)) {
+        json_t *line = json_pack("{s:b}", "left", 1);
+
+        writer_line(l->progress.out, line, NULL);
+        json_decref(line);
+    }
+    progress_say(&l->progress, TINT_GOOD, "this host has left the group, and what kpeer changed is put back");
+}
+
 int cmd_leave(struct call *call, struct err *err)
 {
     const char *timeout = command_flag(call, "timeout");
@@ -105,17 +152,11 @@ int cmd_leave(struct call *call, struct err *err)
         return err_wrap(err, "--timeout");
     l.until_ms = progress_now_ms() + timeout_ms;
     progress_init(&l.progress, &call->out);
-    code = ask_leave(call, &l, err);
-    if (!code)
-        code = await_answer(&l, err);
-    if (!code)
-        code = await_end(&l, err);
-    progress_end(&l.progress);
+    code = leave(call, &l, err);
     if (!code)
         code = daemon_remove(&call->cfg, err);
     if (!code)
-        progress_say(&l.progress, TINT_GOOD,
-                     "this host has left the group, and what kpeer changed is put back");
+        tell_left(&l);
     control_close(l.asks);
     control_close(l.events);
     return code;

@@ -387,7 +387,8 @@ static int start_unit(const struct call *call, char *how, size_t how_bytes, stru
     if (code)
         return code;
     code = systemctl(&call->cfg, err, "start", NULL, DAEMON_UNIT);
-    if (code) {
+    /* ^C reached systemctl as well, which only waited: systemd goes on. */
+    if (code && !command_stopped()) {
         run_tool("journalctl", journal);
         /* It would be started again and again, at boot too, by nobody's wish. */
         daemon_remove(&call->cfg, NULL);
@@ -404,11 +405,22 @@ int daemon_start(const struct call *call, char *how, size_t how_bytes, struct er
     return start_background(call, how, how_bytes, err);
 }
 
+static bool has_unit(const struct config *cfg)
+{
+    return daemon_has_systemd(cfg) && (access(UNIT_PATH, F_OK) == 0 || packaged_unit());
+}
+
+bool daemon_is_set_up(const struct config *cfg)
+{
+    return has_unit(cfg) && (is_ours(UNIT_PATH) || is_ours(DROPIN_PATH) ||
+                             systemctl(cfg, NULL, "is-enabled", "--quiet", DAEMON_UNIT) == 0);
+}
+
 int daemon_remove(const struct config *cfg, struct err *err)
 {
     int code;
 
-    if (!daemon_has_systemd(cfg) || (access(UNIT_PATH, F_OK) != 0 && !packaged_unit()))
+    if (!has_unit(cfg))
         return 0;
     code = systemctl(cfg, err, "disable", "--now", DAEMON_UNIT);
     if (code || (!is_ours(UNIT_PATH) && !is_ours(DROPIN_PATH)))

@@ -25,17 +25,16 @@ void work_leave_load(struct node *n, uint64_t stored)
     n->work.leave_force = stored == 2;
 }
 
-/* It is on its way already; by force it need not wait for the master, nor for what fails. */
-static void leave_harder(struct node *n, const struct node_event *ev)
+/* It is on its way already, and whoever asked last is answered: who asked before may be gone. By force it
+ * need not wait for the master, nor for what fails. */
+static void leave_again(struct node *n, const struct node_event *ev)
 {
     struct work *w = &n->work;
-    if (!ev->force || w->leave_force) {
-        out_reply(n, ev->request, KPEER_ESTATE, "this host is leaving already", "");
-        return;
-    }
     if (w->leave_request)
-        out_reply(n, w->leave_request, KPEER_ECANCELED, "kpeer leave --force has taken over", "");
+        out_reply(n, w->leave_request, KPEER_ECANCELED, "another kpeer leave has taken over", "");
     w->leave_request = ev->request;
+    if (!ev->force || w->leave_force)
+        return;
     w->leave_force = true;
     w->reset_ms = 0;
     if (w->leaving == LEAVE_REMOVAL)
@@ -46,7 +45,7 @@ void work_leave(struct node *n, const struct node_event *ev)
 {
     struct work *w = &n->work;
     if (w->leaving != LEAVE_NONE) {
-        leave_harder(n, ev);
+        leave_again(n, ev);
         return;
     }
     if (node_is_founder(n) && !ev->force) {

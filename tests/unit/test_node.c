@@ -552,6 +552,25 @@ static void test_a_request_from_before_the_masters_restart_is_not_served(void **
     world_free(w);
 }
 
+/* Who asked first may have been broken off: who asks again is answered. */
+static void test_who_asks_again_to_leave_hears_its_end(void **state)
+{
+    (void)state;
+    struct world *w = formed(3);
+    size_t leaver = node_is_founder(w->peer[0].node) ? 1 : 0;
+    struct world_peer *p = &w->peer[leaver];
+    world_feed(w, leaver, &(struct node_event){.kind = EV_LEAVE, .request = 1});
+    assert_int_equal(p->replies, 0);
+    world_feed(w, leaver, &(struct node_event){.kind = EV_LEAVE, .request = 2});
+    assert_int_equal(p->replies, 1);
+    assert_int_equal(p->reply_code, KPEER_ECANCELED);
+    world_run(w, 10000);
+    assert_true(p->stopped);
+    assert_int_equal(p->replies, 2);
+    assert_int_equal(p->reply_code, 0);
+    world_free(w);
+}
+
 static void test_nobody_but_the_master_grants(void **state)
 {
     (void)state;
@@ -1013,6 +1032,7 @@ int main(void)
         cmocka_unit_test(test_a_host_outbid_by_a_copy_is_heard_again),
         cmocka_unit_test(test_all_know_the_same_after_the_master_restarts),
         cmocka_unit_test(test_a_request_from_before_the_masters_restart_is_not_served),
+        cmocka_unit_test(test_who_asks_again_to_leave_hears_its_end),
         cmocka_unit_test(test_nobody_but_the_master_grants),
         cmocka_unit_test(test_every_message_altered_by_its_sender),
         cmocka_unit_test(test_every_statement_altered_by_its_owner),

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 
 from harness.agree import all_ready, master_of, nodes_of, one_cluster, record_of, worker_of
 from harness.hold import unpack
@@ -105,6 +106,56 @@ def test_leaving_spares_a_cluster_that_others_made(trial):
     for path, text in files.items():
         assert host.get(path) == text, path
     assert not host.ran("kubeadm reset")
+
+
+# systemd for kpeer's unit alone: it starts what the unit says, and knows whether it would at the next boot.
+SYSTEMD = """#!/bin/sh
+unit=/etc/systemd/system/kpeer.service on=/etc/systemd/system/multi-user.target.wants/kpeer.service
+case "$*" in
+"enable --quiet kpeer.service") mkdir -p "${on%/*}" && ln -sf "$unit" "$on" ;;
+"disable --now kpeer.service") rm -f "$on" ;; # the agent has stopped by itself
+"is-enabled --quiet kpeer.service") test -L "$on" ;;
+"start kpeer.service")
+    eval "setsid $(sed -n 's/^ExecStart=//p' "$unit") >/var/log/kpeer.log 2>&1 &"
+    until test -S /run/kpeer/kpeer.sock; do sleep 0.1; done ;;
+daemon-reload) ;;
+*) exec /usr/bin/systemctl "$@" ;;
+esac
+"""
+UNIT, ENABLED = "/etc/systemd/system/kpeer.service", "/etc/systemd/system/multi-user.target.wants/kpeer.service"
+
+
+def break_off_a_leave(host):
+    """Ends the command while the agent resets the host, which takes a while."""
+    host.orders("kubeadm-reset start take=10 once")
+    job = host.start("kpeer", "leave")
+    wait_until("it resets this host", lambda: host.running("kubeadm"), 60)
+    host.signal(next(pid for pid in host.pids() if host.arguments(pid)[1:2] == ["leave"]), signal.SIGINT)
+    job.wait(20).expect(130, "goes on leaving", "sudo kpeer leave")
+    assert host.agent(), "the agent ended with the command"
+
+
+def test_a_leave_that_was_broken_off_is_ended_by_another_one(trial):
+    lab = trial.lab(2)
+    for host in lab.hosts:
+        host.put("/usr/local/bin/kpeer-systemd", SYSTEMD, 0o755)
+        host.put("/etc/kpeer/kpeer.yaml", "tools:\n  systemctl: /usr/local/bin/kpeer-systemd\n")
+        host.path("/run/systemd/system").mkdir(parents=True)
+    lab.form("--expect", "2")
+    worker = worker_of(lab.hosts)
+    assert worker.has(UNIT) and worker.has(ENABLED)
+    break_off_a_leave(worker)
+    worker.kpeer("leave", seconds=100).expect(0, "left the group")
+    assert not worker.has(UNIT) and not worker.has(ENABLED) and not worker.agents()
+
+    worker.kpeer("up", "--expect", "2", "--timeout", "180s", seconds=70).expect(0)
+    assert worker.has(UNIT) and worker.has(ENABLED)
+    break_off_a_leave(worker)
+    wait_until("the agent has left and stopped", lambda: not worker.agents(), 90)
+    assert worker.has(UNIT) and worker.has(ENABLED), "who took the unit away?"
+    worker.kpeer("leave").expect(0, "left the group")
+    assert not worker.has(UNIT) and not worker.has(ENABLED)
+    worker.kpeer("leave").expect(3, "no agent")
 
 
 def test_a_forced_leave_works_without_a_control_plane(trial):
