@@ -10,6 +10,7 @@
 #include "peer/daemon.h"
 #include "peer/keyfile.h"
 #include "peer/keysource.h"
+#include "peer/outcome.h"
 #include "peer/progress.h"
 #include "protocol/mem.h"
 
@@ -375,29 +376,43 @@ static int tell_timeout(struct watch *w, struct err *err)
                     "the agent goes on; look again with: kpeer up, kpeer status, kpeer events --since 10m");
 }
 
-static void tell_ready(struct watch *w)
+/* The flags without which other commands would not find this agent. */
+static void folder_flags(const struct call *call, char *out, size_t room)
 {
-    const json_t *cluster = json_object_get(w->status.last, "cluster");
-    char took[32];
+    size_t used = 0;
 
-    if (writer_is_data(w->progress.out)) {
-        writer_line(w->progress.out, w->status.last, NULL);
-        return;
+    out[0] = '\0';
+    for (size_t i = 0; i < call->setting_count && used < room; i++) {
+        const struct config_setting *s = &call->setting[i];
+
+        if (strcmp(s->key->key, "state_dir") == 0 || strcmp(s->key->key, "run_dir") == 0)
+            used += (size_t)snprintf(out + used, room - used, " --%s %s", s->key->flag, s->value);
     }
-    writer_duration(took, sizeof took, progress_now_ms() - w->started_ms);
-    progress_say(&w->progress, TINT_GOOD, "%s: %s is a %s of the cluster at %s (Kubernetes %s), after %s",
-                 w->call->cfg.dry_run ? "rehearsed" : "ready", writer_text(w->status.last, "name"),
-                 writer_text(w->status.last, "role"), writer_text(cluster, "endpoint"),
-                 writer_text(cluster, "kubernetes"), took);
-    progress_say(&w->progress, TINT_NONE,
-                 "next: kpeer members    sudo kpeer kubeconfig --install    kubectl get nodes -o wide");
+}
+
+/* What the others are is told where it can be had: this host is ready without it. */
+static int tell_ready(struct watch *w, struct err *err)
+{
+    json_t *members = NULL;
+    char flags[300];
+
+    if (writer_is_data(w->progress.out))
+        return writer_line(w->progress.out, w->status.last, err);
+    control_ask(w->status.client, "members", NULL, ANSWER_MS, &members, NULL);
+    folder_flags(w->call, flags, sizeof flags);
+    outcome_tell(&w->progress, &(struct outcome){.status = w->status.last,
+                                                 .members = members,
+                                                 .took_ms = progress_now_ms() - w->started_ms,
+                                                 .rehearsed = w->call->cfg.dry_run,
+                                                 .flags = flags});
+    json_decref(members);
+    return 0;
 }
 
 static int detach(struct watch *w)
 {
-    progress_say(
-        &w->progress, TINT_WARN,
-        "detached: the agent goes on. Come back with: kpeer up, or kpeer events; end it with: kpeer leave");
+    progress_say(&w->progress, TINT_WARN,
+                 "detached: the agent goes on. Come back with: sudo kpeer up; end it with: sudo kpeer leave");
     return COMMAND_DETACHED;
 }
 
@@ -415,8 +430,7 @@ static int watch_loop(struct watch *w, struct err *err)
 
         if (!code && strcmp(phase_of(w), "ready") == 0) {
             code = take_events(w, 0, err); /* what led to it is there before the answer was */
-            tell_ready(w);
-            return code;
+            return code ? code : tell_ready(w, err);
         }
         if (!code && strcmp(phase_of(w), "failed") == 0)
             code = tell_failed(w, err);
@@ -493,6 +507,7 @@ static int start(struct watch *w, struct err *err)
             err, "sudo kpeer up; or rehearse as you are: kpeer up --dry-run --state-dir DIR --run-dir DIR");
     }
     code = ensure_key(w->call, &w->progress, err);
+    command_stop_by_signals(); /* from here on ^C leaves an agent behind, and says so */
     if (!code)
         code = daemon_start(w->call, how, sizeof how, err);
     if (!code)
@@ -556,11 +571,11 @@ int cmd_up(struct call *call, struct err *err)
     } else if (!code) {
         code = resume(&w, err);
     }
-    if (!code && command_flag(call, "invite"))
+    if (!code && command_flag(call, "invite") && !command_stopped())
         code = invite(&w, err);
     command_stop_by_signals();
     if (!code)
-        code = watch(&w, since_ms, err);
+        code = command_stopped() ? detach(&w) : watch(&w, since_ms, err);
     progress_end(&w.progress);
     control_close(w.events);
     end_question(&w.status);
