@@ -128,8 +128,9 @@ static int show(struct call *call, struct err *err)
     if (writer_is_data(&call->out)) {
         json_t *about = describe(call, key);
 
-        if (about && json_object_set_new(about, "key", json_string(text)) == 0)
-            code = writer_value(&call->out, about, err);
+        code = about && json_object_set_new(about, "key", json_string(text)) == 0
+                   ? writer_value(&call->out, about, err)
+                   : err_set(err, KPEER_ENOMEM, "out of memory");
         json_decref(about);
     } else {
         fprintf(call->out.to, "%s\n", text);

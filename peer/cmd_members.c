@@ -118,8 +118,8 @@ static int watch(struct call *call, struct control_client *client, struct err *e
         if (!code && live)
             code = draw(call, answer, err);
         else if (!code && !json_equal(now, before))
-            code = call->out.format == WRITE_JSON ? writer_line(&call->out, answer, err)
-                                                  : show(call, answer, err);
+            code = writer_is_data(&call->out) ? writer_line(&call->out, answer, err)
+                                              : show_table(call, answer, err);
         json_decref(before);
         before = now;
         json_decref(answer);

@@ -73,10 +73,11 @@ static int unknown_command(const char *name, struct err *err)
     return usage(NULL, err);
 }
 
-static void each_flag(const struct command_flag *flags,
+static void each_flag(const struct command *command, const struct command_flag *flags,
                       void (*each)(void *ctx, const struct command_option *o), void *ctx)
 {
     static const char *const formats[] = {"table", "wide", "json", "yaml", NULL};
+    static const char *const text_formats[] = {"table", "wide", NULL};
 
     for (const struct command_flag *f = flags; f && f->name; f++) {
         struct command_option o = {.name = f->name, .arg = f->arg, .doc = f->doc};
@@ -84,7 +85,9 @@ static void each_flag(const struct command_flag *flags,
         if (flags == common_flags && (strcmp(f->name, "output") == 0 || strcmp(f->name, "help") == 0))
             o.letter = *f->name; /* as parse_short takes them */
         if (o.letter == 'o')
-            o.words = formats;
+            o.words = command->no_data ? text_formats : formats;
+        if (o.letter == 'o' && command->no_data)
+            o.doc = "table or wide, which are the same here";
         if (f->doc)
             each(ctx, &o);
     }
@@ -111,12 +114,12 @@ void command_each_option(const struct command *command, enum command_options whi
                          void (*each)(void *ctx, const struct command_option *o), void *ctx)
 {
     if (which != COMMAND_OPTIONS_COMMON) {
-        each_flag(command->flags, each, ctx);
+        each_flag(command, command->flags, each, ctx);
         each_setting(command, CONFIG_AGENT, each, ctx);
     }
     if (which != COMMAND_OPTIONS_OWN) {
         each_setting(command, CONFIG_SHARED, each, ctx);
-        each_flag(common_flags, each, ctx);
+        each_flag(command, common_flags, each, ctx);
     }
 }
 
@@ -156,8 +159,8 @@ static int set_common(struct call *call, const char *name, const char *value, st
         call->help = true;
     else if (strcmp(name, "no-color") == 0)
         call->no_color = true;
-    else
-        return writer_format_parse(value, &call->format, err);
+    else if (writer_format_parse(value, &call->format, err))
+        return usage(call->command, err);
     return 0;
 }
 
@@ -274,6 +277,11 @@ int command_parse(struct call *call, int argc, char **argv, struct err *err)
     code = parse_rest(call, argc - 2, argv + 2, err);
     if (code || call->help)
         return code;
+    if (call->command->no_data && (call->format == WRITE_JSON || call->format == WRITE_YAML)) {
+        err_set(err, KPEER_EINVAL, "%s: -o: table or wide is expected, as what it prints is no data",
+                call->command->name);
+        return usage(call->command, err);
+    }
     if (call->arg_count >= call->command->min_args && call->arg_count <= call->command->max_args)
         return 0;
     if (call->command->args)

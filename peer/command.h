@@ -15,7 +15,7 @@
 #include "protocol/err.h"
 
 #define COMMAND_SETTINGS_MAX 64
-#define COMMAND_DETACHED     130 /* exit status of `up` after ^C, as a shell would have it */
+#define COMMAND_DETACHED     130 /* exit status of `up` and `leave` after ^C, as a shell would have it */
 
 /* A flag of one command alone; those of the configuration come from config_schema. */
 struct command_flag {
@@ -37,6 +37,7 @@ struct command {
     bool takes_agent_flags;                         /* those of scope CONFIG_AGENT */
     bool takes_key_file;                            /* of them, --key-file alone */
     bool no_config;                                 /* works without reading the configuration */
+    bool no_data;                                   /* prints what is no data: -o json and yaml are refused */
     int (*run)(struct call *call, struct err *err); /* 0, a code, or a positive exit status of its own */
 };
 

@@ -207,14 +207,16 @@ const struct command command_table[] = {
      .example = "  source <(kpeer completion bash)\n"
                 "  kpeer completion zsh > \"${fpath[1]}/_kpeer\"\n"
                 "  kpeer completion fish > ~/.config/fish/completions/kpeer.fish",
-     .no_config = true},
+     .no_config = true,
+     .no_data = true},
     {.name = "agent",
      .summary = "the daemon itself, in the foreground",
      .run = cmd_agent,
      .flags = agent_flags,
      .about = "Runs the agent in the foreground. `kpeer up` starts it where it is not running.",
      .example = "  sudo kpeer agent --log-level debug",
-     .takes_agent_flags = true},
+     .takes_agent_flags = true,
+     .no_data = true},
     {.name = "version",
      .summary = "version, and versions of the libraries in use",
      .run = cmd_version,

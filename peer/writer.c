@@ -194,11 +194,8 @@ int writer_value(const struct writer *w, const json_t *value, struct err *err)
 
 int writer_line(const struct writer *w, const json_t *value, struct err *err)
 {
-    if (w->format == WRITE_YAML) {
-        if (fputs("---\n", w->to) == EOF)
-            return err_set(err, KPEER_EIO, "writing the output failed");
+    if (w->format == WRITE_YAML) /* a document of its own, by its "---" */
         return write_yaml(w->to, value, err);
-    }
     if (json_dumpf(value, w->to, JSON_COMPACT | JSON_ENCODE_ANY) || fputc('\n', w->to) == EOF)
         return err_set(err, KPEER_EIO, "writing the output failed");
     return flushed(w->to, err);
