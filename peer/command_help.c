@@ -67,6 +67,7 @@ void command_help(FILE *to, const struct command *command)
         fprintf(to, "  %-12s%s\n", command_table[i].name, command_table[i].summary);
     fputs(
         "\nExit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 no agent running, 4 timed out,\n"
-        "5 preflight red, 6 refused.\n\n`kpeer COMMAND --help` says more.\n",
+        "5 preflight red, 6 refused, 130 left by ^C while the agent goes on.\n\n`kpeer COMMAND --help` says "
+        "more.\n",
         to);
 }

@@ -47,6 +47,18 @@ def check_parses(tables, where, code, faults):
     return {call[0] for call in calls}
 
 
+def exits_in(text, begins, between):
+    """The statuses of a list such as "Exit status: 0 done, 1 failed", which ends with its paragraph."""
+    listed = text.partition(begins)[2].partition("\n\n")[0]
+    return [each.split(" ", 1)[0] for each in re.split(rf"{between}\s*", " ".join(listed.split()))]
+
+
+def check_exits(tables, where, there, faults):
+    wanted = sorted(tables.exits, key=int)
+    if there != wanted:
+        faults.tell(where, f"the exit statuses are {' '.join(wanted)}, not {' '.join(there)}")
+
+
 def check_environment(tables, where, text, faults):
     known = tables.environment | tables.words["field"] | {"KPEER_CACHE"}
     for name in sorted(set(re.findall(r"\bKPEER_[A-Z_]+[A-Z]\b", text)) - known):

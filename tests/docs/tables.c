@@ -10,9 +10,10 @@
  *   row TEXT                    (of the table of system calls in docs/security.md)
  *   exit STATUS WORD            (WORD is the error's; "-" where none is told)
  *   word LIST WORD              (LIST is event, phase, state, check, dropped, heard, metric or field)
- * With an argument it reads lines from standard input instead, and prints for each what is wrong with it, or
- * an empty line: with `keys` each is a configuration file, with `calls` the words of a command line after
- * `kpeer`, separated by tabs.
+ * With `help` it prints the help of `kpeer --help` instead, or with a command's name behind it that of the
+ * command. With another argument it reads lines from standard input, and prints for each what is wrong with
+ * it, or an empty line: with `keys` each is a configuration file, with `calls` the words of a command line
+ * after `kpeer`, separated by tabs.
  */
 #include <stdio.h>
 #include <string.h>
@@ -147,8 +148,21 @@ static int try_lines(void (*try)(char *line, struct err *err))
     return 0;
 }
 
+static int put_help(const char *name)
+{
+    const struct command *command = NULL;
+
+    for (size_t i = 0; i < command_count && name; i++)
+        if (strcmp(command_table[i].name, name) == 0)
+            command = &command_table[i];
+    command_help(stdout, command);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "help") == 0)
+        return put_help(argv[2]);
     if (argc > 1)
         return try_lines(strcmp(argv[1], "calls") == 0 ? try_call : try_keys);
     for (size_t i = 0; i < command_count; i++)

@@ -32,6 +32,10 @@ class Tables:
             else:
                 {"environment": self.environment, "shared": self.shared, "agent": self.agent}[kind].add(first)
 
+    def help_of(self, *command):
+        """What `kpeer --help` says, or `kpeer COMMAND --help`."""
+        return subprocess.run([self.program, "help", *command], check=True, text=True, capture_output=True).stdout
+
     def flags_of(self, command):
         own = self.commands[command] | self.shared
         return own | self.agent if command in self.takes_agent else own
