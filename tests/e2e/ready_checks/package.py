@@ -1,14 +1,14 @@
 """The package on a bare host: installed, it waits to be told; upgraded, its agent is the same member; after a purge the disk
-is as before."""
+is as before. On all hosts of a cluster an upgrade loses nobody."""
 
-import pathlib
-import shutil
-import subprocess
-import tempfile
 import time
 
-from harness.lab import KEY, STATE, Lab, Skip, wait_until
+from harness.lab import KEY, STATE, wait_until
+from harness.package import assert_upgrades, bring
 from harness.tree import Tree, assert_same
+
+from .formation import CACHE, IMAGES, UP_SECONDS, master_of
+from .host import CONFIG as MENDED
 
 # Three hosts are expected and there are two, so that nothing is formed; what kpeer would mend is not what is looked at.
 CONFIG = "expect: 3\nfix: false\ntimeout: 5s\n"
@@ -16,20 +16,6 @@ UNIT = "/usr/lib/systemd/system/kpeer.service"
 OWN_UNIT, DROPIN = "/etc/systemd/system/kpeer.service", "/etc/systemd/system/kpeer.service.d/up.conf"
 # What the tools that change the lists of users keep of them as they were.
 BACKUPS = ("/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-")
-
-
-def bring(host, version):
-    """The .deb of the build under test to the host's /tmp. The version is the package's alone: the program is the same."""
-    config = Lab.kpeer.parent / "CPackConfig.cmake"
-    if not config.exists() or not shutil.which("dpkg-shlibdeps"):
-        raise Skip("there is no CPackConfig.cmake beside the binary, or no dpkg-dev on this machine")
-    with tempfile.TemporaryDirectory(prefix="kpeer-package-") as folder:
-        subprocess.run(["cpack", "--config", config, "-B", folder, "-D", f"CPACK_PACKAGE_VERSION={version}"], check=True,
-                       capture_output=True)
-        made, = pathlib.Path(folder).glob("*.deb")
-        path = f"/tmp/{made.name}"
-        shutil.copy(made, host.path(path))
-    return path
 
 
 def unit(host, word):
@@ -118,3 +104,14 @@ def test_installed_upgraded_removed_purged(trial):
     host.run("dpkg", "-P", "kpeer").expect(0)
     assert not host.agents() and not host.has(STATE) and not host.has("/run/kpeer")
     assert_same(before, Tree(host.root, before, before.left_out), "purged")
+
+
+def test_upgraded_while_the_cluster_stands(trial):
+    lab = trial.bare(3, mirrors=True, bind=f"{CACHE}/images:{IMAGES}", config=f"{MENDED}images:\n  archives: {IMAGES}\n")
+    for host in lab.hosts:
+        host.remove("/usr/bin/kpeer")
+        host.run("dpkg", "-i", bring(host, "7.0")).expect(0)
+    lab.form("--expect", "3", seconds=UP_SECONDS)
+    assert_upgrades(trial, lab.hosts, master_of(lab), "7.1")
+    for host in lab.hosts:
+        assert_runs(host, *(word for word in host.arguments(host.agent())[2:]))
