@@ -148,8 +148,24 @@ def test_interrupted_up_detaches(trial):
     wait_until("the agent runs", host.phase, 20)
     up = next(pid for pid in host.pids() if host.arguments(pid)[1:2] == ["up"])
     os.kill(up, 2)
-    job.wait(10).expect(130, "detached")
-    assert host.agent(), "the agent ended with `up`"
+    job.wait(10).expect(130, "detached", "Come back with: sudo kpeer up")
+    agent = host.agent()
+    assert agent, "the agent ended with `up`"
+    host.kpeer("up", "--timeout", "1s").expect(4, "the agent runs already: going on where it is")
+    assert host.agent() == agent, "another agent was started"
+
+
+def test_up_interrupted_while_the_agent_starts_detaches(trial):
+    host = trial.lab(1).hosts[0]
+    host.put("/usr/local/bin/kpeer-systemd", "#!/bin/sh\n[ \"$1\" != start ] || { trap 'exit 130' INT; sleep 60 & wait; }\n", 0o755)
+    host.put("/etc/kpeer/kpeer.yaml", "tools:\n  systemctl: /usr/local/bin/kpeer-systemd\n")
+    host.path("/run/systemd/system").mkdir(parents=True)
+    job = host.up()
+    waits = wait_until("systemctl starts the unit", lambda: [pid for pid in host.pids() if "start" in host.arguments(pid)], 20)
+    for pid in [*waits, *(pid for pid in host.pids() if host.arguments(pid)[1:2] == ["up"])]:  # as a terminal does
+        host.signal(pid, signal.SIGINT)
+    job.wait(10).expect(130, "detached: the agent goes on")
+    assert host.has("/etc/systemd/system/kpeer.service"), "what systemd was told to start was taken away"
 
 
 def test_rehearsal_changes_nothing(trial):
