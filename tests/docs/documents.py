@@ -9,6 +9,14 @@ EXAMPLE = re.compile(r"(?:^|[\s;(])kpeer (?=[a-z])([^|;>&#)\n]*)", re.M)
 BUILT_IN = {"help"}  # `kpeer help`, which is no command of the table
 
 
+# Documents whose shell blocks are run by tests, as their marks tell: a line above each, which a reader does not see.
+#   <!-- run: NAME -->          a test has block("NAME") or lines("NAME") in it
+#   <!-- not run: REASON -->
+MARKED = ("README.md", "README.zh.md", "docs/tutorial.md", "docs/tutorial.zh.md")
+MARK = re.compile(r"^(?:<!-- (run|not run): ([^\n]+) -->\n)?```(\w*)\n(.*?)^```", re.M | re.S)
+USED = re.compile(r"\b(?:block|lines)\(\"([a-z -]+)\"\)")
+
+
 class Faults:
     def __init__(self):
         self.count = 0
@@ -45,6 +53,43 @@ def check_parses(tables, where, code, faults):
         if fault:
             faults.tell(where, f"kpeer {' '.join(call)}: {fault}")
     return {call[0] for call in calls}
+
+
+def used_in(tests):
+    """The names of blocks that tests run."""
+    return {name for path in tests.glob("e2e/*checks/*.py") for name in USED.findall(path.read_text(encoding="utf-8"))}
+
+
+def check_marks(where, text, used, faults):
+    """Each shell block is run by a test, or says why not; returns the names of those that are run."""
+    named = set()
+    for kind, told, language, block in MARK.findall(text):
+        first = block.splitlines()[0] if block else ""
+        if language == "sh" and not kind:
+            faults.tell(where, f"the block that begins with {first!r} is marked neither as run nor as not run")
+        elif kind and language != "sh":
+            faults.tell(where, f"the block that begins with {first!r} is marked, and is none for a shell")
+        elif not language:
+            faults.tell(where, f"the block that begins with {first!r} does not say what it is: sh, text, yaml …")
+        elif kind == "run" and told not in used:
+            faults.tell(where, f"no test runs the block {told!r}")
+        elif kind == "run" and told in named:
+            faults.tell(where, f"there are two blocks {told!r}")
+        named |= {told} if kind == "run" else set()
+    return named
+
+
+def check_version(tables, where, text, faults):
+    for version in sorted(set(re.findall(r"\bkpeer[_-](\d[\w.]*?)(?:_|\.tar)", text)) - {tables.version}):
+        faults.tell(where, f"kpeer is of version {tables.version}, not {version}")
+
+
+def check_packages(tree, where, text, faults):
+    """What is to be installed before kpeer is built is what the tests install."""
+    listed = re.search(r"apt-get install (gcc .*?[^\\])\n", text, re.S)
+    wanted = set((tree / "tests/common.sh").read_text(encoding="utf-8").split())
+    for name in sorted(set(listed.group(1).replace("\\\n", " ").split() if listed else ["gcc"]) - wanted):
+        faults.tell(where, f"the tests do without the package {name}")
 
 
 def exits_in(text, begins, between):

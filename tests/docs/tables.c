@@ -9,6 +9,7 @@
  *   takes COMMAND               (those of `up` and `agent`)
  *   row TEXT                    (of the table of system calls in docs/security.md)
  *   exit STATUS WORD            (WORD is the error's; "-" where none is told)
+ *   version NUMBER
  *   word LIST WORD              (LIST is event, phase, state, check, dropped, heard, metric or field)
  * With `help` it prints the help of `kpeer --help` instead, or with a command's name behind it that of the
  * command. With another argument it reads lines from standard input, and prints for each what is wrong with
@@ -171,6 +172,7 @@ int main(int argc, char **argv)
         put_key(&config_schema[i]);
     put_calls(filter_allowed, filter_allowed_count, "allowed");
     put_calls(filter_deadly, filter_deadly_count, "ends the process");
+    puts("version " KPEER_VERSION);
     put_exits();
     put_words();
     puts("shared config\nshared output\nshared no-color\nshared help\nenvironment KPEER_CONFIG\nenvironment "

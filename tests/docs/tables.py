@@ -6,7 +6,7 @@ import subprocess
 
 class Tables:
     def __init__(self, program):
-        self.program, self.said = program, {}
+        self.program, self.said, self.version = program, {}, ""
         self.commands, self.summary, self.args, self.keys = {}, {}, {}, {}
         self.shared, self.agent, self.takes_agent = set(), set(), set()
         self.environment, self.rows = set(), set()
@@ -27,6 +27,8 @@ class Tables:
                 self.rows.add(f"{first} {rest}")
             elif kind == "exit":
                 self.exits[first] |= {rest} - {"-"}
+            elif kind == "version":
+                self.version = first
             elif kind == "word":
                 self.words[first].add(rest)
             else:

@@ -1,4 +1,4 @@
-"""A translation has its original's headings, and in each section its blocks of code and its words in code.
+"""A translation has its original's headings, and in each section its blocks of code, their marks, and its words in code.
 
 Comments in blocks are translated, so they are left out here; anything else that changes in an original has to change in its
 translation. That prose says the same no check can tell.
@@ -6,7 +6,7 @@ translation. That prose says the same no check can tell.
 
 import re
 
-TOKEN = re.compile(r"^```(\w*)\n(.*?)^```|^(#+) ([^\n]+)$|`([^`\n]+)`", re.M | re.S)
+TOKEN = re.compile(r"^```(\w*)\n(.*?)^```|^(#+) ([^\n]+)$|`([^`\n]+)`|^<!-- (run: [^\n]+|not run:)", re.M | re.S)
 TRANSLATED = re.compile(r"\.zh\.md$")
 
 
@@ -22,11 +22,13 @@ def without_comments(block):
 
 def sections(text):
     found = [Section("", "")]
-    for language, block, level, title, words in TOKEN.findall(text):
+    for language, block, level, title, words, mark in TOKEN.findall(text):
         if level:
             found.append(Section(level, title))
         elif words:
             found[-1].words.add(words)
+        elif mark:
+            found[-1].blocks.append((mark, []))
         else:
             found[-1].blocks.append((language, without_comments(block)))
     return found

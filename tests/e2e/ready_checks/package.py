@@ -3,6 +3,7 @@ is as before. On all hosts of a cluster an upgrade loses nobody."""
 
 import time
 
+from harness.document import furnish, lines, play
 from harness.lab import KEY, STATE, wait_until
 from harness.package import assert_upgrades, bring
 from harness.tree import Tree, assert_same
@@ -115,3 +116,17 @@ def test_upgraded_while_the_cluster_stands(trial):
     assert_upgrades(trial, lab.hosts, master_of(lab), "7.1")
     for host in lab.hosts:
         assert_runs(host, *(word for word in host.arguments(host.agent())[2:]))
+
+
+def test_installed_as_the_readme_says(trial):
+    lab = trial.bare(1, mirrors=True)
+    host, = lab.hosts
+    furnish(host)
+    version = host.kpeer("version", "-o", "json").expect(0).json()["version"]
+    host.remove("/usr/bin/kpeer")
+    host.run("apt-get", "update").expect(0)
+    path = bring(host, version)
+    _, install = lines("package")
+    play(lab, host, f"cd {path.rpartition('/')[0]}; yes | {install}", seconds=200)
+    assert_off(host, "disabled")
+    host.run("/usr/bin/kpeer", "version").expect(0, f"kpeer {version}")

@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 
+from harness.document import block, furnish, play
 from harness.lab import wait_until
 from harness.tree import Tree, assert_same
 
@@ -309,3 +310,15 @@ def test_power_cuts(trial):
             assert_undone(host, before)
         except AssertionError as error:
             raise AssertionError(f"cut {cut}: {error}\n{state}{done}") from None
+
+
+def test_a_runtime_as_the_tutorial_installs_it(trial):
+    """By hand, and kpeer finds nothing to mend in it."""
+    lab, host, _ = begin(trial, "")
+    furnish(host)
+    host.run("apt-get", "update").expect(0)
+    play(lab, host, block("tutorial runtime"), seconds=SECONDS)
+    host.run("systemctl", "is-active", "containerd").expect(0)
+    told = {each["check"]: each for each in host.kpeer("preflight", "-o", "json").json()["checks"]}
+    for check in ("runtime", "containerd"):
+        assert told[check]["level"] != "red", told[check]
