@@ -182,7 +182,8 @@ def test_rehearsal_changes_nothing(trial):
                 "/home/guest/run", "--timeout", "180s")  # fmt: skip
     jobs = [host.start(*rehearse) for host in lab.hosts]
     for job in jobs:
-        job.wait(70).expect(0, "rehearsed: node\\d is a (master|worker)")
+        job.wait(70).expect(0, "rehearsed: node\\d is a (master|worker)", "ready so far: \\d host",
+                            "kpeer leave --force --state-dir /home/guest/state --run-dir /home/guest/run")
     shown = "".join(host.get("/home/guest/state/agent.log") + host.kpeer("events", "--run-dir", "/home/guest/run", "--no-follow")
                     .expect(0).text for host in lab.hosts)
     assert "kubeadm" in shown, "the rehearsal does not show what it would run"
