@@ -167,6 +167,14 @@ def memory_bytes(instance, host):
         return None
 
 
+def cpu_seconds(instance, host=None):
+    """Processor time that a host (or all) has used, those of its processes that have ended among it."""
+    top = (BASE if unified() else BASE / "cpuacct") / _top(instance) / (host.name if host else "")
+    if unified():
+        return int((top / "cpu.stat").read_text().split()[1]) / 1e6
+    return int((top / "cpuacct.usage").read_text()) / 1e9
+
+
 def _tops(instance, host):
     """The groups of one host, or those of the whole instance when host is None."""
     for base in hierarchies():
