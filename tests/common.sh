@@ -7,7 +7,7 @@ packages=(
     gcc clang libc6-dev cmake ninja-build pkg-config git ccache
     libzmq3-dev libsodium-dev libmsgpack-dev libyaml-dev libssl-dev libjansson-dev libseccomp-dev
     libcmocka-dev
-    libclang-rt-14-dev clang-format clang-tidy scdoc spin zsh fish tmux dpkg-dev lintian
+    libclang-rt-14-dev clang-format clang-tidy scdoc spin zsh fish tmux dpkg-dev lintian valgrind
     # to raise hosts
     python3 python3-yaml python3-cryptography iproute2 util-linux kmod procps
     gnupg iptables nftables conntrack ebtables ethtool socat iputils-ping curl openssl ca-certificates

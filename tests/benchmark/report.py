@@ -129,7 +129,7 @@ def refused(figures, rows):
             for key, title in PROGRAMS.items():
                 each = figures.summary(size, key, row.key)
                 if isinstance(each, Refused) and each.reason != "not measured":
-                    found.append(f"{row.words}, {size} hosts, {title}: {each.reason}")
+                    found.append(f"{row.words}, {size} hosts, {title}: {each.reason.removeprefix('not reported: ')}")
     return found
 
 
