@@ -69,6 +69,11 @@ class Figures:
     def summary(self, size, program, row):
         return sum_up(self.samples.get((size, program, row), ()), self.limit)
 
+    def rows(self):
+        """All samples, for a file."""
+        return [{"size": size, "program": program, "row": row, **dataclasses.asdict(sample)}
+                for (size, program, row), samples in self.samples.items() for sample in samples]
+
     def sizes(self):
         return sorted({size for size, _, _ in self.samples})
 

@@ -49,13 +49,13 @@ def _kernel_threads():
 
 def _ours(instance):
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used) + cgroup.cpu_seconds(instance)
+    return sum(each.ru_utime + each.ru_stime for each in used) + (cgroup.cpu_seconds(instance) if instance else 0)
 
 
 class Meter:
-    """The machine from its making to `load`."""
+    """The machine from its making to `load`. `instance` is the lab whose hosts are ours, if there is one."""
 
-    def __init__(self, instance):
+    def __init__(self, instance=None):
         self.instance, self.processors = instance, os.cpu_count()
         self.began = self._look()
 

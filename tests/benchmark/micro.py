@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import tempfile
 
+from .figures import Refused
+
 TOLERANCE = 0.10
 TRIGGER = "desc: Trigger: Client Request: "
 
@@ -115,3 +117,16 @@ def compare(expected, costs, tolerance=TOLERANCE):
             elif now < then * (1 - tolerance):
                 better.append(f"{name}: {now:g} {what}, {then:g} expected")
     return worse, better
+
+
+def section(costs, ns):
+    """`ns` are nanoseconds by case, or a Refused."""
+    lines = ["## One piece of work", "",
+             "Of each the least mean of three runs, and instructions counted by callgrind: of kpeer's own code, and with those of "
+             "libraries, which differ from processor to processor. A step is one of a group of four, whatever it has to do then. "
+             "The gate on instructions is `unit.instructions`.", "",
+             "| | ns | instructions, own | instructions, all | operations of libsodium |", "| --- | --- | --- | --- | --- |"]
+    refused = [f"Nanoseconds are {ns.reason}.", ""] if isinstance(ns, Refused) else []
+    shown = {name: "–" if refused else f"{ns[name]:,}" for name in costs}
+    return lines[:-2] + refused + lines[-2:] + [
+        f"| {name} | {shown[name]} | {cost.own:,} | {cost.whole:,} | {cost.crypto:g} |" for name, cost in costs.items()]

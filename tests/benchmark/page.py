@@ -26,8 +26,9 @@ def build(figures, facts, plan, plots, parts):
              " **The limit for what others may have of the machine was raised: no figure here can be trusted.**")
     lines = ["# Benchmarks", "", HOW.format(
         options=facts["options"], where=f"at commit {facts['commit']}, {facts['date']}, on {facts['machine']}, with {facts['serf']}",
-        limit=limit, cut=membership.CUT_SECONDS, settle=f"{plan.settle:g}", rest=f"{plan.rest:g}", share=figures.limit), "",
-        "## Membership, against Serf", "", *report.table(figures, 1, report.ALONE), ""]
+        limit=limit, cut=membership.CUT_SECONDS, settle=f"{plan.settle:g}", rest=f"{plan.rest:g}", share=figures.limit), ""]
+    if figures.samples:
+        lines += ["## Membership, against Serf", "", *report.table(figures, 1, report.ALONE), ""]
     for size in figures.sizes():
         if size > 1:
             lines += [f"### {size} hosts", "", *report.table(figures, size, report.ROWS), ""]

@@ -23,6 +23,17 @@ enum excuse {
 };
 const char *excuse_word(enum excuse excuse);
 
+/* What went over the wire; each receiver of a beacon counts. */
+struct toll {
+    uint64_t messages;
+    uint64_t bytes;
+};
+
+struct milestone {
+    uint64_t events;
+    uint64_t ms;
+};
+
 struct outcome {
     bool ok;
     int invariant;   /* of docs/formation.md that broke; 0: another thing that must not be */
@@ -33,7 +44,15 @@ struct outcome {
     uint64_t steps;    /* of all nodes */
     uint64_t messages;
     uint64_t bytes;
-    uint64_t hash; /* over the whole story: the same seed gives the same */
+    struct toll beacons; /* those of `messages` and `bytes` that were multicast */
+    struct toll rest;    /* what came in the scenario's rest, and is no part of the above */
+    /* Virtual time of what comes about once where nothing goes wrong; 0: it did not. */
+    struct milestone known;    /* everybody has discovered everybody */
+    struct milestone elected;  /* the first has heard of an elected one */
+    struct milestone recorded; /* the first holds the record */
+    struct milestone held;     /* everybody does */
+    struct milestone ready;    /* everybody is */
+    uint64_t hash;             /* over the whole story: the same seed gives the same */
 };
 
 /* Runs it; the story goes to `story` unless it is NULL. */

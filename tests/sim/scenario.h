@@ -73,6 +73,7 @@ struct scenario {
     struct incident incident[INCIDENTS_MAX];
     uint64_t faults_ms; /* faults end then */
     uint64_t end_ms;    /* by then all must be ready */
+    uint64_t rest_ms;   /* how long the world goes on after that; what it costs is counted apart */
 };
 
 /* What is left out of a scenario. All zero: nothing. */

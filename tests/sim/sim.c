@@ -43,18 +43,18 @@ struct hunt {
 
 static void usage(FILE *to)
 {
-    fputs(
-        "usage: sim [--runs N] [--from SEED] [--jobs J] [--hosts N]   hunt; exit 1 if a seed breaks an "
-        "invariant\n"
-        "       sim --seed SEED [--hosts N] [--expect N] [--cut CUT] [--quiet]   tell the story of one seed\n"
-        "       sim --shrink SEED [--hosts N]                         find a shorter run that breaks the "
-        "same\n"
-        "\n"
-        "CUT is what --shrink prints: parts of the scenario to leave out, as in hosts=3,loss,i0,i2.\n"
-        "sim-faulty takes --fault NAME besides, and --list-faults names them. With --faults it hunts each "
-        "fault\n"
-        "(or the one of --fault) through at most --runs seeds, and fails if one is not found.\n",
-        to);
+    fputs("usage: sim [--runs N] [--from SEED] [--jobs J] [--hosts N]   hunt; exit 1 if a seed breaks an "
+          "invariant\n"
+          "       sim --seed SEED [--hosts N] [--expect N] [--cut CUT] [--rest MS] [--quiet]   tell the "
+          "story of one seed\n"
+          "       sim --shrink SEED [--hosts N]                         find a shorter run that breaks the "
+          "same\n"
+          "\n"
+          "CUT is what --shrink prints: parts of the scenario to leave out, as in hosts=3,loss,i0,i2.\n"
+          "sim-faulty takes --fault NAME besides, and --list-faults names them. With --faults it hunts each "
+          "fault\n"
+          "(or the one of --fault) through at most --runs seeds, and fails if one is not found.\n",
+          to);
 }
 
 static bool number(const char *text, uint64_t *out)
@@ -128,15 +128,30 @@ static void print_cost(const struct scenario *s, const struct outcome *o)
            "%.1f messages and %.2f kB in\n",
            took_s, (double)use.ru_maxrss / 1024, took_s * 1000 / s->hosts, (double)use.ru_maxrss / s->hosts,
            (double)o->steps / peer_s, (double)o->messages / peer_s, (double)o->bytes / 1024 / peer_s);
+    printf("milestones: all know all %.3f s, elected %.3f s, recorded %.3f s, held by all %.3f s, all ready "
+           "%.3f s\n",
+           (double)o->known.ms / 1000, (double)o->elected.ms / 1000, (double)o->recorded.ms / 1000,
+           (double)o->held.ms / 1000, (double)o->ready.ms / 1000);
+    printf("toll: per peer %.1f messages and %.1f kB, %.1f and %.1f of them beacons",
+           (double)o->messages / s->hosts, (double)o->bytes / 1000 / s->hosts,
+           (double)o->beacons.messages / s->hosts, (double)o->beacons.bytes / 1000 / s->hosts);
+    if (s->rest_ms) {
+        double rest_s = (double)s->rest_ms / 1000 * s->hosts;
+        printf("; at rest %.2f messages and %.3f kB a second", (double)o->rest.messages / rest_s,
+               (double)o->rest.bytes / 1000 / rest_s);
+    }
+    printf("\n");
 }
 
-static int tell_one(uint64_t seed, uint32_t hosts, uint32_t expect, const struct cut *cut, bool quiet)
+static int tell_one(uint64_t seed, uint32_t hosts, uint32_t expect, const struct cut *cut, uint64_t rest_ms,
+                    bool quiet)
 {
     struct scenario s;
     struct outcome o;
     scenario_draw(&s, seed, hosts);
     if (expect)
         s.expect = expect;
+    s.rest_ms = rest_ms;
     scenario_cut(&s, cut);
     print_scenario(&s);
     world_run(&s, quiet ? NULL : stdout, &o);
@@ -267,7 +282,7 @@ static int hunt_all(const struct hunt *h)
 
 int main(int argc, char **argv)
 {
-    enum { OPT_CUT = 256, OPT_FAULT, OPT_LIST, OPT_FAULTS, OPT_QUIET, OPT_EXPECT };
+    enum { OPT_CUT = 256, OPT_FAULT, OPT_LIST, OPT_FAULTS, OPT_QUIET, OPT_EXPECT, OPT_REST };
     static const struct option options[] = {{"runs", required_argument, NULL, 'r'},
                                             {"from", required_argument, NULL, 'f'},
                                             {"jobs", required_argument, NULL, 'j'},
@@ -275,6 +290,7 @@ int main(int argc, char **argv)
                                             {"shrink", required_argument, NULL, 'k'},
                                             {"hosts", required_argument, NULL, 'n'},
                                             {"expect", required_argument, NULL, OPT_EXPECT},
+                                            {"rest", required_argument, NULL, OPT_REST},
                                             {"cut", required_argument, NULL, OPT_CUT},
                                             {"fault", required_argument, NULL, OPT_FAULT},
                                             {"list-faults", no_argument, NULL, OPT_LIST},
@@ -282,7 +298,7 @@ int main(int argc, char **argv)
                                             {"quiet", no_argument, NULL, OPT_QUIET},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
-    uint64_t runs = 1000, from = 1, seed = 0, small = 0, hosts = 0, expect = 0;
+    uint64_t runs = 1000, from = 1, seed = 0, small = 0, hosts = 0, expect = 0, rest_ms = 0;
     uint64_t jobs = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
     struct cut cut = {0};
     const char *fault = NULL;
@@ -295,6 +311,7 @@ int main(int argc, char **argv)
                        : c == 'k'        ? &small
                        : c == 'n'        ? &hosts
                        : c == OPT_EXPECT ? &expect
+                       : c == OPT_REST   ? &rest_ms
                                          : NULL;
         if (c == 'h' || c == OPT_LIST) {
             c == 'h' ? usage(stdout) : fault_list(stdout);
@@ -321,6 +338,6 @@ int main(int argc, char **argv)
     if (small)
         return shrink_one(small, (uint32_t)hosts);
     if (seed)
-        return tell_one(seed, (uint32_t)hosts, (uint32_t)expect, &cut, quiet);
+        return tell_one(seed, (uint32_t)hosts, (uint32_t)expect, &cut, rest_ms, quiet);
     return hunt_all(&(struct hunt){.from = from, .runs = runs, .jobs = jobs, .hosts = (uint32_t)hosts});
 }

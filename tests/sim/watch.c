@@ -205,8 +205,31 @@ static bool elected_first(const struct host *h)
     return !own || h->told_elected || h->starts > 1; /* or told to nobody, when the power went */
 }
 
+static void pass(const struct world *w, struct milestone *m, uint64_t wanted)
+{
+    if (++m->events == wanted)
+        m->ms = w->now_ms;
+}
+
+static void note_milestones(struct world *w, const struct action *a)
+{
+    struct outcome *o = w->out;
+    uint64_t hosts = w->s->hosts;
+    if (a->event == EVENT_MEMBER_DISCOVERED)
+        pass(w, &o->known, hosts * (hosts - 1));
+    if (a->event == EVENT_ELECTED)
+        pass(w, &o->elected, 1);
+    if (a->event == EVENT_RECORD_COMMITTED) {
+        pass(w, &o->recorded, 1);
+        pass(w, &o->held, hosts);
+    }
+    if (a->event == EVENT_NODE_READY)
+        pass(w, &o->ready, hosts);
+}
+
 void watch_event(struct world *w, struct host *h, const struct action *a)
 {
+    note_milestones(w, a);
     h->told_elected |= a->event == EVENT_ELECTED;
     if (a->event == EVENT_RECORD_COMMITTED && !elected_first(h))
         broken(w, 0, "%s tells of a cluster and of no election", h->name);

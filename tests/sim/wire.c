@@ -83,6 +83,10 @@ static void deliver(struct world *w, const struct host *from, const struct host 
                                            .packet = p});
         w->out->messages++;
         w->out->bytes += p->n;
+        if (p->multicast) {
+            w->out->beacons.messages++;
+            w->out->beacons.bytes += p->n;
+        }
     }
 }
 
