@@ -32,7 +32,11 @@ struct discovery {
     uint32_t interval_ms[INTERVALS_KEPT]; /* between our own last beacons */
     uint64_t dropped[DROP_COUNT];
     uint64_t conflict_ms; /* when one was told last; 0: never */
-    struct hello hello;   /* the last one announced */
+    struct {
+        struct address address;
+        uint64_t ms;           /* 0: never */
+    } seen[SIGN_CONFLICT + 1]; /* where other groups and claims on one address were heard last */
+    struct hello hello;        /* the last one announced */
     uint64_t now_ms;
 };
 
@@ -43,6 +47,15 @@ const char *discovery_drop_word(enum discovery_drop why)
         [DROP_BAD] = "malformed",   [DROP_REPLAY] = "replayed",    [DROP_SOURCE] = "wrong-source",
         [DROP_FULL] = "too-many",   [DROP_CONFLICTED] = "conflict"};
     return (size_t)why < DROP_COUNT ? words[why] : "unknown";
+}
+
+const char *discovery_sign_word(enum discovery_sign sign)
+{
+    static const char *const words[SIGN_COUNT] = {[SIGN_OTHER_GROUP] = "other-group",
+                                                  [SIGN_CONFLICT] = "conflict",
+                                                  [SIGN_DEAF] = "deaf",
+                                                  [SIGN_UNHEARD] = "unheard"};
+    return (size_t)sign < SIGN_COUNT ? words[sign] : "unknown";
 }
 
 /* A callback may have announced, with a later time, before its caller goes on. */
@@ -202,6 +215,23 @@ static uint32_t pace_ms(const struct discovery *d)
     return pace;
 }
 
+bool discovery_sign(const struct discovery *d, enum discovery_sign sign, uint64_t now_ms,
+                    char address[static STEP_ADDRESS_BYTES])
+{
+    struct address where = {0};
+    bool all = false, there;
+    if (sign <= SIGN_CONFLICT) {
+        where = d->seen[sign].address;
+        there = d->seen[sign].ms && now_ms < d->seen[sign].ms + EXPIRY_BEATS * pace_ms(d);
+    } else {
+        there = evidence_deaf(d->evidence, now_ms, &where, &all);
+        there &= all == (sign == SIGN_UNHEARD);
+    }
+    if (there)
+        address_text(&where, address);
+    return there;
+}
+
 static enum discovery_drop drop_reason(int code)
 {
     switch (code) {
@@ -237,11 +267,19 @@ static void meet_heard(struct discovery *d, const struct beacon *b)
     }
 }
 
+static void see(struct discovery *d, enum discovery_sign sign, const struct address *where)
+{
+    d->seen[sign].address = *where;
+    d->seen[sign].ms = d->now_ms;
+}
+
 static void tell_conflict(struct discovery *d, const struct address *source)
 {
     char text[STEP_ADDRESS_BYTES];
-    if (!evidence_conflicted(d->evidence, source, d->now_ms) ||
-        (d->conflict_ms && d->now_ms - d->conflict_ms < CONFLICT_TELL_MS))
+    if (!evidence_conflicted(d->evidence, source, d->now_ms))
+        return;
+    see(d, SIGN_CONFLICT, source);
+    if (d->conflict_ms && d->now_ms - d->conflict_ms < CONFLICT_TELL_MS)
         return;
     d->conflict_ms = d->now_ms;
     address_text(source, text);
@@ -302,6 +340,12 @@ static void take_guest(struct discovery *d, const uint8_t *bytes, size_t n, cons
         d->dropped[DROP_NEWCOMER]++;
 }
 
+static void take_stranger(struct discovery *d, const struct multicast_from *from)
+{
+    d->dropped[DROP_GROUP]++;
+    see(d, SIGN_OTHER_GROUP, &from->source);
+}
+
 static void take_datagram(struct discovery *d, const uint8_t *bytes, size_t n,
                           const struct multicast_from *from)
 {
@@ -315,7 +359,7 @@ static void take_datagram(struct discovery *d, const uint8_t *bytes, size_t n,
     else if (kind == SEAL_INVITE)
         take_guest(d, bytes, n, from);
     else if ((key = keyring_find(d->cfg.keys, key_id)) == NULL)
-        d->dropped[DROP_GROUP]++;
+        take_stranger(d, from);
     else if (kind == SEAL_KEY)
         d->callbacks.handed(d->ctx, bytes, n);
     else

@@ -94,6 +94,20 @@ void discovery_hand(struct discovery *d, const char *address, const uint8_t *byt
 /* Looks at what only time changes. Returns when to call again at the latest. */
 uint64_t discovery_tick(struct discovery *d, uint64_t now_ms);
 
+/* What is amiss in what is heard now, with the address it is about. */
+enum discovery_sign {
+    SIGN_OTHER_GROUP, /* hosts with another key */
+    SIGN_CONFLICT,    /* two hosts at one address */
+    SIGN_DEAF,        /* a host of this group is heard there that does not hear this one */
+    SIGN_UNHEARD,     /* several are, and none of them hears this one */
+    SIGN_COUNT
+};
+const char *discovery_sign_word(enum discovery_sign sign);
+
+/* False: it is not so now. */
+bool discovery_sign(const struct discovery *d, enum discovery_sign sign, uint64_t now_ms,
+                    char address[static STEP_ADDRESS_BYTES]);
+
 const uint64_t *discovery_dropped(const struct discovery *d); /* DROP_COUNT counters */
 
 /* The usable addresses of this host that fit `pin` (may be NULL). */

@@ -445,6 +445,41 @@ size_t evidence_heard(struct evidence *ev, uint32_t index, uint64_t now_ms, stru
     return n;
 }
 
+/* Where a peer was heard last; NULL: nowhere now. */
+static const struct claim *last_claim(const struct evidence *ev, const struct peer *p, uint64_t now_ms)
+{
+    const struct claim *last = NULL;
+    for (size_t i = 0; i < CLAIMS_MAX; i++)
+        if (fresh(ev, p->claim[i].last_ms, now_ms) && (!last || p->claim[i].last_ms > last->last_ms))
+            last = &p->claim[i];
+    return last;
+}
+
+static bool hears_us(const struct evidence *ev, const struct peer *p, uint64_t now_ms)
+{
+    for (size_t i = 0; i < CLAIMS_MAX; i++)
+        if (fresh(ev, p->claim[i].echo_ms, now_ms))
+            return true;
+    return false;
+}
+
+bool evidence_deaf(const struct evidence *ev, uint64_t now_ms, struct address *out, bool *all)
+{
+    size_t here = 0, deaf = 0;
+    for (size_t i = 0; i < ev->peer_count; i++) {
+        const struct peer *p = &ev->peer[i];
+        const struct claim *last = last_claim(ev, p, now_ms);
+        here += last != NULL;
+        if (!last || hears_us(ev, p, now_ms) || within(p->first_ms, now_ms, expiry_ms(ev)) || deaf++)
+            continue;
+        *out = last->address;
+    }
+    if (deaf == 0 || here > BEACON_HEARD_MAX)
+        return false;
+    *all = deaf == here;
+    return true;
+}
+
 uint64_t evidence_wake(const struct evidence *ev, uint64_t now_ms)
 {
     if (ev->first_proof_ms && now_ms < ev->first_proof_ms + EVIDENCE_DWELL_MS)

@@ -72,6 +72,10 @@ bool evidence_peer(struct evidence *ev, const struct peer_id *id, uint64_t now_m
 /* Whether two claim this address now. */
 bool evidence_conflicted(const struct evidence *ev, const struct address *address, uint64_t now_ms);
 
+/* Whether somebody has been heard for a while who does not hear us, and where that is. `all`: nobody who is
+ * heard does; set where true is returned. False also where there are more than a beacon can name. */
+bool evidence_deaf(const struct evidence *ev, uint64_t now_ms, struct address *out, bool *all);
+
 /* Who was lately heard on interface `index`: at most `max` entries, newcomers first, the others in turns. */
 size_t evidence_heard(struct evidence *ev, uint32_t index, uint64_t now_ms, struct beacon_heard *out,
                       size_t max);

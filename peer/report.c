@@ -5,7 +5,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "discovery/discovery.h"
 #include "peer/writer.h"
 #include "protocol/mem.h"
 
@@ -147,14 +146,15 @@ json_t *report_status(const struct node *node, uint64_t now_ms)
     memset(&s, 0, sizeof s);
     node_status_view(node, now_ms, &s);
     self_view(node, now_ms, &self);
-    return json_pack("{s:o, s:o, s:o, s:s, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o}",
-                     "id", id_or_null(node_id(node)), "name", text(self.name), "group", group_text(node),
-                     "phase", phase_word(s.phase), "role", role_word(s.role), "phase_ms",
-                     number(self.phase_ms), "healthy", s.healthy, "address", text_or_null(s.address),
-                     "interface", text_or_null(s.interface), "waiting", text_or_null(s.waiting), "error",
-                     text_or_null(s.error), "hint", text_or_null(s.hint), "election", report_election(&s),
-                     "cluster", report_record(node_record(node)), "members", report_counts(node, now_ms),
-                     "steps_running", (int)s.steps_running, "dropped", report_dropped(&s));
+    return json_pack(
+        "{s:o, s:o, s:o, s:s, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:{}}", "id",
+        id_or_null(node_id(node)), "name", text(self.name), "group", group_text(node), "phase",
+        phase_word(s.phase), "role", role_word(s.role), "phase_ms", number(self.phase_ms), "healthy",
+        s.healthy, "address", text_or_null(s.address), "interface", text_or_null(s.interface), "waiting",
+        text_or_null(s.waiting), "error", text_or_null(s.error), "hint", text_or_null(s.hint), "election",
+        report_election(&s), "cluster", report_record(node_record(node)), "members",
+        report_counts(node, now_ms), "steps_running", (int)s.steps_running, "dropped", report_dropped(&s),
+        "signs");
 }
 
 void report_heard(json_t *status, const uint64_t *dropped)
@@ -180,6 +180,11 @@ void report_links(json_t *status, uint64_t refused, uint64_t shut)
         json_object_set_new(heard, "refused-links", number(refused));
     if (shut)
         json_object_set_new(heard, "shut-out", number(shut));
+}
+
+void report_sign(json_t *status, enum discovery_sign sign, const char *address)
+{
+    json_object_set_new(json_object_get(status, "signs"), discovery_sign_word(sign), json_string(address));
 }
 
 static void add_text(json_t *object, const char *key, const char *value)

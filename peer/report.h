@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "discovery/discovery.h"
 #include "protocol/node.h"
 
 /* New references; NULL when out of memory. */
@@ -22,6 +23,9 @@ void report_heard(json_t *status, const uint64_t *dropped);
 /* Adds to "heard" how many links were refused to unknown keys, and how often somebody was turned away who
  * opened too many connections. After report_heard. */
 void report_links(json_t *status, uint64_t refused, uint64_t shut);
+
+/* Adds to "signs" what is amiss in what is heard now, by its word, with the address it is about. */
+void report_sign(json_t *status, enum discovery_sign sign, const char *address);
 
 json_t *report_record(const struct record *record); /* null for NULL */
 

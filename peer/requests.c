@@ -15,6 +15,14 @@ static void answer(struct control_call *call, json_t *data)
         control_fail(call, KPEER_ENOMEM, "the agent is out of memory", NULL);
 }
 
+static void add_signs(const struct agent *a, json_t *status)
+{
+    char address[STEP_ADDRESS_BYTES];
+    for (int sign = 0; sign < SIGN_COUNT; sign++)
+        if (discovery_sign(a->discovery, (enum discovery_sign)sign, clock_ms(), address))
+            report_sign(status, (enum discovery_sign)sign, address);
+}
+
 static void ask_status(struct agent *a, struct control_call *call)
 {
     const struct transport_stats *links = transport_stats(a->transport);
@@ -22,6 +30,7 @@ static void ask_status(struct agent *a, struct control_call *call)
     if (status) {
         report_heard(status, discovery_dropped(a->discovery));
         report_links(status, links->refused, links->shut);
+        add_signs(a, status);
     }
     answer(call, status);
 }

@@ -394,6 +394,36 @@ static void test_the_table_is_bounded(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* After a while in which everybody had time to hear us. */
+static bool deaf_is(struct fixture *f, const char *text, bool wanted_all)
+{
+    struct address out;
+    bool all = !wanted_all;
+    if (!evidence_deaf(f->ev, f->now, &out, &all))
+        return text == NULL;
+    struct address want = text ? ip(text) : (struct address){0};
+    return text && address_equal(&out, &want) && all == wanted_all;
+}
+
+static void test_who_does_not_hear_us(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 20; i++) {
+        hear(f, 2, "192.168.56.12", ETH1, i < 12 ? 1 : 0, "192.168.56.11");
+        hear(f, 3, "192.168.56.13", ETH1, 2, "192.168.56.12");
+        f->now += BEAT;
+        assert_true(deaf_is(f, i < 9 ? NULL : "192.168.56.13", false)); /* a newcomer has its time */
+    }
+    for (int i = 0; i < 5; i++) { /* the other one hears us no more, either */
+        hear(f, 2, "192.168.56.12", ETH1, 0, NULL);
+        hear(f, 3, "192.168.56.13", ETH1, 0, NULL);
+        f->now += BEAT;
+    }
+    assert_true(deaf_is(f, "192.168.56.12", true));
+    f->now += 20 * BEAT; /* nobody is heard at all */
+    assert_true(deaf_is(f, NULL, false));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -413,6 +443,7 @@ int main(void)
         TEST(test_most_peers_then_lowest_interface),
         TEST(test_pins_need_no_proof),
         TEST(test_heard_list_takes_turns),
+        TEST(test_who_does_not_hear_us),
         TEST(test_the_table_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,6 +110,8 @@ static void test_heard(void **state)
     report_heard(tree, dropped);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(tree, "heard"), "other-group")), 4);
     assert_non_null(strstr(text_of(tree, "waiting"), "another key"));
+    report_sign(tree, SIGN_CONFLICT, "192.168.56.12");
+    assert_string_equal(text_of(json_object_get(tree, "signs"), "conflict"), "192.168.56.12");
     report_links(tree, 0, 2);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(tree, "heard"), "shut-out")), 2);
     assert_null(json_object_get(json_object_get(tree, "heard"), "refused-links"));
