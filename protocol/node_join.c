@@ -63,6 +63,15 @@ void work_ask_ticket(struct node *n)
     w->ticket_asked_ms = n->now_ms;
 }
 
+/* It goes on by itself; who wonders meanwhile is to know. */
+static void ticket_expired(struct node *n)
+{
+    struct work *w = &n->work;
+    snprintf(w->error, sizeof w->error, "the ticket from the master %s had expired when it came",
+             n->record.founder_name);
+    snprintf(w->hint, sizeof w->hint, "nothing: a new one is asked for within a minute");
+}
+
 static void open_ticket(struct node *n, const struct grant *g)
 {
     struct work *w = &n->work;
@@ -83,6 +92,8 @@ static void open_ticket(struct node *n, const struct grant *g)
         out_event(n, EVENT_TICKET_OPENED, &n->record.founder);
     } else {
         net_drop(n, fits ? DROP_STALE : DROP_FORGED);
+        if (fits)
+            ticket_expired(n);
     }
     sodium_memzero(&t, sizeof t);
 }
