@@ -124,5 +124,6 @@ int cmd_status(struct call *call, struct err *err);
 int cmd_up(struct call *call, struct err *err);
 int cmd_verify(struct call *call, struct err *err);
 int cmd_version(struct call *call, struct err *err);
+int cmd_why(struct call *call, struct err *err);
 
 #endif

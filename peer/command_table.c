@@ -87,6 +87,15 @@ const struct command command_table[] = {
      .about =
          "Shows this host's phase, the election, the cluster and the last error with what to do about it.",
      .example = "  kpeer status\n  kpeer status -o json"},
+    {.name = "why",
+     .summary = "what stands between a host and ready, and what to do",
+     .run = cmd_why,
+     .args = "HOST",
+     .max_args = 1,
+     .about = "Goes from what is seen on this host, or on HOST (a member's name or id), to the cause of it, "
+              "wherever in the group that lies, and tells the next step; exit 0 only if all is well. As root "
+              "it also looks at this host's checks, and lets the hosts look at each other.",
+     .example = "  sudo kpeer why\n  kpeer why node3\n  sudo kpeer why -o json"},
     {.name = "events",
      .summary = "the stream of what happens",
      .run = cmd_events,
