@@ -181,6 +181,14 @@ static void last_line(const char *text, const char *needle, char *cause, size_t 
         join(cause, room, found, found_n);
 }
 
+/* Without the phase, which is told of elsewhere: members hear the first words of an error alone. */
+static const char *without_phase(const char *cause)
+{
+    static const char before[] = "error execution phase ";
+    const char *end = strncmp(cause, before, sizeof before - 1) == 0 ? strstr(cause, ": ") : NULL;
+    return end ? end + 2 : cause;
+}
+
 /* Secrets are hidden before the text is cut to fit: half of one would not be known for what it is. */
 void parse_cause(const char *errout, const char *out, char *cause, size_t cause_bytes)
 {
@@ -193,7 +201,7 @@ void parse_cause(const char *errout, const char *out, char *cause, size_t cause_
     if (!whole[0])
         last_line(out, NULL, whole, sizeof whole);
     parse_mask(whole);
-    snprintf(cause, cause_bytes, "%s", whole);
+    snprintf(cause, cause_bytes, "%s", without_phase(whole));
 }
 
 const char *parse_hint(const char *cause)
