@@ -215,17 +215,33 @@ static uint32_t pace_ms(const struct discovery *d)
     return pace;
 }
 
+/* Whoever has our address is not heard here, since the kernel drops what comes from there; others tell of it.
+ */
+static bool own_conflict(const struct discovery *d, uint64_t now_ms, struct address *where)
+{
+    const struct evidence_place *places;
+    size_t count = evidence_places(d->evidence, &places);
+    for (size_t i = 0; i < count; i++) {
+        *where = places[i].net.address;
+        if (evidence_conflicted(d->evidence, where, now_ms))
+            return true;
+    }
+    return false;
+}
+
 bool discovery_sign(const struct discovery *d, enum discovery_sign sign, uint64_t now_ms,
                     char address[static STEP_ADDRESS_BYTES])
 {
     struct address where = {0};
     bool all = false, there;
-    if (sign <= SIGN_CONFLICT) {
-        where = d->seen[sign].address;
-        there = d->seen[sign].ms && now_ms < d->seen[sign].ms + EXPIRY_BEATS * pace_ms(d);
+    if (sign == SIGN_DEAF || sign == SIGN_UNHEARD) {
+        there = evidence_deaf(d->evidence, now_ms, &where, &all) && all == (sign == SIGN_UNHEARD);
     } else {
-        there = evidence_deaf(d->evidence, now_ms, &where, &all);
-        there &= all == (sign == SIGN_UNHEARD);
+        there = d->seen[sign].ms && now_ms < d->seen[sign].ms + EXPIRY_BEATS * pace_ms(d);
+        if (there)
+            where = d->seen[sign].address;
+        else if (sign == SIGN_CONFLICT)
+            there = own_conflict(d, now_ms, &where);
     }
     if (there)
         address_text(&where, address);
