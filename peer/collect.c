@@ -43,6 +43,7 @@ static const struct item items[] = {
     {"kpeer/events.jsonl", 0, {"kpeer", "events", "--no-follow", "-o", "json"}},
     {"kpeer/metrics.txt", 0, {"kpeer", "metrics"}},
     {"kpeer/preflight.json", 60000, {"kpeer", "preflight", "-o", "json"}},
+    {"kpeer/why.json", 60000, {"kpeer", "why", "-o", "json"}},
     {"kpeer/images.json", 30000, {"kpeer", "images", "list", "-o", "json"}},
     {"kpeer/ending.txt", 0, {"cat", "{run}/ending"}},
     {"kpeer/files.txt", 0, {"ls", "-lR", "{state}", "{run}"}},
