@@ -13,7 +13,7 @@
 #define MAKE_MS            30000
 #define PLACE_MS           20000 /* for the scheduler */
 #define CALL_MS            30000 /* for the callers to start and to be answered */
-#define REMOVE_MS          15000
+#define REMOVE_MS          30000
 #define REMOVE_CANCELED_MS 5000 /* a cancelled worker is given no more */
 #define CALLERS_MAX        16
 #define PODS_MAX           (CALLERS_MAX + 1)
