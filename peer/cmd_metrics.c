@@ -14,9 +14,7 @@ int cmd_metrics(struct call *call, struct err *err)
     text = json_string_value(json_object_get(answer, "metrics"));
     if (!code && !text)
         code = err_set(err, KPEER_EINVAL, "the agent's answer has no metrics");
-    if (!code && writer_is_data(&call->out))
-        code = writer_value(&call->out, answer, err);
-    else if (!code && (fputs(text, call->out.to) == EOF || fflush(call->out.to)))
+    if (!code && (fputs(text, call->out.to) == EOF || fflush(call->out.to)))
         code = err_set(err, KPEER_EIO, "writing the output failed");
     json_decref(answer);
     control_close(client);

@@ -108,7 +108,8 @@ const struct command command_table[] = {
      .about =
          "Prints what the agent counts and how this host is, in Prometheus' text format. Where the setting "
          "metrics names a loopback address and port, the agent also answers GET /metrics there.",
-     .example = "  kpeer metrics\n  kpeer metrics | grep kpeer_members"},
+     .example = "  kpeer metrics\n  kpeer metrics | grep kpeer_members",
+     .no_data = true},
     {.name = "leave",
      .summary = "drain, delete, reset, undo, goodbye",
      .run = cmd_leave,

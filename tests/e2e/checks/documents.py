@@ -76,6 +76,7 @@ def test_tutorial(trial):
     play(lab, master, block("tutorial kubeconfig"))
     console = next(host for host in three if host not in (master, worker))
     play(lab, console, block("tutorial console"), **{"192.168.10.210": master.address})
+    play(lab, console, block("tutorial verify"))
     by_hand(lab, master, console, worker)
 
     invite(lab, master, fourth, *lines("tutorial invitation"))

@@ -30,9 +30,12 @@ USES = [
     ("kubeconfig", "", "worker", False),
     ("kubeconfig", "--install --force", "worker", False),
     ("version", "", "worker", False),
+    ("verify", "", "worker", False),
+    ("why", "", "worker", False),
+    ("report", "", "worker", False),
 ]
 ONCE = [("evict", "master", False), ("leave", "itself", True)]
-NO_DATA = {"completion": "bash", "agent": ""}
+NO_DATA = {"completion": "bash", "agent": "", "metrics": ""}
 
 
 def shape(value):
