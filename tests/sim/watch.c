@@ -202,7 +202,8 @@ static bool elected_first(const struct host *h)
     bool own = committed_read(n->cluster_blob, n->cluster_bytes, c, NULL) == 0 &&
                electorate_equal(&c->set, &n->formation.mine.set);
     free(c);
-    return !own || h->told_elected || h->starts > 1; /* or told to nobody, when the power went */
+    /* Or it was told to nobody, when the power went; or by the host whose disk was copied. */
+    return !own || h->told_elected || h->starts > 1 || h->voter->shared;
 }
 
 static void pass(const struct world *w, struct milestone *m, uint64_t wanted)
