@@ -99,6 +99,9 @@ class Round:
     def times(self, kind, pairs, since, began, bound):
         """Seconds from `began` for each pair; inf for those that came to nothing in time."""
         found = self.listener.wait_for(kind, pairs, since, BOUND[bound])
+        missing = sorted(set(pairs) - found.keys())
+        if missing:
+            self.tell(f"{len(missing)} of {len(pairs)} never came: {kind}, on {missing[0][0]} of {missing[0][1]} and so on")
         return [found.get(pair, math.inf) - began for pair in pairs]
 
     def converge(self):

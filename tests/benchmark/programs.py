@@ -33,6 +33,16 @@ class Kpeer:
         return kind, "" if kind == "ready" else found[2]
 
 
+class KpeerAlone(Kpeer):
+    """The same, kept from founding: it waits for more hosts than there are, and mends nothing. It still looks at its host."""
+
+    key, title = "kpeer-alone", "kpeer, no founding"
+    whole = False
+
+    def agent(self, host, first, size):
+        return ["kpeer", "agent", "--dry-run", "--no-fix", "--expect", "500"]
+
+
 class Serf:
     """As Debian has it: LAN profile, encrypted, finding each other by mDNS."""
 

@@ -6,7 +6,7 @@ import subprocess
 
 from .figures import Aim, Refused, ahead
 
-PROGRAMS = {"kpeer": "kpeer", "serf": "Serf, mDNS", "serf-joined": "Serf, by address"}
+PROGRAMS = {"kpeer": "kpeer", "kpeer-alone": "kpeer, no founding", "serf": "Serf, mDNS", "serf-joined": "Serf, by address"}
 MINE, RIVALS = "kpeer", ("serf", "serf-joined")
 
 
