@@ -31,7 +31,7 @@ class Plan:
 
 QUICK = Plan(sizes=(3, 8),
              often={"converge": 4, "join": 4, "rest": 1, "kill": 2, "cut": 2, "leave": 2, "halves": 0, "loss": 1},
-             settle=4, rest=8, loss=(25,), loss_sizes=(8,), rounds=5, seconds=480)
+             settle=4, rest=8, loss=(25,), loss_sizes=(8,), rounds=5, seconds=400)
 FULL = Plan(sizes=(3, 8, 32, 64, 128),
             often={"converge": 7, "join": 7, "rest": 2, "kill": 3, "cut": 3, "leave": 3, "halves": 3, "loss": 1},
             settle=15, rest=30, loss=(10, 25), loss_sizes=(8, 32, 64, 128), rounds=10)

@@ -1,6 +1,7 @@
 """docs/benchmarks.md, whole: what was run, how it was measured, and the tables."""
 
 from . import membership, report
+from .figures import LIMIT
 
 HOW = """\
 Made by `sudo tests/bench{options}` {where}. That is how to repeat it: it installs what it needs, builds a release, measures and writes this page.{limit}
@@ -23,7 +24,7 @@ Made by `sudo tests/bench{options}` {where}. That is how to repeat it: it instal
 
 def build(figures, facts, plan, plots, parts):
     """The page's text. `facts` are of the run; `parts` further sections, each a list of lines."""
-    limit = ("" if figures.limit <= 0.05 else
+    limit = ("" if figures.limit <= LIMIT else
              " **The limit for what others may have of the machine was raised: no figure here can be trusted.**")
     lines = ["# Benchmarks", "", HOW.format(
         options=facts["options"], where=f"at commit {facts['commit']}, {facts['date']}, on {facts['machine']}, with {facts['serf']}",
