@@ -153,8 +153,9 @@ def gnuplot(path, title, x, y, lines):
     if not lines:
         return False
     ticks = ", ".join(f"{each:g}" for each in sorted({point[0] for points in lines.values() for point in points}))
-    script = [f'set terminal svg size 760,420 font "sans-serif,13" background "white"; set output "{path}"',
-              f'set title "{title}"; set xlabel "{x}"; set ylabel "{y}"; set logscale xy; set grid; set key outside right top',
+    script = [f'set terminal svg size 760,460 font "sans-serif,13" background "white"; set output "{path}"',
+              f'set title "{title}"; set xlabel "{x}"; set ylabel "{y}"; set logscale xy; set grid',
+              "set key outside bottom center horizontal maxcols 3",
               f"set xtics ({ticks}); set border 3; set tics nomirror"]
     for number, points in enumerate(lines.values()):
         script += [f"$data{number} << END", *(f"{a:g} {b:g}" for a, b in points), "END"]
