@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "peer/config.h"
+#include "peer/config/config.h"
 
 #define NAME       "ending"
 #define PATH_BYTES (CONFIG_PATH_BYTES + sizeof "/" NAME)

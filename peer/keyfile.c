@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "peer/config.h"
+#include "peer/config/config.h"
 #include "peer/keysource.h"
 #include "protocol/mem.h"
 

@@ -5,7 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "peer/command.h"
+#include "peer/command/command.h"
 #include "peer/keysource.h"
 
 /* Keys are in this process's memory: it leaves no core behind. */

@@ -10,7 +10,7 @@
  * tag
  *
  * Both ends are state machines on bytes. Pure: randomness and time come from the caller. Users: the agent
- * (peer/inviting.c) and whoever looks for the inviting host (discovery/meet.h).
+ * (peer/agent/inviting.c) and whoever looks for the inviting host (discovery/meet.h).
  */
 #ifndef KPEER_INVITE_H
 #define KPEER_INVITE_H

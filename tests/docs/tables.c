@@ -20,11 +20,11 @@
 #include <string.h>
 
 #include "discovery/discovery.h"
-#include "peer/command.h"
+#include "peer/command/command.h"
 #include "peer/executor/host/check.h"
-#include "peer/fields.h"
-#include "peer/filter.h"
-#include "peer/metrics.h"
+#include "peer/agent/fields.h"
+#include "peer/agent/filter.h"
+#include "peer/agent/metrics.h"
 #include "protocol/mem.h"
 #include "protocol/node.h"
 

@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "peer/config.h"
-#include "peer/config_report.h"
+#include "peer/config/config.h"
+#include "peer/config/config_report.h"
 #include "peer/executor/journal_store.h"
 #include "peer/keyfile.h"
-#include "peer/redact.h"
+#include "peer/command/redact.h"
 #include "tests/fuzz/fuzz.h"
 
 /* ---- kpeer.yaml ---- */

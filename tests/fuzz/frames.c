@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "peer/control_frame.h"
-#include "peer/exporter.h"
+#include "peer/agent/exporter.h"
 #include "protocol/step.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -2,17 +2,17 @@
  * Plays the formation of a group on the terminal, as `kpeer up` shows it: play HOSTS FRAME.
  *
  * What the agent would have told is made up here and goes through peer/progress and peer/board, as in
- * peer/cmd_up.c; nothing else is stood in for. FRAME says where it stops: "forming" in the middle, "joining"
- * later, or "ready" at the end. Then it waits for a line on standard input, so that the screen can be looked
- * at.
+ * peer/command/cmd_up.c; nothing else is stood in for. FRAME says where it stops: "forming" in the middle,
+ * "joining" later, or "ready" at the end. Then it waits for a line on standard input, so that the screen can
+ * be looked at.
  */
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "peer/outcome.h"
-#include "peer/progress.h"
+#include "peer/command/outcome.h"
+#include "peer/command/progress.h"
 
 /* Phases of every length there are: seconds, minutes; names that are wide, and long. */
 static const char *const names[] = {"node1", "工作节点二", "a-host-with-a-name-that-is-rather-long", "node4"};

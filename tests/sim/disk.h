@@ -1,6 +1,6 @@
 /*
- * A host's disk, with the four operations in which peer/store.c stores a file: write a new file, sync it,
- * rename it over the old one, sync the folder. What was not synced is lost with the power, whole or torn.
+ * A host's disk, with the four operations in which peer/agent/store.c stores a file: write a new file, sync
+ * it, rename it over the old one, sync the folder. What was not synced is lost with the power, whole or torn.
  * Owned by host.c.
  */
 #ifndef KPEER_TESTS_DISK_H

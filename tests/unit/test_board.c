@@ -1,5 +1,5 @@
 /* The board under `kpeer up`'s live line: what is shown of each member, in what room. */
-#include "peer/board.h"
+#include "peer/command/board.h"
 
 #include <locale.h>
 #include <setjmp.h>

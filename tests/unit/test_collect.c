@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "peer/collect.h"
+#include "peer/command/collect.h"
 #include "peer/executor/spawn.h"
 #include "protocol/keytext.h"
 #include "protocol/mem.h"

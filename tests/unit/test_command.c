@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "peer/command.h"
-#include "peer/daemon.h"
+#include "peer/command/command.h"
+#include "peer/command/daemon.h"
 #include "protocol/mem.h"
 
 /* Splits at blanks and parses; the words live until the next call. */

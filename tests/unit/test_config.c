@@ -8,8 +8,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "peer/config.h"
-#include "peer/config_report.h"
+#include "peer/config/config.h"
+#include "peer/config/config_report.h"
 #include "protocol/mem.h"
 
 static struct config cfg;

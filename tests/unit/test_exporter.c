@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "peer/exporter.h"
+#include "peer/agent/exporter.h"
 #include "protocol/mem.h"
 
 #define HOST "Host: 127.0.0.1:7374\r\n"

@@ -26,8 +26,8 @@
 #include <sodium.h>
 #include <zmq.h>
 
-#include "peer/exporter.h"
-#include "peer/filter.h"
+#include "peer/agent/exporter.h"
+#include "peer/agent/filter.h"
 
 static pid_t other; /* plays the executor: a process that waits to be ended */
 

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "peer/gate.h"
+#include "peer/agent/gate.h"
 
 static struct gate *gate;
 static struct gate_rule rule;

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "peer/config.h"
+#include "peer/config/config.h"
 #include "peer/keyfile.h"
 
 struct world {

@@ -18,7 +18,7 @@
 #include <cmocka.h>
 #include <ftw.h>
 
-#include "peer/landlock.h"
+#include "peer/agent/landlock.h"
 
 static char top[64];
 

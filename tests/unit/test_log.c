@@ -16,7 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "peer/fields.h"
+#include "peer/agent/fields.h"
 #include "peer/log.h"
 #include "protocol/err.h"
 #include "protocol/mem.h"

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "discovery/discovery.h"
-#include "peer/metrics.h"
+#include "peer/agent/metrics.h"
 #include "protocol/mem.h"
 
 #define LINES_MAX 512

@@ -8,7 +8,7 @@
 #include <sodium.h>
 #include <string.h>
 
-#include "peer/passphrase.h"
+#include "peer/command/passphrase.h"
 #include "protocol/mem.h"
 
 static void test_simple_ones_are_refused(void **state)

@@ -14,8 +14,8 @@
 
 #include <cmocka.h>
 
-#include "peer/privilege.h"
-#include "peer/store.h"
+#include "peer/agent/privilege.h"
+#include "peer/agent/store.h"
 
 static unsigned free_id; /* the one that is not taken; 0: none is taken */
 static bool all_taken;

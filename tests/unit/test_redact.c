@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "peer/redact.h"
+#include "peer/command/redact.h"
 #include "protocol/keytext.h"
 #include "protocol/mem.h"
 

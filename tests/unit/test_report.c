@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "discovery/discovery.h"
-#include "peer/progress.h"
+#include "peer/command/progress.h"
 #include "peer/report.h"
 #include "peer/writer.h"
 #include "protocol/mem.h"

@@ -16,7 +16,7 @@
 #include <ftw.h>
 #include <sodium.h>
 
-#include "peer/store.h"
+#include "peer/agent/store.h"
 
 static char dir[64];
 static const char *failing;

@@ -16,8 +16,8 @@
 #include <cmocka.h>
 #include <sodium.h>
 
-#include "peer/loop.h"
-#include "peer/transport.h"
+#include "peer/agent/loop.h"
+#include "peer/agent/transport.h"
 #include "protocol/clock.h"
 
 #define WAIT_MS 10000

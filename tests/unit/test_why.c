@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "peer/why.h"
+#include "peer/command/why.h"
 #include "peer/writer.h"
 #include "protocol/mem.h"
 

@@ -1,0 +1,215 @@
+#include "peer/command/redact.h"
+
+#include <locale.h>
+#include <regex.h>
+#include <sodium.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/mem.h"
+
+#define KNOWN_MAX   16
+#define KNOWN_LEAST 8
+#define LINE_BYTES  16384 /* the rest of a longer line is taken out */
+#define OUT_BYTES   (2 * LINE_BYTES)
+#define GROUPS      4
+
+#define NAMES                                                                                                \
+    "([Tt]oken|[Pp]assword|[Pp]asswd|[Pp]assphrase|[Ss]ecret|client-key-data|certificate-key|[Aa]uth)"
+
+/* What looks like a secret. The group in brackets of number `group` is what is taken out. A name may stand in
+ * quotes, as in JSON and YAML, and a value as well. */
+static const struct {
+    const char *pattern;
+    size_t group;
+} looks[] = {
+    {"(kpeer-group-key-[0-9]+:[^[:space:]\"']*)", 1},
+    {"(^|[^a-z0-9.])[a-z0-9]{6}\\.([a-z0-9]{16})($|[^a-z0-9])", 2},
+    {"(eyJ[A-Za-z0-9_-]{8,}\\.[A-Za-z0-9_-]{4,}\\.[A-Za-z0-9_-]*)", 1},
+    {"([Bb]earer|[Bb]asic) +([A-Za-z0-9._~+/=-]{8,})", 2},
+    {"[A-Za-z0-9+.-]+://[^/@[:space:]\"']*:([^/@[:space:]\"']+)@", 1},
+    {"Environment=\"?[A-Za-z0-9_]+=(.*)$", 1},
+    {"[A-Z0-9_]*(KEY|TOKEN|SECRET|PASSWORD|PASSPHRASE)=([^[:space:]]+)", 2},
+    {"--code[ =]+([A-Za-z0-9-]+)", 1},
+    {NAMES "[\"']?[[:space:]]*=[[:space:]]*(\"[^\"]*\"|'[^']*'|[^[:space:],;}]+)", 2},
+    {NAMES "[\"']?[[:space:]]*:[[:space:]]*(\"[^\"]*\"|'[^']*'|[^\"'[:space:]].*)", 2},
+};
+
+#define PEM_BEGIN "-----BEGIN "
+#define PEM_KEY   "PRIVATE KEY-----"
+#define PEM_END   "-----END "
+
+struct redact {
+    locale_t plain; /* bytes, not characters: quicker, and no input is invalid */
+    bool compiled;
+    regex_t look[COUNT_OF(looks)];
+    size_t known_count;
+    char *known[KNOWN_MAX];
+};
+
+int redact_new(struct redact **out, struct err *err)
+{
+    struct redact *r = calloc(1, sizeof *r);
+    locale_t before;
+    int bad = 0;
+
+    if (!r)
+        return err_set(err, KPEER_ENOMEM, "out of memory");
+    r->plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    before = r->plain ? uselocale(r->plain) : (locale_t)0;
+    for (size_t i = 0; r->plain && i < COUNT_OF(looks); i++)
+        bad |= regcomp(&r->look[i], looks[i].pattern, REG_EXTENDED);
+    if (before)
+        uselocale(before);
+    r->compiled = r->plain != (locale_t)0;
+    if (!r->compiled || bad) {
+        redact_free(r);
+        return err_set(err, KPEER_ENOMEM, "no memory to look for secrets");
+    }
+    *out = r;
+    return 0;
+}
+
+void redact_free(struct redact *r)
+{
+    if (!r)
+        return;
+    for (size_t i = 0; r->compiled && i < COUNT_OF(looks); i++)
+        regfree(&r->look[i]);
+    for (size_t i = 0; i < r->known_count; i++)
+        sodium_free(r->known[i]);
+    if (r->plain)
+        freelocale(r->plain);
+    free(r);
+}
+
+int redact_add(struct redact *r, const char *secret, struct err *err)
+{
+    size_t n = strlen(secret);
+    char *copy;
+
+    if (n < KNOWN_LEAST)
+        return 0;
+    copy = r->known_count < KNOWN_MAX ? sodium_malloc(n + 1) : NULL;
+    if (!copy)
+        return err_set(err, KPEER_ENOMEM, "no memory to look for secrets");
+    memcpy(copy, secret, n + 1);
+    r->known[r->known_count++] = copy;
+    return 0;
+}
+
+/* ---- the whole text ---- */
+
+/* Private keys in PEM, on lines of their own or within one; one that is cut short ends with the text. */
+static size_t keys_out(char *text)
+{
+    size_t removed = 0, mark = strlen(REDACT_MARK);
+
+    for (char *at = text; (at = strstr(at, PEM_BEGIN)) != NULL;) {
+        char *label = at + strlen(PEM_BEGIN), *end = strstr(label, "-----"), *kind = strstr(label, PEM_KEY);
+
+        if (!kind || !end || kind > end) {
+            at = label;
+            continue;
+        }
+        end = strstr(label, PEM_END);
+        end = end ? strstr(end + strlen(PEM_END), "-----") : NULL;
+        end = end ? end + strlen("-----") : at + strlen(at);
+        memcpy(at, REDACT_MARK, mark); /* shorter than the first line alone */
+        memmove(at + mark, end, strlen(end) + 1);
+        at += mark;
+        removed++;
+    }
+    return removed;
+}
+
+static size_t known_out(const struct redact *r, char *text)
+{
+    size_t removed = 0;
+
+    for (size_t i = 0; i < r->known_count; i++) {
+        size_t n = strlen(r->known[i]);
+
+        for (char *at = text; (at = strstr(at, r->known[i])) != NULL; at += n, removed++)
+            memset(at, 'x', n);
+    }
+    return removed;
+}
+
+/* ---- a line ---- */
+
+/* Writes `line` with each place marked that has this look; `out` holds OUT_BYTES. */
+static size_t look_out(const struct redact *r, size_t look, const char *line, char *out)
+{
+    const size_t mark = strlen(REDACT_MARK), group = looks[look].group;
+    regmatch_t m[GROUPS];
+    size_t used = 0, removed = 0;
+
+    while (regexec(&r->look[look], line, GROUPS, m, removed ? REG_NOTBOL : 0) == 0) {
+        size_t from = (size_t)m[group].rm_so, to = (size_t)m[group].rm_eo;
+
+        if (to == from)
+            break;
+        if (used + from + mark >= OUT_BYTES) { /* no room to tell */
+            snprintf(out + used, OUT_BYTES - used, "%.*s", (int)from, line);
+            return removed + 1;
+        }
+        memcpy(out + used, line, from);
+        memcpy(out + used + from, REDACT_MARK, mark);
+        used += from + mark;
+        line += to;
+        removed++;
+    }
+    snprintf(out + used, OUT_BYTES - used, "%s", line);
+    return removed;
+}
+
+static size_t line_out(const struct redact *r, char *line, FILE *to)
+{
+    char room[2][OUT_BYTES], *now = room[0];
+    size_t n = strlen(line), removed = n > LINE_BYTES;
+
+    snprintf(now, OUT_BYTES, "%.*s%s", LINE_BYTES, line, removed ? REDACT_MARK : "");
+    for (size_t i = 0; i < COUNT_OF(looks); i++) {
+        char *next = now == room[0] ? room[1] : room[0];
+
+        removed += look_out(r, i, now, next);
+        now = next;
+    }
+    fputs(now, to);
+    return removed;
+}
+
+int redact_text(const struct redact *r, const char *text, size_t n, char **out, size_t *out_bytes,
+                size_t *removed, struct err *err)
+{
+    cleanup_free char *copy = malloc(n + 1);
+    char *made = NULL;
+    FILE *to = copy ? open_memstream(&made, out_bytes) : NULL;
+    locale_t before;
+    bool bad;
+
+    if (!to)
+        return err_set(err, KPEER_ENOMEM, "out of memory");
+    before = uselocale(r->plain);
+    for (size_t i = 0; i < n; i++)
+        copy[i] = text[i] ? text[i] : ' ';
+    copy[n] = '\0';
+    *removed = known_out(r, copy) + keys_out(copy);
+    for (char *rest = copy, *line; (line = strsep(&rest, "\n")) != NULL;) {
+        *removed += line_out(r, line, to);
+        if (rest)
+            fputc('\n', to);
+    }
+    uselocale(before);
+    sodium_memzero(copy, n);
+    bad = ferror(to) != 0;
+    if (fclose(to) || bad) {
+        free(made);
+        return err_set(err, KPEER_ENOMEM, "out of memory");
+    }
+    *out = made;
+    return 0;
+}

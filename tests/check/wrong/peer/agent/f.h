@@ -1,0 +1,1 @@
+#include "peer/command/g.h"
