@@ -168,16 +168,10 @@ int privilege_drop(const struct privilege_user *user, struct err *err)
     return 0;
 }
 
-#ifdef KPEER_NO_SANDBOX
-#define DUMPABLE 1 /* the sanitizers of such a build look for leaks by tracing the process */
-#else
-#define DUMPABLE 0
-#endif
-
 int privilege_harden(struct err *err)
 {
     struct rlimit none = {0, 0}, files;
-    if (prctl(PR_SET_DUMPABLE, DUMPABLE, 0, 0, 0) || setrlimit(RLIMIT_CORE, &none))
+    if (prctl(PR_SET_DUMPABLE, PRIVILEGE_DUMPABLE, 0, 0, 0) || setrlimit(RLIMIT_CORE, &none))
         return err_errno(err, errno, "cannot switch core dumps off");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         return err_errno(err, errno, "cannot give up gaining privileges");

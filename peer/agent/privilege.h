@@ -14,6 +14,13 @@
 #define PRIVILEGE_FIRST 61184
 #define PRIVILEGE_LAST  65519
 
+/* PR_SET_DUMPABLE. The sanitizers of a build that checks itself look for leaks by tracing the process. */
+#ifdef KPEER_NO_SANDBOX
+#define PRIVILEGE_DUMPABLE 1
+#else
+#define PRIVILEGE_DUMPABLE 0
+#endif
+
 struct privilege_user {
     bool drop; /* false: stay who we are */
     char name[32];

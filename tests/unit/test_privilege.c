@@ -119,7 +119,8 @@ static int drop_all(const char *unused)
         return 3;
     if (setuid(0) == 0 || setgid(0) == 0 || seteuid(0) == 0)
         return 4;
-    return prctl(PR_GET_DUMPABLE) == 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : 5;
+    return prctl(PR_GET_DUMPABLE) == PRIVILEGE_DUMPABLE && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0
+                                                                                                       : 5;
 }
 
 static void test_nothing_is_left_of_root(void **state)
