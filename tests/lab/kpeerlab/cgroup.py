@@ -139,11 +139,16 @@ def thaw(instance, host):
 
 def _set_frozen(instance, host, frozen):
     group = _group(instance, host, "freezer")
-    if unified():
-        (group / "cgroup.freeze").write_text(str(int(frozen)))
-    else:
-        (group / "freezer.state").write_text("FROZEN" if frozen else "THAWED")
-    wait_until(lambda: is_frozen(instance, host) == frozen, 10, f"{host.name}: {'freeze' if frozen else 'thaw'}")
+
+    def set_so():
+        # v1 overlooks who begins to wait for a vfork in that moment, and is FREEZING until it is told again.
+        if unified():
+            (group / "cgroup.freeze").write_text(str(int(frozen)))
+        else:
+            (group / "freezer.state").write_text("FROZEN" if frozen else "THAWED")
+        return is_frozen(instance, host) == frozen
+
+    wait_until(set_so, 10, f"{host.name}: {'freeze' if frozen else 'thaw'}")
 
 
 def frozen_file(instance, host):
