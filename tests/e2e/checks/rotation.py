@@ -86,7 +86,8 @@ def test_an_evicted_host_is_refused_by_all_and_knows_it(trial):
     worker_of(here).kpeer("evict", bad.name).expect(6, "only the master")
     master.kpeer("evict", bad.name, seconds=100).expect(0, "key 1: 2 other members have it")
     wait_until("all key files hold the new key", lambda: has_new_key(here, lab.key), 30)
-    wait_until("it knows", lambda: "was evicted" in bad.kpeer("status").expect(1).text, 30)
+    wait_until("it knows", lambda: bad.kpeer("status").status == 1, 30)  # it is told when it next calls on somebody
+    bad.kpeer("status").expect(1, "was evicted")
     wait_until("its Node is gone", lambda: bad.name not in nodes_of(master), 60)
     for host in here:
         wait_until(f"{host.name} calls it gone", lambda h=host: states(h)[bad.name] == "left", 30)
