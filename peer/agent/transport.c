@@ -18,8 +18,9 @@
 #define ZAP_FRAMES       7
 #define QUEUE_MESSAGES   256 /* a link, each way */
 #define HANDSHAKE_MS     5000
-#define HEARTBEAT_MS     2000
-#define HEARTBEAT_TTL_MS 6000
+#define SILENT_S         8 /* after so long the kernel asks whether the other end is there */
+#define ASK_AGAIN_S      1
+#define UNHEARD_MS       14000 /* without a word from there the connection is lost: loss of 25 % is no reason */
 #define RECONNECT_MS     100
 #define RECONNECT_MAX_MS 1000
 #define CURVE_OVERHEAD   64 /* libzmq measures the message as it is on the wire */
@@ -79,17 +80,18 @@ static int set_options(void *socket, const struct option *options, size_t n, str
     return 0;
 }
 
-/* What both sides of a link have in common. */
+/* What both sides of a link have in common. Whether the peer's agent is there is for its beacons to tell;
+ * here it is only for a connection not to outlive the other host, and that the kernels settle with fewer
+ * bytes than libzmq. */
 static int set_common(void *socket, struct err *err)
 {
     static const struct option options[] = {
         {ZMQ_LINGER, 0},
         {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS},
-        {ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS},
-        {ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TTL_MS},
-        {ZMQ_HEARTBEAT_TTL, HEARTBEAT_TTL_MS},
         {ZMQ_TCP_KEEPALIVE, 1},
-        {ZMQ_TCP_KEEPALIVE_IDLE, 30},
+        {ZMQ_TCP_KEEPALIVE_IDLE, SILENT_S},
+        {ZMQ_TCP_KEEPALIVE_INTVL, ASK_AGAIN_S},
+        {ZMQ_TCP_MAXRT, UNHEARD_MS},
         {ZMQ_SNDHWM, QUEUE_MESSAGES},
         {ZMQ_RCVHWM, QUEUE_MESSAGES},
     };
