@@ -7,6 +7,9 @@
 #define CLAIMANTS_MAX 8
 #define EXPIRY_BEATS  10
 #define SILENT_BEATS  3 /* whoever was silent so long since another took over its address has gone */
+#define NEW_BEATS     3 /* so long a newcomer is named in each beacon */
+#define TURNS         4 /* the others in one of so many, which is more than once before evidence expires */
+#define OTHERS_LEAST  4
 
 /* A peer at an address, as heard on one of our interfaces. */
 struct claim {
@@ -408,9 +411,9 @@ static bool taken_over(const struct evidence *ev, const struct claim *c, uint64_
     return false;
 }
 
-/* Where it was heard last on that interface: it may have got another address. */
-static bool put_heard(const struct evidence *ev, const struct peer *p, uint32_t index, uint64_t now_ms,
-                      struct beacon_heard *out)
+/* Where it was heard last on that interface: it may have got another address. NULL: nowhere now. */
+static const struct claim *last_here(const struct evidence *ev, const struct peer *p, uint32_t index,
+                                     uint64_t now_ms)
 {
     const struct claim *last = NULL;
     for (size_t i = 0; i < CLAIMS_MAX; i++) {
@@ -419,30 +422,40 @@ static bool put_heard(const struct evidence *ev, const struct peer *p, uint32_t 
             (!last || c->last_ms > last->last_ms))
             last = c;
     }
-    if (!last || taken_over(ev, last, now_ms))
-        return false;
-    *out = (struct beacon_heard){.id = p->id, .instance = (uint32_t)p->instance, .address = last->address};
-    return true;
+    return last && taken_over(ev, last, now_ms) ? NULL : last;
+}
+
+/* Those who are new there (or, if not `newcomers`, those who are not), from the cursor on. Returns how many
+ * were looked at until `max` were found; *n of them in `out`. */
+static size_t put_heard(const struct evidence *ev, bool newcomers, uint32_t index, uint64_t now_ms,
+                        struct beacon_heard *out, size_t max, size_t *n)
+{
+    uint64_t new_ms = (uint64_t)NEW_BEATS * ev->beat_ms;
+    size_t seen = 0;
+    for (*n = 0; seen < ev->peer_count && *n < max; seen++) {
+        const struct peer *p = &ev->peer[(ev->cursor + seen) % ev->peer_count];
+        const struct claim *c = last_here(ev, p, index, now_ms);
+        if (c && within(c->first_ms, now_ms, new_ms) == newcomers)
+            out[(*n)++] =
+                (struct beacon_heard){.id = p->id, .instance = (uint32_t)p->instance, .address = c->address};
+    }
+    return seen;
 }
 
 size_t evidence_heard(struct evidence *ev, uint32_t index, uint64_t now_ms, struct beacon_heard *out,
                       size_t max)
 {
-    size_t n = 0;
-    uint64_t new_ms = (uint64_t)SILENT_BEATS * ev->beat_ms;
-    for (size_t i = 0; i < ev->peer_count && n < max; i++)
-        if (within(ev->peer[i].first_ms, now_ms, new_ms) &&
-            put_heard(ev, &ev->peer[i], index, now_ms, &out[n]))
-            n++;
-    size_t seen = 0;
-    for (; seen < ev->peer_count && n < max; seen++) {
-        const struct peer *p = &ev->peer[(ev->cursor + seen) % ev->peer_count];
-        if (!within(p->first_ms, now_ms, new_ms) && put_heard(ev, p, index, now_ms, &out[n]))
-            n++;
-    }
+    size_t n, others = 0, turn = (ev->peer_count + TURNS - 1) / TURNS;
+    size_t seen = put_heard(ev, true, index, now_ms, out, max, &n);
+    if (turn < OTHERS_LEAST)
+        turn = OTHERS_LEAST;
+    if (turn > max - n)
+        turn = max - n;
+    if (turn > 0)
+        seen = put_heard(ev, false, index, now_ms, out + n, turn, &others);
     if (ev->peer_count)
         ev->cursor = (ev->cursor + seen) % ev->peer_count;
-    return n;
+    return n + others;
 }
 
 /* Where a peer was heard last; NULL: nowhere now. */

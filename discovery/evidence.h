@@ -76,7 +76,8 @@ bool evidence_conflicted(const struct evidence *ev, const struct address *addres
  * heard does; set where true is returned. False also where there are more than a beacon can name. */
 bool evidence_deaf(const struct evidence *ev, uint64_t now_ms, struct address *out, bool *all);
 
-/* Who was lately heard on interface `index`: at most `max` entries, newcomers first, the others in turns. */
+/* Who was lately heard on interface `index`, for one beacon: at most `max` entries, first those who are new
+ * there, then a quarter of the others (four at least), in turns. */
 size_t evidence_heard(struct evidence *ev, uint32_t index, uint64_t now_ms, struct beacon_heard *out,
                       size_t max);
 

@@ -349,30 +349,62 @@ static void test_pins_need_no_proof(void **state)
     assert_true(own_is(f, NULL));
 }
 
+/* Counts how often each of 90 peers is named in so many beacons; how many names are in one. */
+static size_t count_named(struct fixture *f, int beacons, unsigned named[static 100])
+{
+    struct beacon_heard heard[BEACON_HEARD_MAX];
+    size_t n = 0;
+    memset(named, 0, 100 * sizeof named[0]);
+    for (int round = 0; round < beacons; round++) {
+        n = evidence_heard(f->ev, ETH1, f->now, heard, BEACON_HEARD_MAX);
+        for (size_t i = 0; i < n; i++)
+            named[heard[i].id.b[0] - 10]++;
+    }
+    return n;
+}
+
 static void test_heard_list_takes_turns(void **state)
 {
     struct fixture *f = *state;
-    bool told[100] = {false};
+    unsigned named[100];
     char from[STEP_ADDRESS_BYTES];
     for (uint8_t i = 0; i < 90; i++) {
         snprintf(from, sizeof from, "192.168.56.%u", 100U + i);
         assert_int_equal(hear(f, (uint8_t)(10 + i), from, ETH1, 0, NULL), 0);
     }
-    f->now += 4 * BEAT; /* nobody is a newcomer any more */
-    for (int round = 0; round < 3; round++) {
-        struct beacon_heard heard[BEACON_HEARD_MAX];
-        size_t n = evidence_heard(f->ev, ETH1, f->now, heard, BEACON_HEARD_MAX);
-        assert_int_equal(n, BEACON_HEARD_MAX);
-        for (size_t i = 0; i < n; i++)
-            told[heard[i].id.b[0] - 10] = true;
-    }
+    assert_int_equal(count_named(f, 5, named), BEACON_HEARD_MAX); /* as many newcomers as fit */
     for (size_t i = 0; i < 90; i++)
-        assert_true(told[i]);
+        assert_int_equal(named[i], 2);
+    f->now += 4 * BEAT; /* nobody is a newcomer any more */
+    assert_int_equal(count_named(f, 4, named), 23);
+    for (size_t i = 0; i < 90; i++)
+        assert_in_range(named[i], 1, 2);
+    struct beacon_heard heard[2];
     assert_int_equal(hear(f, 5, "192.168.56.5", ETH1, 0, NULL), 0);
-    struct beacon_heard heard[1];
-    assert_int_equal(evidence_heard(f->ev, ETH1, f->now, heard, 1), 1);
+    assert_int_equal(evidence_heard(f->ev, ETH1, f->now, heard, 2), 2);
     assert_int_equal(heard[0].id.b[0], 5); /* a newcomer goes first */
+    assert_int_equal(hear(f, 10, "192.168.56.7", ETH1, 0, NULL), 0);
+    f->now += 4 * BEAT - 1;
+    assert_int_equal(hear(f, 10, "192.168.56.8", ETH1, 0, NULL), 0);
+    assert_int_equal(evidence_heard(f->ev, ETH1, f->now, heard, 1), 1);
+    assert_int_equal(heard[0].id.b[0], 10); /* so does who has another address */
     assert_int_equal(evidence_heard(f->ev, ETH0, f->now, heard, 1), 0);
+}
+
+/* In a small group each beacon names everybody. */
+static void test_few_are_all_named(void **state)
+{
+    struct fixture *f = *state;
+    struct beacon_heard heard[BEACON_HEARD_MAX];
+    char from[STEP_ADDRESS_BYTES];
+    for (uint8_t i = 2; i < 6; i++) {
+        snprintf(from, sizeof from, "192.168.56.%u", i);
+        assert_int_equal(hear(f, i, from, ETH1, 0, NULL), 0);
+    }
+    for (int beat = 0; beat < 5; beat++) {
+        assert_int_equal(evidence_heard(f->ev, ETH1, f->now, heard, BEACON_HEARD_MAX), 4);
+        f->now += BEAT - 1;
+    }
 }
 
 static void test_the_table_is_bounded(void **state)
@@ -443,6 +475,7 @@ int main(void)
         TEST(test_most_peers_then_lowest_interface),
         TEST(test_pins_need_no_proof),
         TEST(test_heard_list_takes_turns),
+        TEST(test_few_are_all_named),
         TEST(test_who_does_not_hear_us),
         TEST(test_the_table_is_bounded),
     };
