@@ -41,9 +41,10 @@ struct evidence {
     struct evidence_place place[EVIDENCE_PLACES_MAX];
     uint64_t disputed_ms[EVIDENCE_PLACES_MAX]; /* when somebody last told of another peer at this address; 0
                                                   never */
-    struct evidence_place chosen;              /* index 0: none */
-    uint64_t first_proof_ms;                   /* 0: none yet */
-    size_t cursor;                             /* of evidence_heard */
+    size_t cursor[EVIDENCE_PLACES_MAX]; /* of evidence_heard: interfaces with one cursor would leave the same
+                                           peers to each other for ever */
+    struct evidence_place chosen;       /* index 0: none */
+    uint64_t first_proof_ms;            /* 0: none yet */
     size_t peer_count;
     struct peer peer[EVIDENCE_PEERS_MAX];
 };
@@ -109,17 +110,21 @@ void evidence_set_places(struct evidence *ev, const struct evidence_place *place
 {
     struct evidence_place next[EVIDENCE_PLACES_MAX];
     uint64_t disputed[EVIDENCE_PLACES_MAX] = {0};
-    size_t count = 0;
+    size_t cursor[EVIDENCE_PLACES_MAX] = {0}, count = 0;
     for (size_t i = 0; i < n && count < EVIDENCE_PLACES_MAX; i++) {
         if (!fits_pin(ev, &places[i]))
             continue;
-        for (size_t k = 0; k < ev->place_count; k++)
-            if (same_place(&ev->place[k], &places[i]))
-                disputed[count] = ev->disputed_ms[k];
+        for (size_t k = 0; k < ev->place_count; k++) {
+            if (!same_place(&ev->place[k], &places[i]))
+                continue;
+            disputed[count] = ev->disputed_ms[k];
+            cursor[count] = ev->cursor[k];
+        }
         next[count++] = places[i];
     }
     memcpy(ev->place, next, count * sizeof next[0]);
     memcpy(ev->disputed_ms, disputed, sizeof disputed);
+    memcpy(ev->cursor, cursor, sizeof cursor);
     ev->place_count = count;
 }
 
@@ -425,15 +430,24 @@ static const struct claim *last_here(const struct evidence *ev, const struct pee
     return last && taken_over(ev, last, now_ms) ? NULL : last;
 }
 
-/* Those who are new there (or, if not `newcomers`, those who are not), from the cursor on. Returns how many
- * were looked at until `max` were found; *n of them in `out`. */
-static size_t put_heard(const struct evidence *ev, bool newcomers, uint32_t index, uint64_t now_ms,
-                        struct beacon_heard *out, size_t max, size_t *n)
+/* Of one interface; NULL: it is none of our places. */
+static size_t *cursor_of(struct evidence *ev, uint32_t index)
+{
+    for (size_t i = 0; i < ev->place_count; i++)
+        if (ev->place[i].index == index)
+            return &ev->cursor[i];
+    return NULL;
+}
+
+/* Those who are new there (or, if not `newcomers`, those who are not), from the place `from` in the table on.
+ * Returns how many were looked at until `max` were found; *n of them in `out`. */
+static size_t put_heard(const struct evidence *ev, bool newcomers, uint32_t index, size_t from,
+                        uint64_t now_ms, struct beacon_heard *out, size_t max, size_t *n)
 {
     uint64_t new_ms = (uint64_t)NEW_BEATS * ev->beat_ms;
     size_t seen = 0;
     for (*n = 0; seen < ev->peer_count && *n < max; seen++) {
-        const struct peer *p = &ev->peer[(ev->cursor + seen) % ev->peer_count];
+        const struct peer *p = &ev->peer[(from + seen) % ev->peer_count];
         const struct claim *c = last_here(ev, p, index, now_ms);
         if (c && within(c->first_ms, now_ms, new_ms) == newcomers)
             out[(*n)++] =
@@ -445,16 +459,17 @@ static size_t put_heard(const struct evidence *ev, bool newcomers, uint32_t inde
 size_t evidence_heard(struct evidence *ev, uint32_t index, uint64_t now_ms, struct beacon_heard *out,
                       size_t max)
 {
-    size_t n, others = 0, turn = (ev->peer_count + TURNS - 1) / TURNS;
-    size_t seen = put_heard(ev, true, index, now_ms, out, max, &n);
+    size_t n, others = 0, turn = (ev->peer_count + TURNS - 1) / TURNS, *cursor = cursor_of(ev, index);
+    if (!cursor || ev->peer_count == 0)
+        return 0;
+    size_t seen = put_heard(ev, true, index, *cursor, now_ms, out, max, &n);
     if (turn < OTHERS_LEAST)
         turn = OTHERS_LEAST;
     if (turn > max - n)
         turn = max - n;
     if (turn > 0)
-        seen = put_heard(ev, false, index, now_ms, out + n, turn, &others);
-    if (ev->peer_count)
-        ev->cursor = (ev->cursor + seen) % ev->peer_count;
+        seen = put_heard(ev, false, index, *cursor, now_ms, out + n, turn, &others);
+    *cursor = (*cursor + seen) % ev->peer_count;
     return n + others;
 }
 

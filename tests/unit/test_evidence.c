@@ -391,6 +391,36 @@ static void test_heard_list_takes_turns(void **state)
     assert_int_equal(evidence_heard(f->ev, ETH0, f->now, heard, 1), 0);
 }
 
+/* Everybody is named on each of two interfaces, however many there are. */
+static void test_interfaces_take_turns_apart(void **state)
+{
+    struct fixture *f = *state;
+    char from[STEP_ADDRESS_BYTES];
+    for (unsigned count = 1; count <= 40; count++) {
+        unsigned named[2][64] = {{0}};
+        snprintf(from, sizeof from, "192.168.56.%u", 100 + count);
+        assert_int_equal(hear(f, (uint8_t)(10 + count), from, ETH1, 0, NULL), 0);
+        snprintf(from, sizeof from, "10.0.2.%u", 100 + count);
+        assert_int_equal(hear(f, (uint8_t)(10 + count), from, ETH0, 0, NULL), 0);
+        f->now += 4 * BEAT;
+        for (unsigned i = 1; i <= count; i++) {
+            snprintf(from, sizeof from, "192.168.56.%u", 100 + i);
+            assert_int_equal(hear(f, (uint8_t)(10 + i), from, ETH1, 0, NULL), 0);
+            snprintf(from, sizeof from, "10.0.2.%u", 100 + i);
+            assert_int_equal(hear(f, (uint8_t)(10 + i), from, ETH0, 0, NULL), 0);
+        }
+        for (int beat = 0; beat < 5; beat++)
+            for (int k = 0; k < 2; k++) {
+                struct beacon_heard heard[BEACON_HEARD_MAX];
+                size_t n = evidence_heard(f->ev, k ? ETH1 : ETH0, f->now, heard, BEACON_HEARD_MAX);
+                for (size_t i = 0; i < n; i++)
+                    named[k][heard[i].id.b[0] - 10]++;
+            }
+        for (unsigned i = 1; i <= count; i++)
+            assert_true(named[0][i] > 0 && named[1][i] > 0);
+    }
+}
+
 /* In a small group each beacon names everybody. */
 static void test_few_are_all_named(void **state)
 {
@@ -476,6 +506,7 @@ int main(void)
         TEST(test_pins_need_no_proof),
         TEST(test_heard_list_takes_turns),
         TEST(test_few_are_all_named),
+        TEST(test_interfaces_take_turns_apart),
         TEST(test_who_does_not_hear_us),
         TEST(test_the_table_is_bounded),
     };
