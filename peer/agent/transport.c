@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "peer/agent/gate.h"
+#include "peer/agent/zsocket.h"
 #include "protocol/mem.h"
 #include "protocol/step.h"
 
@@ -30,8 +31,9 @@
 #define REMAKE_MS        1000 /* after a handshake that libzmq does not try again */
 #define CONNS_AT_ONCE                                                                                        \
     1024 /* and so many of those who come and go: a flood of them must not be fallen behind */
-#define GATE_ENDPOINT "inproc://gate"
-#define FIXED_ITEMS   3 /* the ROUTER, the ZAP handler and the gate come before the links' monitors */
+#define EVENTS_WAITING 1000 /* of a link */
+#define GATE_ENDPOINT  "inproc://gate"
+#define FIXED_ITEMS    3 /* the ROUTER, the ZAP handler and the gate come before the links' monitors */
 
 struct link {
     struct peer_id peer;
@@ -62,30 +64,12 @@ struct transport {
     struct link *link[TRANSPORT_LINKS_MAX];
 };
 
-static int zmq_error(struct err *err, const char *what)
-{
-    return err_set(err, KPEER_EIO, "%s: %s", what, zmq_strerror(zmq_errno()));
-}
-
-struct option {
-    int name;
-    int value;
-};
-
-static int set_options(void *socket, const struct option *options, size_t n, struct err *err)
-{
-    for (size_t i = 0; i < n; i++)
-        if (zmq_setsockopt(socket, options[i].name, &options[i].value, sizeof options[i].value))
-            return zmq_error(err, "cannot set up a link's socket");
-    return 0;
-}
-
 /* What both sides of a link have in common. Whether the peer's agent is there is for its beacons to tell;
  * here it is only for a connection not to outlive the other host, and that the kernels settle with fewer
  * bytes than libzmq. */
 static int set_common(void *socket, struct err *err)
 {
-    static const struct option options[] = {
+    static const struct zsocket_option options[] = {
         {ZMQ_LINGER, 0},
         {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS},
         {ZMQ_TCP_KEEPALIVE, 1},
@@ -95,27 +79,17 @@ static int set_common(void *socket, struct err *err)
         {ZMQ_SNDHWM, QUEUE_MESSAGES},
         {ZMQ_RCVHWM, QUEUE_MESSAGES},
     };
-    return set_options(socket, options, COUNT_OF(options), err);
-}
-
-static int set_key(void *socket, int name, const uint8_t key[static 32], struct err *err)
-{
-    return zmq_setsockopt(socket, name, key, 32) ? zmq_error(err, "cannot set a link's key") : 0;
+    return zsocket_set(socket, options, COUNT_OF(options), err);
 }
 
 /* What unlimited queue it takes: libzmq's own thread would wait for us where it is full. */
 static int open_gate(struct transport *t, struct err *err)
 {
-    static const struct option options[] = {{ZMQ_LINGER, 0}, {ZMQ_RCVHWM, 0}};
     int rc = gate_new(&t->gate, err);
     if (rc)
         return rc;
-    t->gate_monitor = zmq_socket(t->zmq, ZMQ_PAIR);
-    if (!t->gate_monitor || set_options(t->gate_monitor, options, COUNT_OF(options), err) ||
-        zmq_socket_monitor(t->router, GATE_ENDPOINT, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) ||
-        zmq_connect(t->gate_monitor, GATE_ENDPOINT))
-        return zmq_error(err, "cannot watch the listening socket");
-    return 0;
+    return zsocket_watch(t->zmq, t->router, GATE_ENDPOINT, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED, 0,
+                         &t->gate_monitor, err);
 }
 
 /* The socket is made here and handed to libzmq, so that the gate can stand before it. */
@@ -128,7 +102,7 @@ static int listen_on(struct transport *t, uint16_t port, struct err *err)
     snprintf(endpoint, sizeof endpoint, "tcp://*:%u", port);
     if (zmq_setsockopt(t->router, ZMQ_USE_FD, &t->listener, sizeof t->listener) ||
         zmq_bind(t->router, endpoint)) {
-        rc = zmq_error(err, "cannot listen for links");
+        rc = zsocket_error(err, "cannot listen for links");
         close(t->listener);
     }
     return rc;
@@ -136,37 +110,37 @@ static int listen_on(struct transport *t, uint16_t port, struct err *err)
 
 static int open_router(struct transport *t, uint16_t port, struct err *err)
 {
-    static const struct option options[] = {{ZMQ_CURVE_SERVER, 1}};
+    static const struct zsocket_option options[] = {{ZMQ_CURVE_SERVER, 1}};
     int64_t largest = TRANSPORT_MESSAGE_MAX + CURVE_OVERHEAD;
     t->router = zmq_socket(t->zmq, ZMQ_ROUTER);
     if (!t->router)
-        return zmq_error(err, "cannot open the listening socket");
+        return zsocket_error(err, "cannot open the listening socket");
     int rc = set_common(t->router, err);
     if (!rc)
-        rc = set_options(t->router, options, COUNT_OF(options), err);
+        rc = zsocket_set(t->router, options, COUNT_OF(options), err);
     if (!rc)
-        rc = set_key(t->router, ZMQ_CURVE_SECRETKEY, t->me->box_sk, err);
+        rc = zsocket_set_key(t->router, ZMQ_CURVE_SECRETKEY, t->me->box_sk, err);
     if (rc)
         return rc;
     if (zmq_setsockopt(t->router, ZMQ_MAXMSGSIZE, &largest, sizeof largest) ||
         zmq_setsockopt(t->router, ZMQ_ZAP_DOMAIN, ZAP_DOMAIN, strlen(ZAP_DOMAIN)))
-        return zmq_error(err, "cannot set up the listening socket");
+        return zsocket_error(err, "cannot set up the listening socket");
     rc = open_gate(t, err);
     return rc ? rc : listen_on(t, port, err);
 }
 
 static int open_sockets(struct transport *t, uint16_t port, struct err *err)
 {
-    static const struct option options[] = {{ZMQ_LINGER, 0}};
+    static const struct zsocket_option options[] = {{ZMQ_LINGER, 0}};
     t->zmq = zmq_ctx_new();
     if (!t->zmq)
-        return zmq_error(err, "cannot start libzmq");
+        return zsocket_error(err, "cannot start libzmq");
     zmq_ctx_set(t->zmq, ZMQ_MAX_SOCKETS, SOCKETS_MAX);
     zmq_ctx_set(t->zmq, ZMQ_IO_THREADS, 1);
     /* The handler must be there before anybody can connect: without one libzmq would let everybody in. */
     t->zap = zmq_socket(t->zmq, ZMQ_ROUTER);
-    if (!t->zap || set_options(t->zap, options, COUNT_OF(options), err) || zmq_bind(t->zap, ZAP_ENDPOINT))
-        return zmq_error(err, "cannot open the admission socket");
+    if (!t->zap || zsocket_set(t->zap, options, COUNT_OF(options), err) || zmq_bind(t->zap, ZAP_ENDPOINT))
+        return zsocket_error(err, "cannot open the admission socket");
     return open_router(t, port, err);
 }
 
@@ -188,19 +162,12 @@ int transport_open(struct transport **out, const struct identity *me, uint16_t p
     return 0;
 }
 
-static void close_socket(void **socket)
-{
-    if (*socket)
-        zmq_close(*socket);
-    *socket = NULL;
-}
-
 static void disconnect_link(struct link *l)
 {
     if (l->socket)
         zmq_socket_monitor(l->socket, NULL, 0);
-    close_socket(&l->monitor);
-    close_socket(&l->socket);
+    zsocket_close(&l->monitor);
+    zsocket_close(&l->socket);
     l->up = false;
     l->remake_ms = 0;
 }
@@ -215,9 +182,9 @@ void transport_close(struct transport *t)
     }
     if (t->gate_monitor)
         zmq_socket_monitor(t->router, NULL, 0);
-    close_socket(&t->gate_monitor);
-    close_socket(&t->router);
-    close_socket(&t->zap);
+    zsocket_close(&t->gate_monitor);
+    zsocket_close(&t->router);
+    zsocket_close(&t->zap);
     if (t->zmq)
         zmq_ctx_term(t->zmq);
     gate_free(t->gate);
@@ -234,37 +201,32 @@ static struct link *find_link(const struct transport *t, const struct peer_id *p
 
 static int open_monitor(struct transport *t, struct link *l, struct err *err)
 {
-    static const struct option options[] = {{ZMQ_LINGER, 0}};
     const int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
                        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
     char endpoint[64];
     snprintf(endpoint, sizeof endpoint, "inproc://link-%llu", (unsigned long long)++t->serial);
-    l->monitor = zmq_socket(t->zmq, ZMQ_PAIR);
-    if (!l->monitor || set_options(l->monitor, options, COUNT_OF(options), err) ||
-        zmq_socket_monitor(l->socket, endpoint, events) || zmq_connect(l->monitor, endpoint))
-        return zmq_error(err, "cannot watch a link");
-    return 0;
+    return zsocket_watch(t->zmq, l->socket, endpoint, events, EVENTS_WAITING, &l->monitor, err);
 }
 
 static int connect_link(struct transport *t, struct link *l, struct err *err)
 {
     bool v6 = strchr(l->address, ':') != NULL;
-    const struct option options[] = {
+    const struct zsocket_option options[] = {
         {ZMQ_IPV6, v6}, {ZMQ_RECONNECT_IVL, RECONNECT_MS}, {ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS}};
     int64_t largest = 1024; /* nothing is ever answered on this socket */
     char endpoint[STEP_ADDRESS_BYTES + 24];
     l->socket = zmq_socket(t->zmq, ZMQ_DEALER);
     if (!l->socket)
-        return zmq_error(err, "cannot open a link");
+        return zsocket_error(err, "cannot open a link");
     int rc = set_common(l->socket, err);
     if (!rc)
-        rc = set_options(l->socket, options, COUNT_OF(options), err);
+        rc = zsocket_set(l->socket, options, COUNT_OF(options), err);
     if (!rc)
-        rc = set_key(l->socket, ZMQ_CURVE_SERVERKEY, l->box_pk, err);
+        rc = zsocket_set_key(l->socket, ZMQ_CURVE_SERVERKEY, l->box_pk, err);
     if (!rc)
-        rc = set_key(l->socket, ZMQ_CURVE_PUBLICKEY, t->me->box_pk, err);
+        rc = zsocket_set_key(l->socket, ZMQ_CURVE_PUBLICKEY, t->me->box_pk, err);
     if (!rc)
-        rc = set_key(l->socket, ZMQ_CURVE_SECRETKEY, t->me->box_sk, err);
+        rc = zsocket_set_key(l->socket, ZMQ_CURVE_SECRETKEY, t->me->box_sk, err);
     if (!rc)
         rc = open_monitor(t, l, err);
     if (rc)
@@ -272,7 +234,7 @@ static int connect_link(struct transport *t, struct link *l, struct err *err)
     snprintf(endpoint, sizeof endpoint, v6 ? "tcp://[%s]:%u" : "tcp://%s:%u", l->address, l->port);
     if (zmq_setsockopt(l->socket, ZMQ_MAXMSGSIZE, &largest, sizeof largest) ||
         zmq_connect(l->socket, endpoint))
-        return zmq_error(err, "cannot connect a link");
+        return zsocket_error(err, "cannot connect a link");
     return 0;
 }
 
@@ -389,38 +351,6 @@ void transport_items(const struct transport *t, zmq_pollitem_t *items)
     }
 }
 
-/* One message of up to `max` frames; returns their number, 0 when none waits. Frames beyond are thrown away.
- */
-static size_t receive_frames(void *socket, zmq_msg_t *frames, size_t max)
-{
-    size_t n = 0;
-    for (bool more = true; more;) {
-        zmq_msg_t extra, *frame = n < max ? &frames[n] : &extra;
-        zmq_msg_init(frame);
-        if (zmq_msg_recv(frame, socket, ZMQ_DONTWAIT) < 0) {
-            zmq_msg_close(frame);
-            return n;
-        }
-        more = zmq_msg_more(frame) != 0;
-        if (n < max)
-            n++;
-        else
-            zmq_msg_close(frame);
-    }
-    return n;
-}
-
-static void close_frames(zmq_msg_t *frames, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        zmq_msg_close(&frames[i]);
-}
-
-static bool frame_is(zmq_msg_t *frame, const char *text)
-{
-    return zmq_msg_size(frame) == strlen(text) && memcmp(zmq_msg_data(frame), text, strlen(text)) == 0;
-}
-
 static const struct link *link_of_key(const struct transport *t, const uint8_t *box_pk)
 {
     for (size_t i = 0; i < t->link_count; i++)
@@ -439,8 +369,8 @@ static void answer_zap(struct transport *t, zmq_msg_t *frame, size_t n)
     if (n < IDENTITY || zmq_msg_size(&frame[EMPTY]) != 0)
         return;
     const struct link *l = NULL;
-    if (n == COUNT && frame_is(&frame[VERSION], "1.0") && frame_is(&frame[DOMAIN], ZAP_DOMAIN) &&
-        frame_is(&frame[MECHANISM], "CURVE") && zmq_msg_size(&frame[KEY]) == BOX_PK_BYTES)
+    if (n == COUNT && zsocket_is(&frame[VERSION], "1.0") && zsocket_is(&frame[DOMAIN], ZAP_DOMAIN) &&
+        zsocket_is(&frame[MECHANISM], "CURVE") && zmq_msg_size(&frame[KEY]) == BOX_PK_BYTES)
         l = link_of_key(t, zmq_msg_data(&frame[KEY]));
     if (l)
         peer_id_text(&l->peer, user);
@@ -458,11 +388,11 @@ static void serve_zap(struct transport *t)
 {
     zmq_msg_t frames[ZAP_FRAMES + 2];
     for (int i = 0; i < AT_ONCE; i++) {
-        size_t n = receive_frames(t->zap, frames, COUNT_OF(frames));
+        size_t n = zsocket_receive(t->zap, frames, COUNT_OF(frames));
         if (n == 0)
             return;
         answer_zap(t, frames, n);
-        close_frames(frames, n);
+        zsocket_free(frames, n);
     }
 }
 
@@ -483,12 +413,12 @@ static void serve_router(struct transport *t)
 {
     for (int i = 0; i < AT_ONCE; i++) {
         zmq_msg_t frames[3];
-        size_t n = receive_frames(t->router, frames, COUNT_OF(frames));
+        size_t n = zsocket_receive(t->router, frames, COUNT_OF(frames));
         if (n == 0)
             return;
         if (n == 2) /* routing id and one body */
             take_message(t, &frames[1]);
-        close_frames(frames, n);
+        zsocket_free(frames, n);
     }
 }
 
@@ -516,14 +446,14 @@ static void serve_gate(struct transport *t)
         zmq_msg_t frames[2];
         uint16_t event = 0;
         uint32_t value = 0;
-        size_t n = receive_frames(t->gate_monitor, frames, COUNT_OF(frames));
+        size_t n = zsocket_receive(t->gate_monitor, frames, COUNT_OF(frames));
         if (n == 0)
             break;
         if (zmq_msg_size(&frames[0]) >= sizeof event + sizeof value) {
             memcpy(&event, zmq_msg_data(&frames[0]), sizeof event);
             memcpy(&value, (const uint8_t *)zmq_msg_data(&frames[0]) + sizeof event, sizeof value);
         }
-        close_frames(frames, n);
+        zsocket_free(frames, n);
         uint32_t from = event == ZMQ_EVENT_ACCEPTED ? gate_address((int)value) : 0;
         if (event == ZMQ_EVENT_ACCEPTED)
             gate_accepted(t->gate, (int)value, from, is_member(t, from), t->now_ms);
@@ -539,13 +469,13 @@ static void serve_monitor(struct transport *t, const struct peer_id *peer)
     for (int i = 0; i < AT_ONCE; i++) {
         struct link *l = find_link(t, peer);
         zmq_msg_t frames[2];
-        size_t n = l && l->monitor ? receive_frames(l->monitor, frames, COUNT_OF(frames)) : 0;
+        size_t n = l && l->monitor ? zsocket_receive(l->monitor, frames, COUNT_OF(frames)) : 0;
         if (n == 0)
             return;
         uint16_t event = 0;
         if (zmq_msg_size(&frames[0]) >= sizeof event)
             memcpy(&event, zmq_msg_data(&frames[0]), sizeof event);
-        close_frames(frames, n);
+        zsocket_free(frames, n);
         take_event(t, l, event);
     }
 }
