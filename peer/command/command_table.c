@@ -33,7 +33,7 @@ static const struct command_flag leave_flags[] = {
 };
 
 static const struct command_flag preflight_flags[] = {
-    {"fix", NULL, "install what misses and mend what can be mended, then check"},
+    {"fix", NULL, "install what is missing and mend what can be mended, then check"},
     {"undo", NULL, "put back everything that was mended and installed here"},
     {NULL, NULL, NULL},
 };
@@ -123,7 +123,7 @@ const struct command command_table[] = {
      .run = cmd_preflight,
      .flags = preflight_flags,
      .about = "Checks whether this host can be a Node and tells what to do about what is red (exit 5). --fix "
-              "installs what misses and mends what can be mended; what it replaces is kept, and --undo puts "
+              "installs what is missing and mends what can be mended; what it replaces is kept, and --undo puts "
               "all of it back.",
      .example = "  kpeer preflight\n  sudo kpeer preflight --fix\n  sudo kpeer preflight --undo",
      .takes_agent_flags = true},
@@ -137,7 +137,7 @@ const struct command command_table[] = {
      .about =
          "Lists the images that this host needs and has; pulls those that miss, from archives, a mirror or "
          "their own registry, under the names that Kubernetes uses; compares them with a second source "
-         "(exit 1 where one differs or misses). `kpeer up` pulls by itself.",
+         "(exit 1 where one differs or is missing). `kpeer up` pulls by itself.",
      .example = "  kpeer images list\n  sudo kpeer images pull --worker\n  sudo kpeer images verify -o json"},
     {.name = "key",
      .summary = "the group key",
