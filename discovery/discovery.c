@@ -302,6 +302,19 @@ static void tell_conflict(struct discovery *d, const struct address *source)
     d->callbacks.conflict(d->ctx, text);
 }
 
+static void tell_own(struct discovery *d)
+{
+    struct evidence_place own = {0};
+    char text[STEP_ADDRESS_BYTES] = "";
+    bool have = evidence_own(d->evidence, d->now_ms, &own);
+    if (own.index == d->own.index && address_equal(&own.net.address, &d->own.net.address))
+        return;
+    d->own = own;
+    if (have)
+        address_text(&own.net.address, text);
+    d->callbacks.own_address(d->ctx, text, own.name);
+}
+
 static void take_beacon(struct discovery *d, const struct ring_key *key, const uint8_t *bytes, size_t n,
                         const struct multicast_from *from)
 {
@@ -331,6 +344,7 @@ static void take_beacon(struct discovery *d, const struct ring_key *key, const u
         meet_heard(d, &b);
     }
     tell_hello(d, &b.hello, &from->source);
+    tell_own(d);
 }
 
 /* Back on the interface that it came in on, from an address there that can reach the guest. */
@@ -382,19 +396,6 @@ static void take_datagram(struct discovery *d, const uint8_t *bytes, size_t n,
         take_beacon(d, key, bytes, n, from);
 }
 
-static void tell_own(struct discovery *d)
-{
-    struct evidence_place own = {0};
-    char text[STEP_ADDRESS_BYTES] = "";
-    bool have = evidence_own(d->evidence, d->now_ms, &own);
-    if (own.index == d->own.index && address_equal(&own.net.address, &d->own.net.address))
-        return;
-    d->own = own;
-    if (have)
-        address_text(&own.net.address, text);
-    d->callbacks.own_address(d->ctx, text, own.name);
-}
-
 static void tell_nets(struct discovery *d)
 {
     if (d->told_nets)
@@ -408,10 +409,8 @@ static void take_waiting(struct discovery *d, const struct multicast *net)
     uint8_t buf[MULTICAST_DATAGRAM_BYTES];
     struct multicast_from from;
     size_t n;
-    for (int i = 0; i < DATAGRAMS_AT_ONCE && multicast_receive(net, buf, &n, &from) > 0; i++) {
+    for (int i = 0; i < DATAGRAMS_AT_ONCE && multicast_receive(net, buf, &n, &from) > 0; i++)
         take_datagram(d, buf, n, &from);
-        tell_own(d);
-    }
 }
 
 void discovery_readable(struct discovery *d, uint64_t now_ms)
@@ -486,6 +485,7 @@ void discovery_announce(struct discovery *d, const struct hello *hello, uint64_t
         if (seal_copy(d, &places[i], out, &n) == 0)
             (void)multicast_send(&d->net, &places[i], out, n);
     seeds_each(&d->seeds, d->now_ms, EXPIRY_BEATS * pace_ms(d), send_to_seed, d);
+    evidence_next(d->evidence);
 }
 
 uint64_t discovery_tick(struct discovery *d, uint64_t now_ms)

@@ -41,10 +41,9 @@ struct evidence {
     struct evidence_place place[EVIDENCE_PLACES_MAX];
     uint64_t disputed_ms[EVIDENCE_PLACES_MAX]; /* when somebody last told of another peer at this address; 0
                                                   never */
-    size_t cursor[EVIDENCE_PLACES_MAX]; /* of evidence_heard: interfaces with one cursor would leave the same
-                                           peers to each other for ever */
-    struct evidence_place chosen;       /* index 0: none */
-    uint64_t first_proof_ms;            /* 0: none yet */
+    size_t turn;                               /* whose it is in evidence_heard: a place in the table */
+    struct evidence_place chosen;              /* index 0: none */
+    uint64_t first_proof_ms;                   /* 0: none yet */
     size_t peer_count;
     struct peer peer[EVIDENCE_PEERS_MAX];
 };
@@ -110,21 +109,17 @@ void evidence_set_places(struct evidence *ev, const struct evidence_place *place
 {
     struct evidence_place next[EVIDENCE_PLACES_MAX];
     uint64_t disputed[EVIDENCE_PLACES_MAX] = {0};
-    size_t cursor[EVIDENCE_PLACES_MAX] = {0}, count = 0;
+    size_t count = 0;
     for (size_t i = 0; i < n && count < EVIDENCE_PLACES_MAX; i++) {
         if (!fits_pin(ev, &places[i]))
             continue;
-        for (size_t k = 0; k < ev->place_count; k++) {
-            if (!same_place(&ev->place[k], &places[i]))
-                continue;
-            disputed[count] = ev->disputed_ms[k];
-            cursor[count] = ev->cursor[k];
-        }
+        for (size_t k = 0; k < ev->place_count; k++)
+            if (same_place(&ev->place[k], &places[i]))
+                disputed[count] = ev->disputed_ms[k];
         next[count++] = places[i];
     }
     memcpy(ev->place, next, count * sizeof next[0]);
     memcpy(ev->disputed_ms, disputed, sizeof disputed);
-    memcpy(ev->cursor, cursor, sizeof cursor);
     ev->place_count = count;
 }
 
@@ -427,50 +422,44 @@ static const struct claim *last_here(const struct evidence *ev, const struct pee
             (!last || c->last_ms > last->last_ms))
             last = c;
     }
-    return last && taken_over(ev, last, now_ms) ? NULL : last;
+    return last;
 }
 
-/* Of one interface; NULL: it is none of our places. */
-static size_t *cursor_of(struct evidence *ev, uint32_t index)
-{
-    for (size_t i = 0; i < ev->place_count; i++)
-        if (ev->place[i].index == index)
-            return &ev->cursor[i];
-    return NULL;
-}
-
-/* Those who are new there (or, if not `newcomers`, those who are not), from the place `from` in the table on.
- * Returns how many were looked at until `max` were found; *n of them in `out`. */
-static size_t put_heard(const struct evidence *ev, bool newcomers, uint32_t index, size_t from,
-                        uint64_t now_ms, struct beacon_heard *out, size_t max, size_t *n)
+/* Those who are new there, or those who are not; how many. */
+static size_t put_heard(const struct evidence *ev, bool newcomers, uint32_t index, uint64_t now_ms,
+                        struct beacon_heard *out, size_t max)
 {
     uint64_t new_ms = (uint64_t)NEW_BEATS * ev->beat_ms;
-    size_t seen = 0;
-    for (*n = 0; seen < ev->peer_count && *n < max; seen++) {
-        const struct peer *p = &ev->peer[(from + seen) % ev->peer_count];
+    size_t n = 0;
+    for (size_t i = 0; i < ev->peer_count && n < max; i++) {
+        const struct peer *p = &ev->peer[(ev->turn + i) % ev->peer_count];
         const struct claim *c = last_here(ev, p, index, now_ms);
-        if (c && within(c->first_ms, now_ms, new_ms) == newcomers)
-            out[(*n)++] =
+        if (c && within(c->first_ms, now_ms, new_ms) == newcomers && !taken_over(ev, c, now_ms))
+            out[n++] =
                 (struct beacon_heard){.id = p->id, .instance = (uint32_t)p->instance, .address = c->address};
     }
-    return seen;
+    return n;
 }
 
-size_t evidence_heard(struct evidence *ev, uint32_t index, uint64_t now_ms, struct beacon_heard *out,
+/* How many of those who are not new one beacon names. */
+static size_t share(const struct evidence *ev)
+{
+    size_t n = (ev->peer_count + TURNS - 1) / TURNS;
+    return n < OTHERS_LEAST ? OTHERS_LEAST : n > BEACON_HEARD_MAX ? BEACON_HEARD_MAX : n;
+}
+
+size_t evidence_heard(const struct evidence *ev, uint32_t index, uint64_t now_ms, struct beacon_heard *out,
                       size_t max)
 {
-    size_t n, others = 0, turn = (ev->peer_count + TURNS - 1) / TURNS, *cursor = cursor_of(ev, index);
-    if (!cursor || ev->peer_count == 0)
-        return 0;
-    size_t seen = put_heard(ev, true, index, *cursor, now_ms, out, max, &n);
-    if (turn < OTHERS_LEAST)
-        turn = OTHERS_LEAST;
-    if (turn > max - n)
-        turn = max - n;
-    if (turn > 0)
-        seen = put_heard(ev, false, index, *cursor, now_ms, out + n, turn, &others);
-    *cursor = (*cursor + seen) % ev->peer_count;
-    return n + others;
+    size_t n = put_heard(ev, true, index, now_ms, out, max);
+    size_t others = max - n < share(ev) ? max - n : share(ev);
+    return n + put_heard(ev, false, index, now_ms, out + n, others);
+}
+
+void evidence_next(struct evidence *ev)
+{
+    if (ev->peer_count)
+        ev->turn = (ev->turn + share(ev)) % ev->peer_count;
 }
 
 /* Where a peer was heard last; NULL: nowhere now. */
@@ -483,10 +472,17 @@ static const struct claim *last_claim(const struct evidence *ev, const struct pe
     return last;
 }
 
+/* How long somebody may leave us out: beacons are lost, and in a larger group it names us in every fourth
+ * alone. */
+static uint64_t unnamed_ms(const struct evidence *ev)
+{
+    return (ev->peer_count > OTHERS_LEAST ? 2 : 1) * expiry_ms(ev);
+}
+
 static bool hears_us(const struct evidence *ev, const struct peer *p, uint64_t now_ms)
 {
     for (size_t i = 0; i < CLAIMS_MAX; i++)
-        if (fresh(ev, p->claim[i].echo_ms, now_ms))
+        if (within(p->claim[i].echo_ms, now_ms, unnamed_ms(ev)))
             return true;
     return false;
 }
@@ -498,7 +494,7 @@ bool evidence_deaf(const struct evidence *ev, uint64_t now_ms, struct address *o
         const struct peer *p = &ev->peer[i];
         const struct claim *last = last_claim(ev, p, now_ms);
         here += last != NULL;
-        if (!last || hears_us(ev, p, now_ms) || within(p->first_ms, now_ms, expiry_ms(ev)) || deaf++)
+        if (!last || hears_us(ev, p, now_ms) || within(p->first_ms, now_ms, unnamed_ms(ev)) || deaf++)
             continue;
         *out = last->address;
     }

@@ -77,9 +77,13 @@ bool evidence_conflicted(const struct evidence *ev, const struct address *addres
 bool evidence_deaf(const struct evidence *ev, uint64_t now_ms, struct address *out, bool *all);
 
 /* Who was lately heard on interface `index`, for one beacon: at most `max` entries, first those who are new
- * there, then a quarter of the others (four at least), in turns. */
-size_t evidence_heard(struct evidence *ev, uint32_t index, uint64_t now_ms, struct beacon_heard *out,
+ * there, then a quarter of the others (four at least), whose turn it is. */
+size_t evidence_heard(const struct evidence *ev, uint32_t index, uint64_t now_ms, struct beacon_heard *out,
                       size_t max);
+
+/* Once for each beacon, after its last copy: all copies name the same, or those who get but one of them would
+ * see the same names for ever. */
+void evidence_next(struct evidence *ev);
 
 /* When evidence_own could answer differently without another beacon; UINT64_MAX: never. */
 uint64_t evidence_wake(const struct evidence *ev, uint64_t now_ms);

@@ -359,6 +359,7 @@ static size_t count_named(struct fixture *f, int beacons, unsigned named[static 
         n = evidence_heard(f->ev, ETH1, f->now, heard, BEACON_HEARD_MAX);
         for (size_t i = 0; i < n; i++)
             named[heard[i].id.b[0] - 10]++;
+        evidence_next(f->ev);
     }
     return n;
 }
@@ -372,9 +373,9 @@ static void test_heard_list_takes_turns(void **state)
         snprintf(from, sizeof from, "192.168.56.%u", 100U + i);
         assert_int_equal(hear(f, (uint8_t)(10 + i), from, ETH1, 0, NULL), 0);
     }
-    assert_int_equal(count_named(f, 5, named), BEACON_HEARD_MAX); /* as many newcomers as fit */
+    assert_int_equal(count_named(f, 4, named), BEACON_HEARD_MAX); /* as many newcomers as fit */
     for (size_t i = 0; i < 90; i++)
-        assert_int_equal(named[i], 2);
+        assert_in_range(named[i], 1, 3);
     f->now += 4 * BEAT; /* nobody is a newcomer any more */
     assert_int_equal(count_named(f, 4, named), 23);
     for (size_t i = 0; i < 90; i++)
@@ -391,8 +392,9 @@ static void test_heard_list_takes_turns(void **state)
     assert_int_equal(evidence_heard(f->ev, ETH0, f->now, heard, 1), 0);
 }
 
-/* Everybody is named on each of two interfaces, however many there are. */
-static void test_interfaces_take_turns_apart(void **state)
+/* However many there are: all copies of a beacon name the same, and everybody is named within four, on each
+ * interface. */
+static void test_all_have_their_turn(void **state)
 {
     struct fixture *f = *state;
     char from[STEP_ADDRESS_BYTES];
@@ -409,13 +411,18 @@ static void test_interfaces_take_turns_apart(void **state)
             snprintf(from, sizeof from, "10.0.2.%u", 100 + i);
             assert_int_equal(hear(f, (uint8_t)(10 + i), from, ETH0, 0, NULL), 0);
         }
-        for (int beat = 0; beat < 5; beat++)
+        for (int beat = 0; beat < 4; beat++) {
             for (int k = 0; k < 2; k++) {
-                struct beacon_heard heard[BEACON_HEARD_MAX];
+                struct beacon_heard heard[BEACON_HEARD_MAX], copy[BEACON_HEARD_MAX];
                 size_t n = evidence_heard(f->ev, k ? ETH1 : ETH0, f->now, heard, BEACON_HEARD_MAX);
-                for (size_t i = 0; i < n; i++)
+                assert_int_equal(evidence_heard(f->ev, k ? ETH1 : ETH0, f->now, copy, BEACON_HEARD_MAX), n);
+                for (size_t i = 0; i < n; i++) {
+                    assert_true(peer_id_equal(&heard[i].id, &copy[i].id));
                     named[k][heard[i].id.b[0] - 10]++;
+                }
             }
+            evidence_next(f->ev);
+        }
         for (unsigned i = 1; i <= count; i++)
             assert_true(named[0][i] > 0 && named[1][i] > 0);
     }
@@ -433,6 +440,7 @@ static void test_few_are_all_named(void **state)
     }
     for (int beat = 0; beat < 5; beat++) {
         assert_int_equal(evidence_heard(f->ev, ETH1, f->now, heard, BEACON_HEARD_MAX), 4);
+        evidence_next(f->ev);
         f->now += BEAT - 1;
     }
 }
@@ -484,6 +492,15 @@ static void test_who_does_not_hear_us(void **state)
     assert_true(deaf_is(f, "192.168.56.12", true));
     f->now += 20 * BEAT; /* nobody is heard at all */
     assert_true(deaf_is(f, NULL, false));
+    for (int i = 0; i < 40; i++) { /* of many each names us now and then: some of that may be lost */
+        for (uint8_t k = 0; k < 9; k++) {
+            char from[STEP_ADDRESS_BYTES];
+            snprintf(from, sizeof from, "192.168.56.%u", 20U + k);
+            hear(f, 20 + k, from, ETH1, i % 12 == 0 ? 1 : 0, "192.168.56.11");
+        }
+        f->now += BEAT;
+        assert_true(deaf_is(f, NULL, false));
+    }
 }
 
 int main(void)
@@ -506,7 +523,7 @@ int main(void)
         TEST(test_pins_need_no_proof),
         TEST(test_heard_list_takes_turns),
         TEST(test_few_are_all_named),
-        TEST(test_interfaces_take_turns_apart),
+        TEST(test_all_have_their_turn),
         TEST(test_who_does_not_hear_us),
         TEST(test_the_table_is_bounded),
     };
