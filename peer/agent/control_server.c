@@ -275,7 +275,8 @@ static size_t frame_bytes(const struct client *c)
     return n == 0 || n > CONTROL_REQUEST_BYTES ? SIZE_MAX : n;
 }
 
-/* Reads what is there; one request at a time, and never more than one frame is kept. */
+/* Reads what is there, up to the end of one request: whoever writes one after the other, and anybody may,
+ * must not keep the agent from all else. Never more than one frame is kept. */
 static void read_in(struct control_server *s, struct client *c)
 {
     while (!c->dead) {
@@ -305,6 +306,7 @@ static void read_in(struct control_server *s, struct client *c)
         if (frame && frame != SIZE_MAX && c->in_used == 4 + frame) {
             c->in_used = 0;
             serve(s, c, frame);
+            return;
         }
     }
 }

@@ -167,6 +167,22 @@ static void test_unknown_request(void **state)
     control_close(c);
 }
 
+/* Whoever asks without a pause gets one answer in each round of the agent's loop, and not the whole of it. */
+static void test_one_request_a_round(void **state)
+{
+    struct world *w = *state;
+    struct control_client *c = connect_to(w);
+
+    control_server_dispatch(w->server); /* accepts */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(control_request(c, "status", NULL, NULL), 0);
+    for (unsigned i = 1; i <= 3; i++) {
+        control_server_dispatch(w->server);
+        assert_int_equal(w->requests, i);
+    }
+    control_close(c);
+}
+
 static void test_events(void **state)
 {
     struct world *w = *state;
@@ -474,6 +490,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_error_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_error_text_is_no_utf8, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown_request, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_request_a_round, setup, teardown),
         cmocka_unit_test_setup_teardown(test_events, setup, teardown),
         cmocka_unit_test_setup_teardown(test_late_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_gone, setup, teardown),
