@@ -180,6 +180,7 @@ bool gate_rule(struct gate *g, uint64_t now_ms, struct gate_rule *rule)
     g->members_only = too_much(was, g->strangers, GATE_STRANGERS_OPEN, &g->bucket, GATE_STRANGERS_BURST);
     bool changed = was != g->members_only;
     rule->members_only = g->members_only;
+    rule->begun = g->members_only && !was;
     rule->shut_count = 0;
     for (size_t i = 0; i < g->source_count; i++) {
         struct source *s = &g->source[i];
@@ -187,6 +188,7 @@ bool gate_rule(struct gate *g, uint64_t now_ms, struct gate_rule *rule)
         refill_source(s, now_ms);
         s->shut = too_much(shut, s->open, GATE_SOURCE_OPEN, &s->bucket, GATE_SOURCE_BURST);
         changed |= shut != s->shut;
+        rule->begun += s->shut && !shut;
         if (s->shut)
             rule->shut[rule->shut_count++] = s->address;
     }

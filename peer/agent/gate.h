@@ -43,6 +43,7 @@ void gate_closed(struct gate *g, int fd);
 /* Who is to be let in from now on. */
 struct gate_rule {
     bool members_only;
+    size_t begun; /* how many addresses, or all strangers as one, are turned away since this call */
     size_t shut_count;
     uint32_t shut[GATE_SOURCES_MAX]; /* turned away in any case */
 };

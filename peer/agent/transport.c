@@ -212,7 +212,10 @@ static int connect_link(struct transport *t, struct link *l, struct err *err)
 {
     bool v6 = strchr(l->address, ':') != NULL;
     const struct zsocket_option options[] = {
-        {ZMQ_IPV6, v6}, {ZMQ_RECONNECT_IVL, RECONNECT_MS}, {ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS}};
+        {ZMQ_IPV6, v6},
+        {ZMQ_CONNECT_TIMEOUT, HANDSHAKE_MS}, /* the kernel would wait longer after each try */
+        {ZMQ_RECONNECT_IVL, RECONNECT_MS},
+        {ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS}};
     int64_t largest = 1024; /* nothing is ever answered on this socket */
     char endpoint[STEP_ADDRESS_BYTES + 24];
     l->socket = zmq_socket(t->zmq, ZMQ_DEALER);
@@ -255,14 +258,14 @@ static void keep_gate(struct transport *t, bool members_changed)
     struct gate_rule rule;
     uint32_t members[TRANSPORT_LINKS_MAX];
     size_t n = 0;
-    bool was = t->stats.members_only;
-    if (!gate_rule(t->gate, t->now_ms, &rule) && !(members_changed && rule.members_only))
+    bool changed = gate_rule(t->gate, t->now_ms, &rule);
+    t->stats.shut += rule.begun;
+    if (!changed && !(members_changed && rule.members_only))
         return;
     for (size_t i = 0; rule.members_only && i < t->link_count; i++)
         members[n++] = t->link[i]->ipv4;
     int rc = gate_filter(t->listener, &rule, members, n);
     t->stats.members_only = rule.members_only && rc == 0;
-    t->stats.shut += (rule.members_only && !was) || rule.shut_count;
 }
 
 static struct link *add_link(struct transport *t, const struct peer_id *peer)

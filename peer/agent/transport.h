@@ -35,8 +35,8 @@ struct transport_stats {
     uint64_t refused;                       /* connections of unknown keys */
     uint64_t unlinked;                      /* messages of peers that are admitted no more */
     uint64_t handshakes, handshakes_failed; /* of our own links */
-    uint64_t shut;     /* how often it was changed who may connect, to turn somebody away (gate.h) */
-    bool members_only; /* strangers are turned away just now */
+    uint64_t shut;                          /* how often somebody began to be turned away (gate.h) */
+    bool members_only;                      /* strangers are turned away just now */
 };
 
 struct transport;

@@ -56,12 +56,14 @@ static void test_an_address_that_holds_too_many(void **state)
     assert_true(gate_rule(gate, 1000, &rule));
     assert_false(rule.members_only);
     assert_int_equal(rule.shut_count, 1);
+    assert_int_equal(rule.begun, 1);
     assert_int_equal(rule.shut[0], address(7));
     assert_true(gate_wake(gate, 1000) > 1000 && gate_wake(gate, 1000) < 2000);
     /* Not for one that ends, but when half of them have. */
     gate_closed(gate, 10);
     assert_false(gate_rule(gate, 60000, &rule));
     assert_int_equal(rule.shut_count, 1);
+    assert_int_equal(rule.begun, 0);
     for (int i = 1; i < GATE_SOURCE_OPEN / 2; i++)
         gate_closed(gate, 10 + i);
     assert_true(gate_rule(gate, 60000, &rule));
@@ -91,6 +93,7 @@ static void test_strangers_in_all(void **state)
         gate_accepted(gate, 10 + i, address(1 + (unsigned)i), false, 1000);
     assert_true(gate_rule(gate, 1000, &rule));
     assert_true(rule.members_only);
+    assert_int_equal(rule.begun, 1);
     assert_int_equal(rule.shut_count, 0);
     for (int i = 0; i < GATE_STRANGERS_OPEN; i++)
         gate_closed(gate, 10 + i);
