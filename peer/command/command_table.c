@@ -122,9 +122,10 @@ const struct command command_table[] = {
      .summary = "every check on this host; --fix mends, --undo puts it back",
      .run = cmd_preflight,
      .flags = preflight_flags,
-     .about = "Checks whether this host can be a Node and tells what to do about what is red (exit 5). --fix "
-              "installs what is missing and mends what can be mended; what it replaces is kept, and --undo puts "
-              "all of it back.",
+     .about =
+         "Checks whether this host can be a Node and tells what to do about what is red (exit 5). --fix "
+         "installs what is missing and mends what can be mended; what it replaces is kept, and --undo puts "
+         "all of it back.",
      .example = "  kpeer preflight\n  sudo kpeer preflight --fix\n  sudo kpeer preflight --undo",
      .takes_agent_flags = true},
     {.name = "images",

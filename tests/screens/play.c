@@ -1,10 +1,10 @@
 /*
  * Plays the formation of a group on the terminal, as `kpeer up` shows it: play HOSTS FRAME.
  *
- * What the agent would have told is made up here and goes through peer/command/progress and peer/command/board, as in
- * peer/command/cmd_up.c; nothing else is stood in for. FRAME says where it stops: "forming" in the middle,
- * "joining" later, or "ready" at the end. Then it waits for a line on standard input, so that the screen can
- * be looked at.
+ * What the agent would have told is made up here and goes through peer/command/progress and
+ * peer/command/board, as in peer/command/cmd_up.c; nothing else is stood in for. FRAME says where it stops:
+ * "forming" in the middle, "joining" later, or "ready" at the end. Then it waits for a line on standard
+ * input, so that the screen can be looked at.
  */
 #include <locale.h>
 #include <stdio.h>
