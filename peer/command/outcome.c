@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "protocol/mem.h"
+#include "protocol/step.h"
 
 #define NAMED_MAX 8 /* more names are not read */
 
@@ -35,7 +36,7 @@ static size_t name_them(const json_t *members, bool ready, char *out, size_t roo
 /* The others come by themselves, at their own pace. */
 static void tell_others(struct progress *p, const json_t *members)
 {
-    char names[300];
+    char names[NAMED_MAX * (STEP_NAME_BYTES + 2) + 32];
     size_t ready = name_them(members, true, names, sizeof names);
 
     progress_say(p, TINT_NONE, "ready so far: %zu %s: %s", ready, ready == 1 ? "host" : "hosts", names);
