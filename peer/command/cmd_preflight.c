@@ -149,8 +149,6 @@ static int check(struct preflight *f, struct step_result *res, struct err *err)
     code = code ? code : inspect_host(&f->in, &role, res, err);
     if (code)
         return code;
-    if (res->code && res->code != KPEER_EPREFLIGHT)
-        return local_outcome(res, err);
     code = inspect_group(&f->in, &group, err);
     if (code)
         return code;

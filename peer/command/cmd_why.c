@@ -9,7 +9,8 @@
 #include "peer/command/why.h"
 #include "protocol/mem.h"
 
-#define ANSWER_MS 5000
+#define ANSWER_MS   5000
+#define LOOK_CLOSER "sudo kpeer preflight: it shows how far it comes"
 
 /* ---- the picture ---- */
 
@@ -67,23 +68,28 @@ static int ask_agent(const struct call *call, json_t *picture, struct err *err)
     return code;
 }
 
-/* An executor that does not start has a reason which is worth as much as any check. */
-static void look_at_host(struct inspect *in, json_t *picture)
+/* Why the checks could not be had is worth as much as any of them. Stopped on request, all of it ends. */
+static int look_at_host(struct inspect *in, json_t *picture, struct err *err)
 {
     cleanup_free struct step_result *res = calloc(1, sizeof *res);
     struct err why = {0};
     enum step_role role;
-    int code = res ? inspect_role(in, &role, &why) : KPEER_ENOMEM;
+    int code;
 
+    if (!res)
+        return err_set(err, KPEER_ENOMEM, "out of memory");
+    code = inspect_role(in, &role, &why);
     code = code ? code : inspect_host(in, &role, res, &why);
-    if (code == 0) {
+    if (code == 0)
         json_object_set_new(picture, "checks", report_checks(res->findings, res->finding_count));
-        step_result_fini(res);
-    } else if (why.text[0]) {
+    else if (code != KPEER_ECANCELED)
         json_object_set_new(picture, "checks",
                             json_pack("[{s:s, s:s, s:s, s:s}]", "check", "executor", "level", "red", "detail",
-                                      why.text, "next", why.hint));
-    }
+                                      why.text, "next", why.hint[0] ? why.hint : LOOK_CLOSER));
+    else
+        *err = why;
+    step_result_fini(res);
+    return code == KPEER_ECANCELED ? code : 0;
 }
 
 static void look_at_group(struct inspect *in, json_t *picture)
@@ -105,10 +111,11 @@ static int gather(struct call *call, json_t *picture, struct err *err)
     if (code || geteuid() != 0)
         return code;
     inspect_init(&in, call);
-    look_at_host(&in, picture);
-    look_at_group(&in, picture);
+    code = look_at_host(&in, picture, err);
+    if (!code)
+        look_at_group(&in, picture);
     progress_end(&in.progress);
-    return 0;
+    return code;
 }
 
 /* ---- what is shown ---- */

@@ -60,25 +60,36 @@ int inspect_role(struct inspect *in, enum step_role *role, struct err *err)
     if (!res || !p)
         return err_set(err, KPEER_ENOMEM, "out of memory");
     code = inspect_run(in, STEP_INSPECT, *role, res, err);
+    code = code ? code : local_outcome(res, err);
     if (code == 0) {
         p->has_facts = res->have_facts;
         p->facts = res->facts;
         *role = check_fit_for_master(p) ? STEP_ROLE_MASTER : STEP_ROLE_WORKER;
-        step_result_fini(res);
     }
+    step_result_fini(res);
+    return code;
+}
+
+/* Red checks are an answer; one that did not come to its end is none. */
+static int run_checks(struct inspect *in, enum step_role role, struct step_result *res, struct err *err)
+{
+    int code = inspect_run(in, STEP_PREFLIGHT, role, res, err);
+
+    if (code == 0 && res->code != KPEER_EPREFLIGHT)
+        code = local_outcome(res, err);
     return code;
 }
 
 int inspect_host(struct inspect *in, enum step_role *role, struct step_result *res, struct err *err)
 {
-    int code = inspect_run(in, STEP_PREFLIGHT, *role, res, err);
+    int code = run_checks(in, *role, res, err);
 
     if (code || res->code != KPEER_EPREFLIGHT || in->call->cfg.role != ROLE_AUTO || *role == STEP_ROLE_WORKER)
         return code;
     cleanup_free struct step_result *other = calloc(1, sizeof *other);
     if (!other)
         return err_set(err, KPEER_ENOMEM, "out of memory");
-    code = inspect_run(in, STEP_PREFLIGHT, STEP_ROLE_WORKER, other, err);
+    code = run_checks(in, STEP_ROLE_WORKER, other, err);
     if (code || other->code)
         return code;
     *role = STEP_ROLE_WORKER;

@@ -29,7 +29,8 @@ int inspect_run(struct inspect *in, enum step_kind kind, enum step_role role, st
 int inspect_role(struct inspect *in, enum step_role *role, struct err *err);
 
 /* Every check on this host. A host that is red as a master may still do as a worker, where nobody asked for a
- * master: *role tells then. `res` is as after local_step. */
+ * master: *role tells then. 0: `res` holds the checks, and its code is 0 or KPEER_EPREFLIGHT; after an error
+ * too step_result_fini is due. */
 int inspect_host(struct inspect *in, enum step_role *role, struct step_result *res, struct err *err);
 
 /* How the hosts of the group see each other (report_survey.h); *out stays NULL where no agent runs. */
