@@ -56,13 +56,11 @@ static int ask_agent(const struct call *call, json_t *picture, struct err *err)
     code = code ? code : control_ask(client, "members", NULL, ANSWER_MS, &members, &why);
     control_close(client);
     if (code == KPEER_ETIMEOUT) {
-        set_ending(picture, &why);
+        json_object_set_new(picture, "silent", json_true());
         code = 0;
     }
-    json_object_set_new(picture, "status", status && members ? status : json_null());
+    json_object_set_new(picture, "status", status ? status : json_null());
     json_object_set_new(picture, "members", members ? members : json_null());
-    if (status && !members)
-        json_decref(status);
     if (code)
         *err = why;
     return code;

@@ -122,7 +122,9 @@ static int choose_subject(struct why *w, const char *about, struct err *err)
     if (about && !w->subject && (w->members || strcmp(about, host) != 0)) {
         err_set(err, KPEER_ENOTFOUND, w->members ? "there is no member %.80s" : "nothing is known of %.80s",
                 about);
-        return err_hint(err, w->members ? "kpeer members lists them" : "start the agent here: sudo kpeer up");
+        return err_hint(err, w->members  ? "kpeer members lists them"
+                             : w->silent ? "the agent here does not answer: sudo kpeer why"
+                                         : "start the agent here: sudo kpeer up");
     }
     w->own = w->subject == w->self;
     w->ready = w->subject && is_well(w, w->subject);
@@ -133,8 +135,6 @@ static int choose_subject(struct why *w, const char *about, struct err *err)
 
 const char *why_error(const struct why *w)
 {
-    if (!w->subject)
-        return "";
     return w->own ? writer_text(w->status, "error") : writer_text(w->subject, "note");
 }
 
@@ -167,7 +167,8 @@ static json_t *symptom(const struct why *w)
     char text[TEXT_BYTES];
 
     if (!w->subject)
-        snprintf(text, sizeof text, "no agent runs on %s", subject_name(w));
+        snprintf(text, sizeof text, w->silent ? "the agent of %s does not answer" : "no agent runs on %s",
+                 subject_name(w));
     else if (w->ready && json_array_size(w->causes))
         snprintf(text, sizeof text, "%s is ready, but not all is well", subject_name(w));
     else if (w->ready)
@@ -233,7 +234,8 @@ int why_judge(const json_t *picture, const char *about, json_t **out, struct err
     struct why w = {.picture = picture,
                     .status = or_null(json_object_get(picture, "status")),
                     .members = json_object_get(json_object_get(picture, "members"), "members"),
-                    .cluster = or_null(json_object_get(json_object_get(picture, "members"), "cluster"))};
+                    .cluster = or_null(json_object_get(json_object_get(picture, "members"), "cluster")),
+                    .silent = json_is_true(json_object_get(picture, "silent"))};
     int code;
 
     w.self = find_self(&w);

@@ -5,7 +5,10 @@
  * The picture; what could not be had is null:
  *
  *   {"host": NAME, "status": report_status, "members": report_members, "group": report_survey,
- *    "checks": [{"check", "level", "detail", "next"}], "ending": {"text", "next"}}
+ *    "checks": [{"check", "level", "detail", "next"}], "ending": {"text", "next"},
+ *    "silent": BOOL}
+ *
+ * "silent": the agent runs and does not answer; what it did not say is null.
  *
  * The answer:
  *

@@ -135,9 +135,18 @@ static void find_ending(struct why *w)
             text);
 }
 
+static void find_silent(struct why *w)
+{
+    if (w->silent)
+        add(w, "agent", this_host(w),
+            "journalctl -u kpeer tells what it was at; if it stays so: sudo systemctl restart kpeer",
+            "the agent of %s runs and does not answer: it is stopped or stuck",
+            writer_text(w->picture, "host"));
+}
+
 static void find_no_agent(struct why *w)
 {
-    if (!w->status)
+    if (!w->status && !w->silent)
         add(w, "agent", this_host(w), UP_AGAIN, "the agent of %s was not started, or it was killed",
             writer_text(w->picture, "host"));
 }
@@ -158,7 +167,7 @@ static void find_other_key(struct why *w)
 {
     const char *at = sign(w, "other-group");
 
-    if (!*at || w->ready || w->cluster)
+    if (!*at || w->ready || w->cluster || !w->members)
         return;
     if (count_alive(w) > 1)
         add(w, "key", hosts_at(w, at),
@@ -452,11 +461,11 @@ static const struct {
     void (*find)(struct why *w);
     bool surface;
 } rules[] = {
-    {find_ending, false},  {find_evicted, false},    {find_clash, false},       {find_other_key, false},
-    {find_one_way, false}, {find_gone, false},       {find_master_down, false}, {find_no_quorum, false},
-    {find_unfit, false},   {find_in_group, false},   {find_told_causes, false}, {find_absent, false},
-    {find_error, true},    {find_told_errors, true}, {find_too_few, true},      {find_waiting, true},
-    {find_no_agent, true},
+    {find_ending, false},  {find_evicted, false}, {find_clash, false},       {find_other_key, false},
+    {find_one_way, false}, {find_gone, false},    {find_master_down, false}, {find_no_quorum, false},
+    {find_unfit, false},   {find_silent, false},  {find_in_group, false},    {find_told_causes, false},
+    {find_absent, false},  {find_error, true},    {find_told_errors, true},  {find_too_few, true},
+    {find_waiting, true},  {find_no_agent, true},
 };
 
 void why_find(struct why *w)

@@ -11,12 +11,13 @@
 
 struct why {
     const json_t *picture;
-    const json_t *status;  /* of this host; NULL: no agent runs */
+    const json_t *status;  /* of this host; NULL: no agent tells it */
     const json_t *members; /* an array; NULL likewise */
     const json_t *cluster; /* the record; NULL: none yet */
-    const json_t *self;    /* this host among the members; NULL: no agent runs */
-    const json_t *subject; /* the member that it is about; NULL: this host, which has no agent */
+    const json_t *self;    /* this host among the members; NULL: no agent tells it */
+    const json_t *subject; /* the member that it is about; NULL: this host, of which no agent tells */
     const json_t *master;  /* NULL: none, or not known */
+    bool silent;           /* the agent runs and does not answer, or not to all that it is asked */
     bool own;              /* the subject is this host */
     bool ready;            /* it is well */
     json_t *causes;        /* as found, the first one first */

@@ -339,6 +339,24 @@ static void test_no_agent(void **state)
     is(&f, "swap", "node1", "swap is on", "mend swap");
 }
 
+/* A stuck agent is none that has ended, and what it could still say is kept. */
+static void test_silent_agent(void **state)
+{
+    struct found f = look(NULL, "'silent': true," NO_AGENT CHECKS(""));
+    (void)state;
+    assert_string_equal(f.symptom, "the agent of node1 does not answer");
+    is(&f, "agent", "node1", "stopped or stuck", "journalctl -u kpeer");
+    f = look(NULL, "'silent': true," NO_AGENT CHECKS(RED("disk", "no room")));
+    assert_int_equal(json_array_size(json_object_get(f.answer, "also")), 0);
+    is(&f, "disk", "node1", "no room", "mend disk");
+    f = look(NULL, "'silent': true, 'members': null, 'status': {'healthy': false, 'signs': {'other-group': "
+                   "'192.168.56.13'}," ERROR("the step failed") "'election': {'expect': 3}},");
+    assert_int_equal(json_array_size(json_object_get(f.answer, "also")), 0);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(f.answer, "chain"), 0)),
+                        "the step failed");
+    is(&f, "agent", "node1", "stopped or stuck", "restart");
+}
+
 static void test_evicted(void **state)
 {
     struct found f =
@@ -461,6 +479,7 @@ int main(void)
         TEST(test_disk_full),
         TEST(test_version_skew),
         TEST(test_no_agent),
+        TEST(test_silent_agent),
         TEST(test_evicted),
         TEST(test_others_are_missing),
         TEST(test_a_master_that_is_off_beats_its_ports),

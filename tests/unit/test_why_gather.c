@@ -167,13 +167,28 @@ static void test_interrupt_ends_it(void **state)
     assert_int_equal(code, KPEER_ECANCELED);
 }
 
+/* ---- the agent ---- */
+
+static void test_silent_agent(void **state)
+{
+    struct err err = {0};
+    json_t *answer;
+    int code;
+
+    (void)state;
+    agent_runs = true;
+    answer = why(ROLE_WORKER, &code, &err);
+    assert_string_equal(writer_text(answer, "symptom"), "the agent of node1 does not answer");
+    is(answer, "agent", "stopped or stuck");
+    status = "{\"healthy\": false, \"signs\": {\"conflict\": \"192.168.56.12\"}}";
+    is(why(ROLE_WORKER, &code, &err), "address", "192.168.56.12");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_preflight_fails),
-        TEST(test_red_checks_are_shown),
-        TEST(test_inspect_fails),
-        TEST(test_interrupt_ends_it),
+        TEST(test_preflight_fails),   TEST(test_red_checks_are_shown), TEST(test_inspect_fails),
+        TEST(test_interrupt_ends_it), TEST(test_silent_agent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
