@@ -22,6 +22,22 @@ bool why_absent(const json_t *member)
     return why_is(member, "state", "failed") || why_is(member, "state", "suspect");
 }
 
+bool why_left(const json_t *member)
+{
+    return why_is(member, "state", "left");
+}
+
+bool why_evicted(const json_t *member)
+{
+    return why_left(member) && why_is(member, "note", "evicted");
+}
+
+/* How a member that is none any more went. */
+static const char *parting(const json_t *member)
+{
+    return why_evicted(member) ? "was evicted from the group" : "has left the group";
+}
+
 const char *why_name(const json_t *member, char out[static WHY_HOST_BYTES])
 {
     const char *name = writer_text(member, "name"), *address = writer_text(member, "address");
@@ -43,6 +59,8 @@ void why_member_text(const struct why *w, const json_t *member, char *out, size_
     if (why_absent(member))
         snprintf(out, room, "%s%s was last heard %s ago", name, member == w->master ? ", the master," : "",
                  ago);
+    else if (why_left(member))
+        snprintf(out, room, "%s%s %s", name, member == w->master ? ", the master," : "", parting(member));
     else
         snprintf(out, room, "%s%s is %s%s%s", name, member == w->master ? ", the master," : "",
                  writer_text(member, "phase"), *note ? ": " : "", note);
@@ -59,7 +77,7 @@ static const json_t *find_member(const struct why *w, const char *who)
     {
         bool fits = why_is(m, "name", who) || why_is(m, "id", who);
 
-        if (fits && (!found || why_is(found, "state", "left")))
+        if (fits && (!found || why_left(found)))
             found = m;
     }
     return found;
@@ -107,7 +125,7 @@ static const json_t *find_unwell(const struct why *w)
         return w->master;
     json_array_foreach(w->members, i, m)
     {
-        if (!why_is(m, "state", "left") && !is_well(w, m))
+        if (!why_left(m) && !is_well(w, m))
             return m;
     }
     return NULL;
@@ -135,7 +153,9 @@ static int choose_subject(struct why *w, const char *about, struct err *err)
 
 const char *why_error(const struct why *w)
 {
-    return w->own ? writer_text(w->status, "error") : writer_text(w->subject, "note");
+    if (w->own)
+        return writer_text(w->status, "error");
+    return why_left(w->subject) ? "" : writer_text(w->subject, "note");
 }
 
 static const char *subject_name(const struct why *w)
@@ -175,6 +195,8 @@ static json_t *symptom(const struct why *w)
         snprintf(text, sizeof text, "%s is ready", subject_name(w));
     else if (!w->own && why_absent(w->subject))
         snprintf(text, sizeof text, "%s is not heard", subject_name(w));
+    else if (!w->own && why_left(w->subject))
+        snprintf(text, sizeof text, "%s %s", subject_name(w), parting(w->subject));
     else
         not_ready(w, text, sizeof text);
     return json_string(text);

@@ -72,7 +72,7 @@ static json_t *hosts_at(const struct why *w, const char *address)
 
     json_array_foreach(w->members, i, m)
     {
-        if (why_is(m, "address", address) && !why_is(m, "state", "left"))
+        if (why_is(m, "address", address) && !why_left(m))
             json_array_append_new(hosts, host_of(writer_text(m, "name"), address));
     }
     if (json_array_size(hosts) == 0)
@@ -235,6 +235,27 @@ static void find_gone(struct why *w)
         add_absent(w, w->subject == w->master ? "master" : "absent", w->subject);
 }
 
+/* The master's leaving is more than its own. */
+static void find_left(struct why *w)
+{
+    const char *name = writer_text(w->subject, "name");
+    char next[TEXT_BYTES];
+
+    if (w->own || w->subject == w->master || !why_left(w->subject))
+        return;
+    if (why_evicted(w->subject)) {
+        snprintf(next, sizeof next,
+                 "to use it again: on %.80s: sudo kpeer leave --force; with the present key file: " UP_AGAIN,
+                 name);
+        add(w, "evicted", hosts_of(w->subject), next, "%s is no member any more: somebody typed kpeer evict",
+            name);
+    } else {
+        snprintf(next, sizeof next, "to have it back: on %.80s: " UP_AGAIN, name);
+        add(w, "left", hosts_of(w->subject), next, "%s is no member any more: somebody typed kpeer leave",
+            name);
+    }
+}
+
 static void find_master_down(struct why *w)
 {
     const char *name = writer_text(w->cluster, "founder_name");
@@ -349,7 +370,7 @@ static const char *text_of(const struct why *w, const json_t *member)
 
 static bool is_troubled(const struct why *w, const json_t *member)
 {
-    return !why_absent(member) && !why_is(member, "state", "left") && *text_of(w, member);
+    return !why_absent(member) && !why_left(member) && *text_of(w, member);
 }
 
 /* The subject first, then the others, of whom one may be what it waits for. */
@@ -399,7 +420,7 @@ static json_t *hosts_in(const struct why *w, const char *text)
     {
         const char *name = writer_text(m, "name"), *address = writer_text(m, "address");
 
-        if (!why_is(m, "state", "left") && (holds(text, address, "") || holds(text, name, " has ")))
+        if (!why_left(m) && (holds(text, address, "") || holds(text, name, " has ")))
             json_array_append_new(hosts, host_of(name, address));
     }
     return hosts;
@@ -461,11 +482,11 @@ static const struct {
     void (*find)(struct why *w);
     bool surface;
 } rules[] = {
-    {find_ending, false},  {find_evicted, false}, {find_clash, false},       {find_other_key, false},
-    {find_one_way, false}, {find_gone, false},    {find_master_down, false}, {find_no_quorum, false},
-    {find_unfit, false},   {find_silent, false},  {find_in_group, false},    {find_told_causes, false},
-    {find_absent, false},  {find_error, true},    {find_told_errors, true},  {find_too_few, true},
-    {find_waiting, true},  {find_no_agent, true},
+    {find_ending, false},      {find_evicted, false}, {find_clash, false},   {find_other_key, false},
+    {find_one_way, false},     {find_gone, false},    {find_left, false},    {find_master_down, false},
+    {find_no_quorum, false},   {find_unfit, false},   {find_silent, false},  {find_in_group, false},
+    {find_told_causes, false}, {find_absent, false},  {find_error, true},    {find_told_errors, true},
+    {find_too_few, true},      {find_waiting, true},  {find_no_agent, true},
 };
 
 void why_find(struct why *w)

@@ -29,6 +29,9 @@ const char *why_error(const struct why *w);
 
 /* Not heard now, and has not left. */
 bool why_absent(const json_t *member);
+/* A member no more: of its own will, or put out. */
+bool why_left(const json_t *member);
+bool why_evicted(const json_t *member);
 bool why_is(const json_t *member, const char *key, const char *word);
 
 /* "node2 (192.168.56.12)" */

@@ -366,6 +366,22 @@ static void test_evicted(void **state)
     is(&f, "evicted", "node1", "was evicted", "do it");
 }
 
+/* Whoever is no member any more: what it said last is no matter. */
+static void test_who_has_left(void **state)
+{
+    struct found f = look(
+        "node3",
+        HEALTHY CLUSTER("node1", SELF("ready") NODE2 MEMBER("node3", "13", "left", "left", "'join failed'")));
+    (void)state;
+    assert_string_equal(f.symptom, "node3 has left the group");
+    assert_int_equal(json_array_size(json_object_get(f.answer, "chain")), 0);
+    is(&f, "left", "node3", "somebody typed kpeer leave", "on node3: sudo kpeer up");
+    f = look("node3", HEALTHY CLUSTER(
+                          "node1", SELF("ready") NODE2 MEMBER("node3", "13", "left", "ready", "'evicted'")));
+    assert_string_equal(f.symptom, "node3 was evicted from the group");
+    is(&f, "evicted", "node3", "somebody typed kpeer evict", "on node3: sudo kpeer leave --force");
+}
+
 static void test_others_are_missing(void **state)
 {
     struct found f = look(NULL, STATUS("'election': {'expect': 3}") MEMBERS(SELF("looking")));
@@ -481,6 +497,7 @@ int main(void)
         TEST(test_no_agent),
         TEST(test_silent_agent),
         TEST(test_evicted),
+        TEST(test_who_has_left),
         TEST(test_others_are_missing),
         TEST(test_a_master_that_is_off_beats_its_ports),
         TEST(test_a_clash_beats_what_is_not_heard),
