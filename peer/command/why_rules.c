@@ -10,7 +10,8 @@
 
 #define TEXT_BYTES 600
 
-#define UP_AGAIN "sudo kpeer up"
+#define UP_AGAIN  "sudo kpeer up"
+#define FORM_ANEW "on each host: sudo kpeer leave --force, then " UP_AGAIN
 
 /* ---- causes ---- */
 
@@ -256,11 +257,33 @@ static void find_left(struct why *w)
     }
 }
 
+/* Whoever is here under a name that another member had, which is shown no more. */
+static const json_t *find_alive(const struct why *w, const char *name)
+{
+    const json_t *m;
+    size_t i;
+
+    json_array_foreach(w->members, i, m)
+    {
+        if (why_is(m, "name", name) && why_is(m, "state", "alive"))
+            return m;
+    }
+    return NULL;
+}
+
+/* There is one control plane, and it went with its host. */
 static void find_master_down(struct why *w)
 {
     const char *name = writer_text(w->cluster, "founder_name");
+    const json_t *anew = w->cluster && !w->master ? find_alive(w, name) : NULL;
 
-    if (w->cluster && !w->master)
+    if (anew)
+        add(w, "master", hosts_of(anew), FORM_ANEW,
+            "the master %s has left, and is here anew: this cluster has no control plane", name);
+    else if (w->master && why_left(w->master))
+        add(w, "master", hosts_of(w->master), FORM_ANEW,
+            "the master %s has left: this cluster has no control plane", name);
+    else if (w->cluster && !w->master)
         add(w, "master", json_array(), "start it: there: " UP_AGAIN, "the master %s is not heard", name);
     else if (w->master && why_absent(w->master))
         add_absent(w, "master", w->master);

@@ -266,6 +266,26 @@ static void test_master_down(void **state)
     is(&f, "master", "node2", "the master, was last heard 40.0 s ago", "sudo kpeer up");
 }
 
+/* There is one control plane, and it went with its host, which may be here again as another member. */
+static void test_master_has_left(void **state)
+{
+    struct found f =
+        look(NULL, HEALTHY CLUSTER("node2", SELF("ready") MEMBER("node2", "12", "left", "left", "null")));
+    (void)state;
+    is(&f, "master", "node2", "the master node2 has left: this cluster has no control plane",
+       "on each host: sudo kpeer leave --force");
+    f = look(NULL,
+             HEALTHY "'members': {'cluster': {'founder': 'id-before', 'founder_name': 'node2'}, "
+                     "'members': [" SELF("ready") MEMBER("node2", "12", "alive", "joining", "null") "]},");
+    holds(f.symptom, "node2 is not ready");
+    is(&f, "master", "node2",
+       "the master node2 has left, and is here anew: this cluster has no control plane",
+       "on each host: sudo kpeer leave --force");
+    f = look(NULL, HEALTHY "'members': {'cluster': {'founder': 'id-before', 'founder_name': 'node2'}, "
+                           "'members': [" SELF("ready") "]},");
+    is(&f, "master", "", "the master node2 is not heard", "start it");
+}
+
 static void test_no_quorum(void **state)
 {
     struct found f = look(
@@ -488,6 +508,7 @@ int main(void)
         TEST(test_image_missing_where_the_group_waits),
         TEST(test_expired_ticket),
         TEST(test_master_down),
+        TEST(test_master_has_left),
         TEST(test_no_quorum),
         TEST(test_address_clash),
         TEST(test_multicast_filtered),
