@@ -162,7 +162,8 @@ def test_up_interrupted_while_the_agent_starts_detaches(trial):
     host.path("/run/systemd/system").mkdir(parents=True)
     job = host.up()
     waits = wait_until("systemctl starts the unit", lambda: [pid for pid in host.pids() if "start" in host.arguments(pid)], 20)
-    for pid in [*waits, *(pid for pid in host.pids() if host.arguments(pid)[1:2] == ["up"])]:  # as a terminal does
+    # A terminal signals both before either can end; so the one that waits for the other is first here.
+    for pid in [*(pid for pid in host.pids() if host.arguments(pid)[1:2] == ["up"]), *waits]:
         host.signal(pid, signal.SIGINT)
     job.wait(10).expect(130, "detached: the agent goes on")
     assert host.has("/etc/systemd/system/kpeer.service"), "what systemd was told to start was taken away"
