@@ -100,12 +100,14 @@ static int ask_leave(struct call *call, struct leaving *l, struct err *err)
     return code;
 }
 
+/* Its folder stays: where there is none, no agent of this state folder has ever been. */
 static bool has_left(const struct config *cfg)
 {
-    char path[CONFIG_PATH_BYTES + 32];
+    char folder[CONFIG_PATH_BYTES + 16], identity[CONFIG_PATH_BYTES + 32];
 
-    snprintf(path, sizeof path, "%s/agent/identity", cfg->state_dir);
-    return access(path, F_OK) != 0 && errno == ENOENT;
+    snprintf(folder, sizeof folder, "%s/agent", cfg->state_dir);
+    snprintf(identity, sizeof identity, "%s/identity", folder);
+    return access(folder, F_OK) == 0 && access(identity, F_OK) != 0 && errno == ENOENT;
 }
 
 static int leave(struct call *call, struct leaving *l, struct err *err)
@@ -114,8 +116,11 @@ static int leave(struct call *call, struct leaving *l, struct err *err)
 
     /* A `leave` before this one did not see its end: the agent has left and stopped, and its unit would start
      * another one, as a new member, at the next boot. */
-    if (code == KPEER_ENOAGENT && has_left(&call->cfg) && daemon_is_set_up(&call->cfg))
-        return 0;
+    if (code == KPEER_ENOAGENT && daemon_is_set_up(&call->cfg)) {
+        if (has_left(&call->cfg) && !daemon_runs(&call->cfg))
+            return 0;
+        err_hint(err, "was `kpeer up` given a --state-dir or --run-dir? Repeat them; else: sudo kpeer up");
+    }
     command_stop_by_signals();
     if (!code)
         code = await_answer(l, err);

@@ -416,6 +416,11 @@ bool daemon_is_set_up(const struct config *cfg)
                              systemctl(cfg, NULL, "is-enabled", "--quiet", DAEMON_UNIT) == 0);
 }
 
+bool daemon_runs(const struct config *cfg)
+{
+    return has_unit(cfg) && systemctl(cfg, NULL, "is-active", "--quiet", DAEMON_UNIT) == 0;
+}
+
 int daemon_remove(const struct config *cfg, struct err *err)
 {
     int code;

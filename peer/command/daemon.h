@@ -32,6 +32,9 @@ int daemon_remove(const struct config *cfg, struct err *err);
 /* Whether such a unit is there that would start an agent at the next boot, or that `up` wrote. */
 bool daemon_is_set_up(const struct config *cfg);
 
+/* Whether the unit runs an agent now. */
+bool daemon_runs(const struct config *cfg);
+
 /* The text, which the caller frees, of a unit that starts `program` with the flags and KPEER_ settings of the
  * environment that `up` was given; of what a drop-in adds to another unit for it. */
 int daemon_unit_text(const struct call *call, const char *program, char *const *env, bool dropin, char **out,

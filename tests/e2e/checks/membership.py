@@ -115,9 +115,11 @@ case "$*" in
 "enable --quiet kpeer.service") mkdir -p "${on%/*}" && ln -sf "$unit" "$on" ;;
 "disable --now kpeer.service") rm -f "$on" ;; # the agent has stopped by itself
 "is-enabled --quiet kpeer.service") test -L "$on" ;;
+"is-active --quiet kpeer.service") readlink "/proc/$(cat /run/kpeer.pid)/exe" >/dev/null ;;
 "start kpeer.service")
     eval "setsid $(sed -n 's/^ExecStart=//p' "$unit") >/var/log/kpeer.log 2>&1 &"
-    until test -S /run/kpeer/kpeer.sock; do sleep 0.1; done ;;
+    echo $! >/run/kpeer.pid
+    until test -S /run/kpeer/kpeer.sock || test -S /run/other/kpeer.sock; do sleep 0.1; done ;;
 daemon-reload) ;;
 *) exec /usr/bin/systemctl "$@" ;;
 esac
@@ -135,12 +137,30 @@ def break_off_a_leave(host):
     assert host.agent(), "the agent ended with the command"
 
 
+def give_systemd(host):
+    host.put("/usr/local/bin/kpeer-systemd", SYSTEMD, 0o755)
+    host.put("/etc/kpeer/kpeer.yaml", "tools:\n  systemctl: /usr/local/bin/kpeer-systemd\n")
+    host.path("/run/systemd/system").mkdir(parents=True)
+
+
+def test_a_leave_that_asks_in_the_wrong_place_takes_nothing_away(trial):
+    """The agent has other folders, and the unit that runs it is the same: it is no unit of one that has left."""
+    host = trial.lab(1).hosts[0]
+    give_systemd(host)
+    folders = ("--state-dir", "/var/lib/other", "--run-dir", "/run/other")
+    host.kpeer("up", "--expect", "1", "--interface", "eth1", "--timeout", "180s", *folders, seconds=100).expect(0)
+    for _ in ("never used", "used once"):
+        host.kpeer("leave").expect(3, "no agent", "--state-dir")
+        assert host.has(UNIT) and host.has(ENABLED) and host.agents()
+        host.path("/var/lib/kpeer/agent").mkdir(parents=True, exist_ok=True)
+    host.kpeer("leave", "--force", *folders, seconds=100).expect(0, "left the group")
+    assert not host.has(UNIT) and not host.has(ENABLED) and not host.agents()
+
+
 def test_a_leave_that_was_broken_off_is_ended_by_another_one(trial):
     lab = trial.lab(2)
     for host in lab.hosts:
-        host.put("/usr/local/bin/kpeer-systemd", SYSTEMD, 0o755)
-        host.put("/etc/kpeer/kpeer.yaml", "tools:\n  systemctl: /usr/local/bin/kpeer-systemd\n")
-        host.path("/run/systemd/system").mkdir(parents=True)
+        give_systemd(host)
     lab.form("--expect", "2")
     worker = worker_of(lab.hosts)
     assert worker.has(UNIT) and worker.has(ENABLED)
