@@ -37,7 +37,9 @@ static const char kubectl[] =
     "echo \"$*\" >> \"$here/calls\"\n"
     "[ ! -f \"$here/down\" ] || { echo 'The connection was refused' >&2; exit 1; }\n"
     "case \"$1 $2\" in\n"
-    "delete*) [ ! -f \"$here/stuck\" ] || [ ! -f \"$here/made0\" ] || { echo 'error: timed out waiting for "
+    "delete*) case \"$*\" in *' --force --grace-period=0 '*) rm -f \"$here/dead\" ;; esac\n"
+    "    [ ! -f \"$here/dead\" ] || { echo 'error: timed out' >&2; exit 1; }\n"
+    "    [ ! -f \"$here/stuck\" ] || [ ! -f \"$here/made0\" ] || { echo 'error: timed out waiting for "
     "the condition on pods/x' >&2; exit 1; }\n"
     "    rm -f \"$here\"/made* ;;\n"
     "apply*) n=0; [ ! -f \"$here/made0\" ] || n=1; tee \"$here/made$n\" > \"$here/kept$n\" ;;\n"
@@ -297,8 +299,19 @@ static void test_what_cannot_be_taken_away(void **state)
     put_file("stuck", "");
     assert_int_equal(verify(30000), KPEER_EIO);
     found("removed", 0, FINDING_RED, "timed out waiting for the condition on pods/x");
+    assert_non_null(strstr(finding("removed", 0)->next, "app=kpeer-verify --force --grace-period=0; "));
     unlink(in_root("stuck"));
     assert_int_equal(verify(30000), 0); /* the next run does it */
+    nothing_is_left();
+}
+
+/* Of a Node that died: nobody ends it there. */
+static void test_what_an_earlier_trial_left(void **state)
+{
+    (void)state;
+    put_file("dead", "");
+    assert_int_equal(verify(60000), 0);
+    assert_non_null(strstr(get_file("calls"), "--timeout=5s --cache-dir"));
     nothing_is_left();
 }
 
@@ -322,6 +335,7 @@ static void test_no_api_server(void **state)
     (void)state;
     put_file("down", "");
     assert_int_equal(verify(3000), KPEER_EIO);
+    assert_non_null(strstr(err.text, "taking away what an earlier trial left"));
     assert_non_null(strstr(err.text, "The connection was refused"));
     assert_int_equal(result.finding_count, 0);
     unlink(in_root("down"));
@@ -349,6 +363,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_host_without_an_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_node_that_is_not_ready, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_taken_away, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_an_earlier_trial_left, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_api_server, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rehearsal, setup, teardown),

@@ -13,6 +13,7 @@
 #define MAKE_MS            30000
 #define PLACE_MS           20000 /* for the scheduler */
 #define CALL_MS            30000 /* for the callers to start and to be answered */
+#define CLEAR_MS           5000  /* for what an earlier trial left, asked and then forced */
 #define REMOVE_MS          30000
 #define REMOVE_CANCELED_MS 5000 /* a cancelled worker is given no more */
 #define CALLERS_MAX        16
@@ -79,20 +80,32 @@ static int make(struct exec_ctx *ctx, const char *text, size_t n, struct err *er
 }
 
 /* All that a trial makes has one label. Nothing there is success. */
-static int take_away(struct exec_ctx *ctx, struct err *err)
+static int take_away(struct exec_ctx *ctx, uint32_t ms, bool force, struct err *err)
 {
     char limit[32];
     struct spawn_result res;
-    snprintf(limit, sizeof limit, "--timeout=%us", exec_left_ms(ctx) / 1000);
+    uint32_t left = exec_left_ms(ctx);
+    snprintf(limit, sizeof limit, "--timeout=%us", (ms < left ? ms : left) / 1000);
     const struct kubectl_call call = {
         .kubeconfig = KUBE_ADMIN,
         .argv = (const char *const[]){"delete", "pod,configmap", "-n", PROBE_NAMESPACE, "-l",
-                                      "app=" TRIAL_NAME, "--ignore-not-found", limit, NULL},
+                                      "app=" TRIAL_NAME, "--ignore-not-found", limit,
+                                      force ? "--force" : NULL, "--grace-period=0", NULL},
+        .timeout_ms = ms,
         .quiet = true,
     };
     int rc = kubectl_run(ctx, &call, &res, err);
     spawn_result_fini(&res);
     return rc;
+}
+
+/* A pod on a Node that died stays until it is forced away: no kubelet says that it has ended. */
+static int clear(struct exec_ctx *ctx, struct err *err)
+{
+    struct err why;
+    if (take_away(ctx, CLEAR_MS, false, &why) == 0 || take_away(ctx, CLEAR_MS, true, err) == 0)
+        return 0;
+    return err_wrap(err, "taking away what an earlier trial left");
 }
 
 /* Those who may call: all Nodes, or some of them where there are many. */
@@ -348,7 +361,7 @@ static int try_pod(struct trial *t, struct err *err)
     uint64_t begun_ms = clock_ms();
     bool placed = false, serving = false;
     exec_say(t->ctx, "verify", -1, "making a test pod");
-    int rc = take_away(t->ctx, err); /* what a run that was broken off has left */
+    int rc = clear(t->ctx, err);
     if (rc == 0)
         rc = list_nodes(t, err);
     if (rc == 0)
@@ -371,13 +384,13 @@ static void end_trial(struct trial *t, uint64_t deadline_ms)
     spawn_uncancel();
     t->ctx->deadline_ms = canceled ? begun_ms + REMOVE_CANCELED_MS : deadline_ms;
     exec_say(t->ctx, "removed", -1, "taking the test pod away");
-    if (take_away(t->ctx, &why) == 0)
+    if (take_away(t->ctx, exec_left_ms(t->ctx), false, &why) == 0)
         note(t, FINDING_GREEN, "removed", "", "it is gone again, after %.1f s",
              (double)(clock_ms() - begun_ms) / 1000);
     else
         note(t, FINDING_RED, "removed",
              "kubectl -n " PROBE_NAMESPACE " delete pod,configmap -l app=" TRIAL_NAME
-             "; the next kpeer verify does it, too",
+             " --force --grace-period=0; the next kpeer verify does it, too",
              "it is not gone yet: %s", why.text);
 }
 

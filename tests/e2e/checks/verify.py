@@ -174,3 +174,28 @@ def test_the_master_goes_away(trial):
     all_ready(lab.hosts)
     worker.kpeer("verify").expect(0)
     assert not left(master)
+
+
+def test_a_worker_that_died_with_the_pod(trial):
+    """Nobody ends the pod there: the next one forces it away, and tries the worker that is left."""
+    lab = trial.lab(3)
+    lab.form("--expect", "3")
+    master = master_of(lab.hosts)
+    workers = [host for host in lab.hosts if host is not master]
+    without_image(workers)
+    job = begun(master, master)
+    node = ("get", "pod", "-n", "kpeer-system", "kpeer-verify", "-o", "jsonpath={.spec.nodeName}")
+    wait_until("the test pod is on a Node", lambda: master.kubectl(*node).out, 10)
+    name = master.kubectl(*node).out
+    alive = next(host for host in workers if host.name != name)
+    lab.tool("stop", name)
+    master.signal(verifying(master), signal.SIGINT)
+    job.wait(30).expect(130)
+    assert left(master), "the test pod is gone: this test shows nothing"
+    alive.remove("/etc/standin/images-missing")
+    wait_until("the Node that died is not Ready", lambda: "NotReady" in master.kubectl("get", "node", name).out, 60)
+    done = master.kpeer("verify", "--timeout", "60s", "-o", "json").expect(1)
+    found = checks(done)
+    assert found["scheduled"] == [("ok", f"the test pod is on {alive.name}, a worker")], done
+    assert [level for level, detail in found["reached"] if detail.startswith(name)] == ["red"], done
+    assert found["removed"][0][0] == "ok" and not left(master), done

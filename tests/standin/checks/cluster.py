@@ -471,6 +471,7 @@ def test_apply(lab):
     ), str(done)
     done = lab.kubectl("apply -f -", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: two}\n")
     assert done.status == 1 and 'namespaces "two" not found' in done.err, str(done)
+    assert "cannot be specified together" in lab.kubectl("delete namespace one --force --grace-period=1").err
     assert lab.kubectl("delete namespace one").status == 0
     assert lab.kubectl("apply -f /nowhere").status == 1 and lab.kubectl("apply").status == 1
 

@@ -203,7 +203,9 @@ def delete(argv):
 
 
 def remove(call, doomed):
-    forced = call.flags["force"] or call.flags["grace-period"] == 0
+    if call.flags["force"] and call.flags["grace-period"] > 0:
+        raise host.Failure("error: --force and --grace-period greater than 0 cannot be specified together")
+    forced = call.flags["force"]  # without it a period of 0 is one of 1
     tail = " force deleted" if forced else " deleted"
     errors, going = [], []
     if forced:
