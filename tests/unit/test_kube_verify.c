@@ -330,6 +330,16 @@ static void test_cancelled(void **state)
     }
 }
 
+static void test_cancelled_while_it_is_taken_away(void **state)
+{
+    (void)state;
+    cancel_at = "taking the test pod away";
+    assert_int_equal(verify(30000), 0);
+    assert_null(cancel_at);
+    found("removed", 0, FINDING_GREEN, "it is gone again");
+    nothing_is_left();
+}
+
 static void test_no_api_server(void **state)
 {
     (void)state;
@@ -365,6 +375,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_cannot_be_taken_away, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_an_earlier_trial_left, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cancelled_while_it_is_taken_away, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_api_server, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rehearsal, setup, teardown),
     };

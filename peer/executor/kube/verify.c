@@ -375,16 +375,25 @@ static int try_pod(struct trial *t, struct err *err)
     return rc == 0 && serving ? call(t, err) : rc;
 }
 
-/* In any ending, so also when the step was cancelled or its time is over. */
+static int take_all_away(struct exec_ctx *ctx, uint64_t deadline_ms, struct err *err)
+{
+    if (spawn_canceled())
+        deadline_ms = clock_ms() + REMOVE_CANCELED_MS;
+    spawn_uncancel();
+    ctx->deadline_ms = deadline_ms;
+    exec_say(ctx, "removed", -1, "taking the test pod away");
+    return take_away(ctx, exec_left_ms(ctx), false, err);
+}
+
+/* In any ending, so also when the step was cancelled, now or before, or its time is over. */
 static void end_trial(struct trial *t, uint64_t deadline_ms)
 {
     struct err why = {0};
-    bool canceled = spawn_canceled();
     uint64_t begun_ms = clock_ms();
-    spawn_uncancel();
-    t->ctx->deadline_ms = canceled ? begun_ms + REMOVE_CANCELED_MS : deadline_ms;
-    exec_say(t->ctx, "removed", -1, "taking the test pod away");
-    if (take_away(t->ctx, exec_left_ms(t->ctx), false, &why) == 0)
+    int rc = take_all_away(t->ctx, deadline_ms, &why);
+    if (rc != 0 && spawn_canceled())
+        rc = take_all_away(t->ctx, deadline_ms, &why);
+    if (rc == 0)
         note(t, FINDING_GREEN, "removed", "", "it is gone again, after %.1f s",
              (double)(clock_ms() - begun_ms) / 1000);
     else
