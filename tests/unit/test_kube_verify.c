@@ -44,7 +44,8 @@ static const char kubectl[] =
     "    rm -f \"$here\"/made* ;;\n"
     "apply*) n=0; [ ! -f \"$here/made0\" ] || n=1; tee \"$here/made$n\" > \"$here/kept$n\" ;;\n"
     "'get nodes') cat \"$here/nodes\" ;;\n"
-    "'get node') cat \"$here/node-$3\" ;;\n"
+    "'get node') [ ! -f \"$here/slow\" ] || ! grep -q \"$3\" \"$here/slow\" || sleep 20\n"
+    "    cat \"$here/node-$3\" ;;\n"
     "'get pods') if [ -f \"$here/made1\" ]; then cat \"$here/pods1\"; else cat \"$here/pods0\"; fi ;;\n"
     "*) exit 1 ;;\n"
     "esac\n";
@@ -293,6 +294,26 @@ static void test_a_node_that_is_not_ready(void **state)
     nothing_is_left();
 }
 
+/* Nobody is to blame for what was not looked at. */
+static void test_time_runs_out(void **state)
+{
+    (void)state;
+    put_file("slow", "node1");
+    assert_int_equal(verify(2000), 0);
+    found("address", 0, FINDING_GREEN, "10.10.1.7");
+    found("reached", 0, FINDING_WARN, "the Node node1 cannot be looked at");
+    found("reached", 1, FINDING_WARN, "the Node node3 cannot be looked at: no time was left");
+    put_file("slow", "node2");
+    assert_int_equal(verify(2000), 0);
+    found("address", 0, FINDING_WARN, "the Node node2 cannot be looked at");
+    nothing_is_left();
+    unlink(in_root("slow"));
+    put_file("node-node3", "no JSON");
+    assert_int_equal(verify(30000), KPEER_EIO); /* what is not about time is told as before */
+    found("reached", 0, FINDING_RED, "the Node node3 cannot be looked at");
+    assert_null(strstr(finding("reached", 0)->next, "kubelet"));
+}
+
 static void test_what_cannot_be_taken_away(void **state)
 {
     (void)state;
@@ -372,6 +393,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_wrong_address, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_host_without_an_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_node_that_is_not_ready, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_time_runs_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_taken_away, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_an_earlier_trial_left, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),

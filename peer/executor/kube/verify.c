@@ -262,14 +262,21 @@ static int serve(struct trial *t, uint64_t begun_ms, bool *serving, struct err *
     return 0;
 }
 
+/* That it cannot be seen is not the Node's fault; where time ran out, nothing is known at all. */
+static void note_unseen(struct trial *t, const char *check, const char *node, const struct err *why)
+{
+    note(t, why->code == KPEER_ETIMEOUT ? FINDING_WARN : FINDING_RED, check,
+         "see whether the API server runs: kubectl get nodes; give more time: kpeer verify --timeout",
+         "the Node %s cannot be looked at: %s", node, why->text);
+}
+
 static void check_address(struct trial *t)
 {
     struct parse_node node = {0};
     struct err why;
     const char *ip = t->tried->ip;
     if (look_at_node(t->ctx, t->tried->node, &node, &why) != 0)
-        note(t, FINDING_RED, "address", "see whether the API server runs: kubectl get nodes",
-             "the Node %s cannot be looked at: %s", t->tried->node, why.text);
+        note_unseen(t, "address", t->tried->node, &why);
     else if (!parse_in_cidr(ip, t->step->pod_cidr) || !parse_in_cidr(ip, node.pod_cidr))
         note(t, FINDING_RED, "address",
              "an old cni0 or /etc/cni/net.d is in use there: run 'kpeer leave', then 'kpeer up'",
@@ -288,15 +295,15 @@ static void keep_ready(struct trial *t)
     size_t kept = 0;
     for (size_t i = 0; i < t->nodes; i++) {
         struct parse_node node = {0};
-        struct err why = {0};
+        struct err why;
         if (strcmp(t->node[i], t->tried->node) == 0)
             continue;
-        if (look_at_node(t->ctx, t->node[i], &node, &why) != 0 || !node.ready)
+        if (look_at_node(t->ctx, t->node[i], &node, &why) != 0)
+            note_unseen(t, "reached", t->node[i], &why);
+        else if (!node.ready)
             note(t, FINDING_RED, "reached", "look at its kubelet there: journalctl -u kubelet -n 50",
                  "%s cannot be asked to call: %s", t->node[i],
-                 why.text[0]            ? why.text
-                 : node.ready_reason[0] ? node.ready_reason
-                                        : "its Node is not Ready");
+                 node.ready_reason[0] ? node.ready_reason : "its Node is not Ready");
         else
             memmove(t->node[kept++], t->node[i], sizeof t->node[i]);
     }
