@@ -282,6 +282,26 @@ static void test_a_host_without_an_answer(void **state)
     nothing_is_left();
 }
 
+/* The callers are not to blame for that. */
+static void test_the_pod_goes_while_it_is_called(void **state)
+{
+    static const char callers[] = CALLER("node1", "Running", "True") "," CALLER("node3", "Running", "False");
+    static const struct {
+        const char *tried, *state;
+    } cases[] = {{"", "it is gone"}, {POD("kpeer-verify", "node2", "Failed", "False", "") ",", "Failed"}};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        char pods[2048], detail[128];
+        snprintf(pods, sizeof pods, "{\"items\": [%s%s]}", cases[i].tried, callers);
+        put_file("pods1", pods);
+        assert_int_equal(verify(3000), KPEER_EIO);
+        snprintf(detail, sizeof detail, "the test pod on node2 stopped answering: %s", cases[i].state);
+        found("serves", 1, FINDING_RED, detail);
+        assert_null(finding("reached", 0));
+        nothing_is_left();
+    }
+}
+
 static void test_a_node_that_is_not_ready(void **state)
 {
     (void)state;
@@ -392,6 +412,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_node_takes_it, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wrong_address, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_host_without_an_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_pod_goes_while_it_is_called, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_node_that_is_not_ready, setup, teardown),
         cmocka_unit_test_setup_teardown(test_time_runs_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_taken_away, setup, teardown),
