@@ -101,8 +101,8 @@ void out_reply(struct node *n, uint64_t request, int code, const char *text, con
     struct action *a = out_action(n, ACT_REPLY);
     a->request = request;
     a->code = code;
-    snprintf(a->text, sizeof a->text, "%s", text);
-    snprintf(a->hint, sizeof a->hint, "%s", hint);
+    mem_clip_text(a->text, sizeof a->text, text);
+    mem_clip_text(a->hint, sizeof a->hint, hint);
 }
 
 static struct running *free_slot(struct node *n)

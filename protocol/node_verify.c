@@ -88,12 +88,12 @@ static void begin(struct node *n, const struct member *asker, uint64_t request, 
     }
     memcpy(s.node_name, n->cfg.name, sizeof s.node_name);
     memcpy(s.pod_cidr, n->record.pod_cidr, sizeof s.pod_cidr);
-    out_event(n, EVENT_VERIFY_STARTED, &asker->id);
     uint32_t step = out_run(n, &s, &asker->id, request);
     if (!step) {
         refuse(n, asker, request, KPEER_ELIMIT, "too much is going on; try again", "");
         return;
     }
+    out_event(n, EVENT_VERIFY_STARTED, &asker->id);
     v->step = step;
     v->asker = asker->id;
     v->asked = request;

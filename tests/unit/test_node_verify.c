@@ -167,6 +167,37 @@ static void test_what_fails_before_any_look(void **state)
     world_free(w);
 }
 
+/* What never begins is no event. */
+static void test_without_room_for_a_step(void **state)
+{
+    struct seen s;
+    struct world *w = formed(&s, 1);
+    struct running *running = w->peer[0].node->running;
+    (void)state;
+    for (size_t i = 0; i < RUNNING_MAX; i++)
+        if (running[i].id == 0)
+            running[i].id = UINT32_MAX;
+    ask(w, 0);
+    assert_true(s.code[0] == KPEER_ELIMIT && s.runs == 0);
+    assert_string_equal(s.asker, "");
+    world_free(w);
+}
+
+static void test_a_long_answer_is_cut_between_characters(void **state)
+{
+    struct seen s;
+    struct world *w = formed(&s, 1);
+    struct step_result r = {.kind = STEP_VERIFY, .code = KPEER_EIO};
+    (void)state;
+    ask(w, 0);
+    r.id = w->slow_step;
+    memset(r.text, 'a', sizeof s.text[0] - 2);
+    strcat(r.text, "\u00e9");
+    world_feed(w, 0, &(struct node_event){.kind = EV_STEP_DONE, .result = &r});
+    assert_int_equal(strlen(s.text[0]), sizeof s.text[0] - 2);
+    world_free(w);
+}
+
 static void test_one_at_a_time(void **state)
 {
     struct seen s;
@@ -328,6 +359,8 @@ int main(void)
         cmocka_unit_test(test_on_the_master),
         cmocka_unit_test(test_on_another_host),
         cmocka_unit_test(test_what_fails_before_any_look),
+        cmocka_unit_test(test_without_room_for_a_step),
+        cmocka_unit_test(test_a_long_answer_is_cut_between_characters),
         cmocka_unit_test(test_one_at_a_time),
         cmocka_unit_test(test_the_asker_goes_away),
         cmocka_unit_test(test_the_asker_dies),
