@@ -238,7 +238,9 @@ static void await_founder(struct node *n)
     if (!away && n->now_ms < v->until_ms && !n->work.leaving)
         return;
     verify_gone(n, request);
-    if (away)
+    if (n->work.leaving)
+        out_reply(n, request, KPEER_ESTATE, "this host is leaving the group", "");
+    else if (away)
         out_reply(n, request, KPEER_EIO, "the master went away meanwhile",
                   "what is left of the test pod goes with the next kpeer verify");
     else

@@ -353,6 +353,21 @@ static void test_leaving(void **state)
     world_free(w);
 }
 
+static void test_the_asker_leaves(void **state)
+{
+    struct seen s;
+    struct world *w = formed(&s, 2);
+    size_t other = 1 - master_of(w);
+    (void)state;
+    ask(w, other);
+    world_feed(w, other, &(struct node_event){.kind = EV_LEAVE, .request = 1});
+    assert_true(s.answers[other] == 1 && s.code[other] == KPEER_ESTATE);
+    assert_string_equal(s.text[other], "this host is leaving the group");
+    world_run(w, 100);
+    assert_true(s.cancels >= 1);
+    world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -370,6 +385,7 @@ int main(void)
         cmocka_unit_test(test_a_limit_has_its_limits),
         cmocka_unit_test(test_before_there_is_a_cluster),
         cmocka_unit_test(test_leaving),
+        cmocka_unit_test(test_the_asker_leaves),
     };
     if (sodium_init() < 0)
         return 1;
