@@ -145,12 +145,13 @@ struct pending {
 struct verify {
     uint32_t step; /* 0: none runs here */
     struct peer_id asker;
-    uint64_t asked;    /* the asker's own number for it */
-    bool stopped;      /* it was told to end */
-    uint64_t request;  /* of our user, that went to the founder; 0: none did */
-    uint64_t instance; /* … to this start of it */
-    uint64_t until_ms; /* when to wait no longer for its next word */
-    uint64_t last_ms;  /* … for its last */
+    uint64_t asker_instance; /* only that start of it knows of it */
+    uint64_t asked;          /* the asker's own number for it */
+    bool stopped;            /* it was told to end */
+    uint64_t request;        /* of our user, that went to the founder; 0: none did */
+    uint64_t instance;       /* … to this start of it */
+    uint64_t until_ms;       /* when to wait no longer for its next word */
+    uint64_t last_ms;        /* … for its last */
 };
 
 enum preflight { PREFLIGHT_UNKNOWN = 0, PREFLIGHT_GREEN, PREFLIGHT_RED };

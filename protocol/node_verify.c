@@ -71,6 +71,13 @@ static void refuse(struct node *n, const struct member *asker, uint64_t request,
 
 /* ---- the control plane's side ---- */
 
+/* NULL: it is gone, or was started anew and knows of nothing. */
+static struct member *asker_of(const struct node *n)
+{
+    struct member *m = node_member(n, &n->verify.asker);
+    return m && m->instance == n->verify.asker_instance ? m : NULL;
+}
+
 static void begin(struct node *n, const struct member *asker, uint64_t request, uint32_t timeout_ms)
 {
     struct verify *v = &n->verify;
@@ -96,6 +103,7 @@ static void begin(struct node *n, const struct member *asker, uint64_t request, 
     out_event(n, EVENT_VERIFY_STARTED, &asker->id);
     v->step = step;
     v->asker = asker->id;
+    v->asker_instance = asker->instance;
     v->asked = request;
     v->stopped = false;
     if (!asker->self)
@@ -113,7 +121,7 @@ static void stop(struct node *n)
 void verify_progress(struct node *n, uint32_t step, const char *text)
 {
     const struct verify *v = &n->verify;
-    const struct member *asker = v->step && v->step == step ? node_member(n, &v->asker) : NULL;
+    const struct member *asker = v->step && v->step == step ? asker_of(n) : NULL;
     if (asker && !asker->self)
         tell(n, asker, v->asked, text, NULL);
 }
@@ -121,7 +129,7 @@ void verify_progress(struct node *n, uint32_t step, const char *text)
 void verify_result(struct node *n, const struct step_result *r)
 {
     struct verify *v = &n->verify;
-    const struct member *asker = node_member(n, &v->asker);
+    const struct member *asker = asker_of(n);
     v->step = 0;
     if (asker && asker->self)
         answer(n, v->asked, r);
@@ -253,7 +261,7 @@ void verify_tick(struct node *n)
     const struct verify *v = &n->verify;
     if (n->stopped)
         return;
-    if (v->step && (n->work.leaving || is_away(node_member(n, &v->asker))))
+    if (v->step && (n->work.leaving || is_away(asker_of(n))))
         stop(n);
     if (v->request)
         await_founder(n);

@@ -258,6 +258,26 @@ static void test_the_asker_dies(void **state)
     world_free(w);
 }
 
+/* Its new start knows nothing of what it asked: the pod is taken away, and it may ask anew. */
+static void test_the_asker_is_started_again(void **state)
+{
+    struct seen s;
+    struct world *w = formed(&s, 2);
+    size_t other = 1 - master_of(w);
+    (void)state;
+    ask(w, other);
+    world_stop(w, other);
+    world_run(w, 1000);
+    assert_int_equal(s.cancels, 0);
+    world_start(w, other);
+    world_run(w, 10000);
+    assert_int_equal(s.cancels, 1);
+    assert_int_equal(s.answers[other], 0);
+    ask(w, other);
+    assert_int_equal(s.runs, 2);
+    world_free(w);
+}
+
 static void test_the_master_dies(void **state)
 {
     struct seen s;
@@ -379,6 +399,7 @@ int main(void)
         cmocka_unit_test(test_one_at_a_time),
         cmocka_unit_test(test_the_asker_goes_away),
         cmocka_unit_test(test_the_asker_dies),
+        cmocka_unit_test(test_the_asker_is_started_again),
         cmocka_unit_test(test_the_master_dies),
         cmocka_unit_test(test_the_master_is_started_again),
         cmocka_unit_test(test_a_silent_master),
