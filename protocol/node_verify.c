@@ -6,6 +6,7 @@
 #include "protocol/node_state.h"
 
 #define ANSWER_MS  15000 /* the founder says at once that it has begun, or why it does not */
+#define GAP_MS     3000  /* between two test pods for one other host: others get their turn */
 #define OVERDUE_MS 30000 /* what it may take beyond the time that it was given */
 
 static uint32_t bounded(uint64_t timeout_ms)
@@ -93,6 +94,11 @@ static void begin(struct node *n, const struct member *asker, uint64_t request, 
                "kpeer members shows how far it is");
         return;
     }
+    if (!asker->self && asker->verified_ms && n->now_ms < asker->verified_ms + GAP_MS) {
+        refuse(n, asker, request, KPEER_ESTATE, "a test pod was tried for this host just now",
+               "try again in 3 seconds");
+        return;
+    }
     memcpy(s.node_name, n->cfg.name, sizeof s.node_name);
     memcpy(s.pod_cidr, n->record.pod_cidr, sizeof s.pod_cidr);
     uint32_t step = out_run(n, &s, &asker->id, request);
@@ -130,11 +136,19 @@ void verify_result(struct node *n, const struct step_result *r)
 {
     struct verify *v = &n->verify;
     const struct member *asker = asker_of(n);
+    struct member *m = node_member(n, &v->asker);
     v->step = 0;
+    if (m)
+        m->verified_ms = n->now_ms;
     if (asker && asker->self)
         answer(n, v->asked, r);
     else if (asker)
         tell(n, asker, v->asked, "", r);
+}
+
+static bool is_away(const struct member *m)
+{
+    return !m || m->state == STATE_FAILED || m->state == STATE_LEFT;
 }
 
 static void on_ask(struct node *n, struct member *m, struct pack_reader *r)
@@ -143,7 +157,7 @@ static void on_ask(struct node *n, struct member *m, struct pack_reader *r)
     uint64_t request = pack_uint(r, UINT64_MAX);
     uint32_t timeout_ms = (uint32_t)pack_uint(r, UINT32_MAX);
     bool in_cluster = m->has_profile && strcmp(m->profile.cluster_id, n->record.cluster_id) == 0;
-    if (pack_bad(r) || !in_cluster || !node_is_founder(n))
+    if (pack_bad(r) || !in_cluster || is_away(m) || !node_is_founder(n))
         return;
     if (timeout_ms)
         begin(n, m, request, timeout_ms);
@@ -231,11 +245,6 @@ void verify_gone(struct node *n, uint64_t request)
 }
 
 /* ---- the tick ---- */
-
-static bool is_away(const struct member *m)
-{
-    return !m || m->state == STATE_FAILED || m->state == STATE_LEFT;
-}
 
 static void await_founder(struct node *n)
 {

@@ -17,6 +17,7 @@
 #define READY_MS  60000
 #define LIMIT_MS  60000
 #define ANSWER_MS 15000
+#define GAP_MS    3000
 
 struct seen {
     size_t answers[WORLD_PEERS];
@@ -145,6 +146,7 @@ static void test_on_another_host(void **state)
     assert_int_equal(s.finding[other][1].level, FINDING_RED);
     assert_int_equal(s.answers[master], 0);
     /* And again, with the largest answer that there is. */
+    world_run(w, GAP_MS);
     ask(w, other);
     end(w, 0, STEP_FINDINGS_MAX);
     assert_true(s.answers[other] == 2 && s.findings[other] == STEP_FINDINGS_MAX);
@@ -219,6 +221,46 @@ static void test_one_at_a_time(void **state)
     assert_true(s.answers[first] == 2 && s.findings[first] == 1);
     ask(w, second);
     assert_int_equal(s.runs, 2);
+    world_free(w);
+}
+
+/* Else one host could keep all others from theirs. The master's own user is its root. */
+static void test_a_gap_between_two(void **state)
+{
+    struct seen s;
+    struct world *w = formed(&s, 3);
+    size_t master = master_of(w), first = (master + 1) % 3, second = (master + 2) % 3;
+    (void)state;
+    ask(w, first);
+    end(w, 0, 1);
+    ask(w, first);
+    assert_true(s.runs == 1 && s.code[first] == KPEER_ESTATE);
+    assert_string_equal(s.text[first], "a test pod was tried for this host just now");
+    ask(w, second);
+    end(w, 0, 1);
+    for (size_t i = 0; i < 2; i++) {
+        ask(w, master);
+        end(w, 0, 1);
+    }
+    assert_int_equal(s.runs, 4);
+    world_run(w, GAP_MS);
+    ask(w, first);
+    assert_int_equal(s.runs, 5);
+    world_free(w);
+}
+
+/* It said goodbye, and asks for something all the same. */
+static void test_who_has_left_gets_none(void **state)
+{
+    struct seen s;
+    struct world *w = formed(&s, 2);
+    size_t master = master_of(w), other = 1 - master;
+    struct member *m = node_member(w->peer[master].node, &w->peer[other].me->id);
+    (void)state;
+    m->profile.phase = PHASE_LEFT;
+    node_set_state(w->peer[master].node, m, STATE_LEFT);
+    ask(w, other);
+    assert_int_equal(s.runs, 0);
     world_free(w);
 }
 
@@ -397,6 +439,8 @@ int main(void)
         cmocka_unit_test(test_without_room_for_a_step),
         cmocka_unit_test(test_a_long_answer_is_cut_between_characters),
         cmocka_unit_test(test_one_at_a_time),
+        cmocka_unit_test(test_a_gap_between_two),
+        cmocka_unit_test(test_who_has_left_gets_none),
         cmocka_unit_test(test_the_asker_goes_away),
         cmocka_unit_test(test_the_asker_dies),
         cmocka_unit_test(test_the_asker_is_started_again),

@@ -2,10 +2,12 @@
 
 import re
 import signal
+import time
 
 from harness.agree import all_ready, master_of
 from harness.lab import wait_until
 
+GAP = 3  # seconds between two test pods for one host that is not the master
 LABEL = ("-n", "kpeer-system", "-l", "app=kpeer-verify", "-o", "name")
 
 
@@ -62,8 +64,10 @@ def test_from_each_host(trial):
     asked = [event["name"] for event in master.events() if event["event"] == "verify-started"]
     assert asked == [host.name for host in lab.hosts], asked
     host = next(each for each in lab.hosts if each is not master)
+    time.sleep(GAP)
     host.kpeer("verify").expect(0, "scheduled +ok", "removed +ok", "its hosts reach it")
     host.kpeer("verify", "--timeout", "1s").expect(2, "from 20s to 10m")
+    host.kpeer("verify").expect(1, "just now", "try again in 3 seconds")
     trial.note(f"{host.name} was answered after {done.seconds:.1f} s")
 
 
@@ -96,6 +100,7 @@ def test_a_pod_that_never_starts(trial):
                                                                "kpeer images pull", "removed +ok", "does not do what it should")
     assert not left(master), done
     worker.remove("/etc/standin/images-missing")
+    time.sleep(GAP)
     worker.kpeer("verify").expect(0)
 
 
@@ -152,6 +157,7 @@ def test_the_asker_goes_away(trial):
     begun(workers[0], master)
     workers[0].signal(verifying(workers[0]), signal.SIGKILL)
     nothing_is_left(master)
+    time.sleep(GAP)
     begun(workers[0], master)
     workers[0].signal_agent(signal.SIGKILL, everything=True)
     wait_until("nothing of the test pod is left", lambda: not left(master), 30)
