@@ -73,7 +73,7 @@ static void refuse(struct node *n, const struct member *asker, uint64_t request,
 /* ---- the control plane's side ---- */
 
 /* NULL: it is gone, or was started anew and knows of nothing. */
-static struct member *asker_of(const struct node *n)
+static struct member *asker_of(struct node *n)
 {
     struct member *m = node_member(n, &n->verify.asker);
     return m && m->instance == n->verify.asker_instance ? m : NULL;

@@ -47,7 +47,8 @@ static pid_t start_agent(void)
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     pid_t pid;
 
-    snprintf(at.sun_path, sizeof at.sun_path, "%s", in_root("kpeer.sock"));
+    assert_true(strlen(in_root("kpeer.sock")) < sizeof at.sun_path);
+    strcpy(at.sun_path, in_root("kpeer.sock"));
     unlink(at.sun_path);
     assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && listen(fd, 2) == 0);
     pid = fork();
