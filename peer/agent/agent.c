@@ -194,7 +194,7 @@ static int start_process(struct agent *a, struct err *err)
     /* 3. The group key, which root alone can read. */
     if (!rc)
         rc = keyfile_group_key(a->cfg, &a->key, err);
-    /* 4. The local socket, in a folder of root's, and the port of the metrics, which may be below 1024.
+    /* 4. The local socket, in the run folder, and the port of the metrics, which may be below 1024.
      * Nobody is answered before the loop runs. */
     if (!rc && event_ring_new(&a->events, EVENTS_KEPT))
         rc = err_set(err, KPEER_ENOMEM, "no memory for events");

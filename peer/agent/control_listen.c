@@ -96,6 +96,17 @@ static bool alive(const struct sockaddr_un *address)
     return answered;
 }
 
+/* With its mode from the start: in a folder that is the agent's user's, its name may be another file's once
+ * it is bound. There is one thread yet, so the mask is nobody else's. */
+static int bind_to(int fd, const struct sockaddr_un *address)
+{
+    mode_t mask = umask(0111);
+    int rc = bind(fd, (const struct sockaddr *)address, sizeof *address);
+
+    umask(mask);
+    return rc;
+}
+
 static int listen_at(struct control_server *s, struct err *err)
 {
     const char *path = s->address.sun_path;
@@ -110,8 +121,8 @@ static int listen_at(struct control_server *s, struct err *err)
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return err_errno(err, errno, "local socket");
-    if (bind(fd, (struct sockaddr *)&s->address, sizeof s->address) || chmod(path, 0666) ||
-        listen(fd, CONTROL_CLIENTS_MAX) || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev)) {
+    if (bind_to(fd, &s->address) || listen(fd, CONTROL_CLIENTS_MAX) ||
+        epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev)) {
         err_errno(err, errno, "local socket %s", path);
         close(fd);
         return KPEER_EIO;

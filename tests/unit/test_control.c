@@ -467,6 +467,55 @@ static void test_no_agent(void **state)
     assert_int_equal(err_exit_status(KPEER_ENOAGENT), 3);
 }
 
+/* What the agent's user puts in the place of the socket once it is bound, in a folder that is theirs. */
+static const char *put_there;
+
+int __real_bind(int fd, const struct sockaddr *to, socklen_t n);
+int __wrap_bind(int fd, const struct sockaddr *to, socklen_t n);
+int __wrap_bind(int fd, const struct sockaddr *to, socklen_t n)
+{
+    int rc = __real_bind(fd, to, n);
+
+    if (rc == 0 && put_there) {
+        const char *path = ((const struct sockaddr_un *)to)->sun_path;
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(symlink(put_there, path), 0);
+    }
+    return rc;
+}
+
+/* All users may connect, whatever the mask; and the mode is the socket's from the start: nothing is changed
+ * by its name. */
+static void test_mode(void **state)
+{
+    struct world *w = *state;
+    struct control_server *second = NULL;
+    char path[100], victim[100];
+    struct stat st;
+    mode_t mask = umask(077);
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/mode", w->folder);
+    snprintf(victim, sizeof victim, "%s/victim", w->folder);
+    assert_int_equal(control_server_new(&second, path, NULL, &callbacks, w, NULL), 0);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0666);
+    control_server_free(second);
+    assert_int_equal(umask(mask), 077);
+    f = fopen(victim, "w");
+    assert_non_null(f);
+    fclose(f);
+    assert_int_equal(chmod(victim, 0600), 0);
+    put_there = victim;
+    assert_int_equal(control_server_new(&second, path, NULL, &callbacks, w, NULL), 0);
+    put_there = NULL;
+    assert_int_equal(stat(victim, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    control_server_free(second);
+    unlink(path);
+    assert_int_equal(unlink(victim), 0);
+}
+
 /* A second server is refused while the first lives; what a dead one left is replaced. */
 static void test_second_server(void **state)
 {
@@ -501,6 +550,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_slow_client, setup, teardown),
         cmocka_unit_test_setup_teardown(test_credentials, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_mode, setup, teardown),
         cmocka_unit_test_setup_teardown(test_second_server, setup, teardown),
         cmocka_unit_test(test_no_agent),
     };
