@@ -28,8 +28,13 @@ static bool in_group(int fd, gid_t primary, gid_t group)
     return false;
 }
 
-/* A free slot; when all are taken, one who may change gets the oldest of those who may not. */
-static struct client *free_slot(struct control_server *s, bool privileged)
+static int rank(const struct control_server *s, const struct client *c)
+{
+    return control_may_change(s, c) ? 2 : c->reader ? 1 : 0;
+}
+
+/* A free slot; when all are taken, that of the oldest of those who may less. */
+static struct client *free_slot(struct control_server *s, const struct client *who)
 {
     struct client *victim = NULL;
 
@@ -38,12 +43,11 @@ static struct client *free_slot(struct control_server *s, bool privileged)
 
         if (c->fd < 0)
             return c;
-        if (!control_may_change(s, c) && (!victim || c->since < victim->since))
+        if (rank(s, c) < rank(s, who) && (!victim || c->since < victim->since))
             victim = c;
     }
-    if (!privileged || !victim)
-        return NULL;
-    control_client_free(s, victim);
+    if (victim)
+        control_client_free(s, victim);
     return victim;
 }
 
@@ -60,7 +64,7 @@ static void accept_one(struct control_server *s, int fd)
     }
     who.uid = cred.uid;
     who.reader = s->has_group && in_group(fd, cred.gid, s->group);
-    c = free_slot(s, control_may_change(s, &who));
+    c = free_slot(s, &who);
     if (!c) {
         close(fd);
         return;

@@ -456,6 +456,52 @@ static void test_full(void **state)
     control_close(c);
 }
 
+/* Strangers who take all the room, and say nothing until we close the pipe; *done ends. */
+static pid_t crowd(struct world *w, int *done)
+{
+    int in[2], out[2];
+    char byte = 0;
+    pid_t pid;
+
+    assert_int_equal(pipe(in), 0);
+    assert_int_equal(pipe(out), 0);
+    pid = fork();
+    if (pid == 0) {
+        close(in[1]);
+        if (setgroups(0, NULL) || setgid(12345) || setuid(12345))
+            _exit(99);
+        for (int i = 0; i < CONTROL_CLIENTS_MAX; i++)
+            raw_connect(w);
+        _exit(write(out[1], "", 1) == 1 && read(in[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    close(in[0]);
+    close(out[1]);
+    assert_int_equal(read(out[0], &byte, 1), 1);
+    close(out[0]);
+    run_server(w);
+    *done = in[1];
+    return pid;
+}
+
+/* Who may read is not kept out by those who may not. */
+static void test_full_of_strangers(void **state)
+{
+    struct world *w = *state;
+    const struct group *readers = getgrnam("daemon");
+    int done, status;
+
+    if (geteuid() != 0 || !readers) {
+        print_message("skipped: only root can become another user\n");
+        skip();
+    }
+    pid_t pid = crowd(w, &done);
+    assert_int_equal(ask_as(w, 54321, 54321, 0, "status"), KPEER_EIO);
+    assert_int_equal(ask_as(w, 12345, 12345, readers->gr_gid, "status"), 0);
+    close(done);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static void test_no_agent(void **state)
 {
     struct control_client *c = NULL;
@@ -550,6 +596,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_slow_client, setup, teardown),
         cmocka_unit_test_setup_teardown(test_credentials, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_full_of_strangers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_mode, setup, teardown),
         cmocka_unit_test_setup_teardown(test_second_server, setup, teardown),
         cmocka_unit_test(test_no_agent),
