@@ -76,18 +76,46 @@ static bool is_value(char c)
     return c == '\t' || (c >= ' ' && c != 0x7f) || (c & 0x80);
 }
 
-/* One field, "Name: value" and its end of line; *hosts counts the fields Host. */
+/* Whether a value of Host names the loopback, with a port or without. A web page can make its own name lead
+ * here, but not ask by another one. */
+static bool names_loopback(const char *at, size_t n)
+{
+    char name[16]; /* of the longest address */
+    struct in_addr in;
+    size_t digits = 0;
+
+    for (; n && (*at == ' ' || *at == '\t'); n--)
+        at++;
+    while (n && (at[n - 1] == ' ' || at[n - 1] == '\t'))
+        n--;
+    while (digits < n && isdigit((unsigned char)at[n - 1 - digits]))
+        digits++;
+    if (digits < n && at[n - 1 - digits] == ':')
+        n -= digits + 1;
+    if (n >= sizeof name)
+        return false;
+    memcpy(name, at, n);
+    name[n] = '\0';
+    return strcasecmp(name, "localhost") == 0 || strcmp(name, "[::1]") == 0 ||
+           (inet_pton(AF_INET, name, &in) == 1 && ntohl(in.s_addr) >> 24 == 127);
+}
+
+/* One field, "Name: value" and its end of line; *hosts counts the fields Host, which name the loopback. */
 static bool take_field(struct text *t, unsigned *hosts)
 {
-    size_t name = span(t, is_token);
+    size_t name = span(t, is_token), value;
+    bool host = name == 4 && strncasecmp(t->at, "Host", 4) == 0;
 
     if (name == 0)
         return false;
-    *hosts += name == 4 && strncasecmp(t->at, "Host", 4) == 0;
+    *hosts += host;
     t->at += name;
     if (!take(t, ":"))
         return false;
-    t->at += span(t, is_value);
+    value = span(t, is_value);
+    if (host && !names_loopback(t->at, value))
+        return false;
+    t->at += value;
     return take(t, "\r\n");
 }
 

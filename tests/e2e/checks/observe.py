@@ -74,7 +74,8 @@ def check_http(host, other):
     served, asked = read_metrics(page), read_metrics(host.kpeer("metrics").expect(0).out)
     assert {name for name, _ in served} == {name for name, _ in asked}
     for request, status in (("GET /", 404), ("POST /metrics", 405), ("PUT /etc/passwd", 404), ("\x16\x03\x01", 400)):
-        ask(host, "127.0.0.1", f"{request} HTTP/1.1\r\nHost: a\r\n\r\n").expect(0, f"^HTTP/1.1 {status} ")
+        ask(host, "127.0.0.1", f"{request} HTTP/1.1\r\nHost: localhost:{PORT}\r\n\r\n").expect(0, f"^HTTP/1.1 {status} ")
+    ask(host, "127.0.0.1", "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").expect(0, "^HTTP/1.1 400 ")
     for where in (host, other):  # on loopback alone
         refused = ask(where, host.address, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
         assert refused.status != 0 and "refused" in refused.err, refused
