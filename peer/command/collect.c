@@ -17,6 +17,7 @@
 #include "peer/executor/journal.h"
 #include "peer/executor/spawn.h"
 #include "peer/command/redact.h"
+#include "peer/ending.h"
 #include "peer/report.h"
 #include "protocol/clock.h"
 #include "protocol/keytext.h"
@@ -45,7 +46,6 @@ static const struct item items[] = {
     {"kpeer/preflight.json", 60000, {"kpeer", "preflight", "-o", "json"}},
     {"kpeer/why.json", 60000, {"kpeer", "why", "-o", "json"}},
     {"kpeer/images.json", 30000, {"kpeer", "images", "list", "-o", "json"}},
-    {"kpeer/ending.txt", 0, {"cat", "{run}/ending"}},
     {"kpeer/files.txt", 0, {"ls", "-lR", "{state}", "{run}"}},
     {"kpeer/agent.log", 0, {"tail", "-n", "10000", "{state}/agent.log"}},
     {"logs/kpeer.txt",
@@ -319,6 +319,20 @@ static int put_config(struct collect *c, struct err *err)
     return code ? code : note(c, "kpeer/config.json", "ok", 0, NULL, err);
 }
 
+/* How the last agent ended. */
+static int put_ending(struct collect *c, struct err *err)
+{
+    struct err last = {0};
+    char text[ERR_TEXT_BYTES + ERR_HINT_BYTES + 2];
+    int n;
+
+    if (ending_read(c->order->cfg->run_dir, &last))
+        return note(c, "kpeer/ending.txt", "nothing", 0, NULL, err);
+    n = snprintf(text, sizeof text, "%s\n%s\n", last.text, last.hint);
+    int code = put_file(c, "kpeer/ending.txt", text, (size_t)n, NULL, 0, err);
+    return code ? code : note(c, "kpeer/ending.txt", "ok", 0, NULL, err);
+}
+
 static void put_line(void *ctx, const char *text)
 {
     fprintf(ctx, "%s\n", text);
@@ -407,6 +421,8 @@ int collect_run(const struct collect_order *order, struct collect_sum *sum, stru
         code = begin(&c, err);
     if (!code)
         code = put_config(&c, err);
+    if (!code)
+        code = put_ending(&c, err);
     if (!code)
         code = put_journal(&c, err);
     for (size_t i = 0; !code && i < COUNT_OF(items); i++) {

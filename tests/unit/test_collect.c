@@ -53,7 +53,7 @@ static int setup(void **state)
     struct world *w = calloc(1, sizeof *w);
     uint8_t raw[GROUP_KEY_BYTES] = {0xab, 1, 2};
     struct secret *key = secret_new(raw);
-    char script[1024];
+    char script[1024], path[128];
 
     strcpy(w->root, "/tmp/kpeer-collect-XXXXXX");
     assert_non_null(mkdtemp(w->root));
@@ -72,6 +72,9 @@ static int setup(void **state)
              "' >&2\nexit 3\n",
              w->key, w->hex);
     put(w, "kpeer", 0755, script);
+    snprintf(path, sizeof path, "%s/run", w->root);
+    assert_int_equal(mkdir(path, 0755), 0);
+    put(w, "run/ending", 0644, "it failed\nmend it\n");
     snprintf(w->program, sizeof w->program, "%s/kpeer", w->root);
     tool(w, TOOL_IP, "ip", "#!/bin/sh\necho first\nkill -9 $$\n");
     tool(w, TOOL_CRICTL, "crictl", "#!/bin/sh\nenv\n");
@@ -186,12 +189,33 @@ static void test_report(void **state)
     assert_string_equal(died, "first\n");
     cleanup_free char *env = text_of(w, "versions/crictl.txt");
     assert_null(strstr(env, "CALLERS_OWN"));
+    cleanup_free char *ending = text_of(w, "kpeer/ending.txt");
+    assert_string_equal(ending, "it failed\nmend it\n");
     cleanup_free char *config = text_of(w, "kpeer/config.json");
     assert_non_null(strstr(config, "\"key_file\""));
 
     looked_at = w;
     assert_int_equal(nftw(w->dir, look, 16, FTW_PHYS), 0);
     assert_int_equal(w->files, sum.files + 1); /* the contents themselves */
+}
+
+/* The run folder is the agent's user's: where a link stands in the file's place, root does not follow it. */
+static void test_ending_elsewhere(void **state)
+{
+    struct world *w = *state;
+    const struct collect_order order = {.cfg = &w->cfg, .program = w->program, .dir = w->dir};
+    struct collect_sum sum;
+    char path[128];
+
+    put(w, "other", 0600, "nobody else's business\n");
+    snprintf(path, sizeof path, "%s/run/ending", w->root);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink("../other", path), 0);
+    assert_int_equal(collect_run(&order, &sum, NULL), 0);
+    cleanup_free char *contents = text_of(w, "contents.txt");
+    expect_line(contents, "kpeer/ending.txt", "nothing");
+    snprintf(path, sizeof path, "%s/kpeer/ending.txt", w->dir);
+    assert_int_not_equal(access(path, F_OK), 0);
 }
 
 /* Last, as nothing is run in this process afterwards. */
@@ -210,6 +234,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_report, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ending_elsewhere, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
     };
 
