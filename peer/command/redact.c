@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "protocol/mem.h"
 
@@ -14,31 +15,53 @@
 #define KNOWN_LEAST 8
 #define LINE_BYTES  16384 /* the rest of a longer line is taken out */
 #define OUT_BYTES   (2 * LINE_BYTES)
-#define GROUPS      4
+#define GROUPS      6
 
-#define NAMES                                                                                                \
-    "([Tt]oken|[Pp]assword|[Pp]asswd|[Pp]assphrase|[Ss]ecret|client-key-data|certificate-key|[Aa]uth)"
+/* Of what is secret: the first may have more behind them, the others not. */
+#define WORDS                                                                                                \
+    "token|passw[a-z]*|passphrase|secret|credential|signature|api[-_]?key|access[-_]?key|private[-_]?key|"   \
+    "client-?key-?data|certificate-?key"
+#define NAME  "((" WORDS ")[a-z0-9_.-]*|(^|[^a-z])(pass|auth))" /* two groups and two */
+#define QUOTE "\\\\*[\"']?"                                     /* of JSON within a text, too */
+/* A value in quotes, which may be cut off. Where those are escaped nobody knows how deep: up to the end. */
+#define QUOTED "\"([^\"\\]|\\\\.)*\\\\?(\"|$)|'[^']*('|$)|\\\\+[\"'].*"
+#define ESCAPE "\\\\[a-z]|\\\\u[0-9a-f]{4}|%[0-9a-f]{2}" /* ends in what could be a token's own letter */
+#define SCHEME "((bearer|basic|digest|negotiate|token)[[:space:]]+)?"
+
+enum kind {
+    PLAIN, /* letters of either case */
+    NAMED, /* the same; group 1 is a name, and may be that of something harmless */
+    EXACT, /* as they are written here */
+};
 
 /* What looks like a secret. The group in brackets of number `group` is what is taken out. A name may stand in
  * quotes, as in JSON and YAML, and a value as well. */
 static const struct {
     const char *pattern;
     size_t group;
+    enum kind kind;
 } looks[] = {
-    {"(kpeer-group-key-[0-9]+:[^[:space:]\"']*)", 1},
-    {"(^|[^a-z0-9.])[a-z0-9]{6}\\.([a-z0-9]{16})($|[^a-z0-9])", 2},
-    {"(eyJ[A-Za-z0-9_-]{8,}\\.[A-Za-z0-9_-]{4,}\\.[A-Za-z0-9_-]*)", 1},
-    {"([Bb]earer|[Bb]asic) +([A-Za-z0-9._~+/=-]{8,})", 2},
-    {"[A-Za-z0-9+.-]+://[^/@[:space:]\"']*:([^/@[:space:]\"']+)@", 1},
-    {"Environment=\"?[A-Za-z0-9_]+=(.*)$", 1},
-    {"[A-Z0-9_]*(KEY|TOKEN|SECRET|PASSWORD|PASSPHRASE)=([^[:space:]]+)", 2},
-    {"--code[ =]+([A-Za-z0-9-]+)", 1},
-    {NAMES "[\"']?[[:space:]]*=[[:space:]]*(\"[^\"]*\"|'[^']*'|[^[:space:],;}]+)", 2},
-    {NAMES "[\"']?[[:space:]]*:[[:space:]]*(\"[^\"]*\"|'[^']*'|[^\"'[:space:]].*)", 2},
+    {"(kpeer-group-key-[0-9]+:[^[:space:]\"']*)", 1, PLAIN},
+    {"(^|[^a-z0-9.]|" ESCAPE ")[a-z0-9]{6}\\.([a-z0-9]{16})($|[^a-z0-9])", 2, EXACT},
+    {"(eyJ[a-z0-9_-]{8,}\\.[a-z0-9_-]{4,}\\.[a-z0-9_-]*)", 1, PLAIN},
+    {"authorization" QUOTE "[[:space:]]*:[[:space:]]*" QUOTE SCHEME "(.+)$", 3, PLAIN},
+    {"(bearer|basic) +([a-z0-9._~+/=-]{8,})", 2, PLAIN},
+    {"[a-z0-9+.-]+://[^/@[:space:]\"']*:([^/@[:space:]\"']+)@", 1, PLAIN},
+    {"Environment=\"?[A-Za-z0-9_]+=(.*)$", 1, EXACT},
+    {"KEY=(" QUOTED "|[^[:space:]]+)", 1, EXACT},
+    {"--code" QUOTE "[[:space:],=]+" QUOTE "([a-z0-9-]+)", 1, PLAIN},
+    {"--[a-z0-9-]*(" WORDS ")" QUOTE "[[:space:],=]+(" QUOTED "|[^[:space:],;}]+)", 2, PLAIN},
+    {NAME QUOTE "[[:space:]]*=[[:space:]]*(" QUOTED "|[^[:space:],;}]+)", 5, NAMED},
+    {NAME QUOTE "[[:space:]]*:[[:space:]]*(" QUOTED "|[^\"'[:space:]].*)", 5, NAMED},
+    {"(LS0tLS1CRUdJTi[a-z0-9+/=]*)", 1, PLAIN}, /* PEM, in base64 */
 };
 
+/* Names that end so are of files, objects and steps that have to do with a secret. */
+static const char *const harmless[] = {"name", "file",    "path", "dir",   "ref",
+                                       "hash", "seconds", ".go",  "-mint", "-revoke"};
+
 #define PEM_BEGIN "-----BEGIN "
-#define PEM_KEY   "PRIVATE KEY-----"
+#define PEM_KEY   "PRIVATE KEY" /* and BLOCK, in PGP's */
 #define PEM_END   "-----END "
 
 struct redact {
@@ -60,7 +83,8 @@ int redact_new(struct redact **out, struct err *err)
     r->plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     before = r->plain ? uselocale(r->plain) : (locale_t)0;
     for (size_t i = 0; r->plain && i < COUNT_OF(looks); i++)
-        bad |= regcomp(&r->look[i], looks[i].pattern, REG_EXTENDED);
+        bad |=
+            regcomp(&r->look[i], looks[i].pattern, REG_EXTENDED | (looks[i].kind == EXACT ? 0 : REG_ICASE));
     if (before)
         uselocale(before);
     r->compiled = r->plain != (locale_t)0;
@@ -140,26 +164,46 @@ static size_t known_out(const struct redact *r, char *text)
 
 /* ---- a line ---- */
 
+static bool is_harmless(const char *name, size_t n)
+{
+    for (size_t i = 0; i < COUNT_OF(harmless); i++) {
+        size_t end = strlen(harmless[i]);
+
+        if (n >= end && strncasecmp(name + n - end, harmless[i], end) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* Writes `line` with each place marked that has this look; `out` holds OUT_BYTES. */
 static size_t look_out(const struct redact *r, size_t look, const char *line, char *out)
 {
     const size_t mark = strlen(REDACT_MARK), group = looks[look].group;
+    const char *begin = line;
     regmatch_t m[GROUPS];
     size_t used = 0, removed = 0;
 
-    while (regexec(&r->look[look], line, GROUPS, m, removed ? REG_NOTBOL : 0) == 0) {
+    while (regexec(&r->look[look], line, GROUPS, m, line == begin ? 0 : REG_NOTBOL) == 0) {
         size_t from = (size_t)m[group].rm_so, to = (size_t)m[group].rm_eo;
 
         if (to == from)
             break;
+        if (to - from == mark && memcmp(line + from, REDACT_MARK, mark) == 0)
+            from = to;
+        else if (looks[look].kind == NAMED &&
+                 is_harmless(line + m[1].rm_so, (size_t)(m[1].rm_eo - m[1].rm_so)))
+            from = to = (size_t)m[1].rm_eo;
         if (used + from + mark >= OUT_BYTES) { /* no room to tell */
             snprintf(out + used, OUT_BYTES - used, "%.*s", (int)from, line);
             return removed + 1;
         }
         memcpy(out + used, line, from);
-        memcpy(out + used + from, REDACT_MARK, mark);
-        used += from + mark;
+        used += from;
         line += to;
+        if (from == to)
+            continue;
+        memcpy(out + used, REDACT_MARK, mark);
+        used += mark;
         removed++;
     }
     snprintf(out + used, OUT_BYTES - used, "%s", line);

@@ -62,6 +62,45 @@ static const struct {
      "[removed]\nafter\n"},
     {"a: \"-----BEGIN PRIVATE KEY-----\\n" S "\\n-----END PRIVATE KEY-----\\n\"\n", "a: \"[removed]\\n\"\n"},
     {"-----BEGIN EC PRIVATE KEY-----\n" S "\n", "[removed]"},
+    {"-----BEGIN PGP PRIVATE KEY BLOCK-----\n" S "\n-----END PGP PRIVATE KEY BLOCK-----\n", "[removed]\n"},
+    {"tls.key: LS0tLS1CRUdJTi" S "==\n", "tls.key: [removed]\n"},
+    {"\\nabcdef.0123456789abcdef\\n", "\\nabcdef.[removed]\\n"},
+    {"\\u0022abcdef.0123456789abcdef\\u0022", "\\u0022abcdef.[removed]\\u0022"},
+    {"Xabcdef.0123456789abcdefX", "Xabcdef.[removed]X"},
+    {"%20abcdef.0123456789abcdef%20", "%20abcdef.[removed]%20"},
+    /* Quotes within quotes, open ones, and escapes within. */
+    {"msg=\"{\\\"token\\\":\\\"" S "\\\"}\" x", "msg=\"{\\\"token\\\":[removed]"},
+    {"{\\\"password\\\": \\\"" S, "{\\\"password\\\": [removed]"},
+    {"\\\"client-key-data\\\":\\\"LS0t" S, "\\\"client-key-data\\\":[removed]"},
+    {"\\\"password\\\"=\\\"a " S "\\\"", "\\\"password\\\"=[removed]"},
+    {"{\"token\": \"" S " " S, "{\"token\": [removed]"},
+    {"{'token': '" S " " S, "{'token': [removed]"},
+    {"{\"password\":\"ab\\\"" S "\",\"a\":1}", "{\"password\":[removed],\"a\":1}"},
+    {"\"password\":\"a " S "\\", "\"password\":[removed]"},
+    /* Names. */
+    {"PASSWORD: " S, "PASSWORD: [removed]"},
+    {"TOKEN: " S, "TOKEN: [removed]"},
+    {"DB_PASS=" S " x", "DB_PASS=[removed] x"},
+    {"pass: " S, "pass: [removed]"},
+    {"api_key=" S, "api_key=[removed]"},
+    {"X-API-Key: " S, "X-API-Key: [removed]"},
+    {"aws_secret_access_key = " S, "aws_secret_access_key = [removed]"},
+    {"\"secretAccessKey\": \"" S "\",", "\"secretAccessKey\": [removed],"},
+    {"private_key: " S, "private_key: [removed]"},
+    {"passwords: " S, "passwords: [removed]"},
+    {"vpn_credentials='" S " b'", "vpn_credentials=[removed]"},
+    {"X-Amz-Signature=" S "&a=b", "X-Amz-Signature=[removed]"},
+    {"token_file=/a token=" S, "token_file=/a token=[removed]"},
+    {"Authorization: token ghp_" S, "Authorization: token [removed]"},
+    {"\\\"Authorization\\\": \\\"" S, "\\\"Authorization\\\": \\\"[removed]"},
+    {"Authorization: Digest username=\"a\", response=\"" S "\"", "Authorization: Digest [removed]"},
+    {"KPEER_KEY=\"a " S "\" x", "KPEER_KEY=[removed] x"},
+    /* Flags, and what stands behind them. */
+    {"kubeadm join --token " S " --v=5", "kubeadm join --token [removed] --v=5"},
+    {"x --db-password  '" S " b' y", "x --db-password  [removed] y"},
+    {"--certificate-key " S, "--certificate-key [removed]"},
+    {"[\"--token\", \"" S "\", \"x\"]", "[\"--token\", [removed], \"x\"]"},
+    {"[\"--code\", \"4k7-x2m-9q9\"]", "[\"--code\", \"[removed]\"]"},
 };
 
 static void test_looks(void **state)
@@ -89,6 +128,20 @@ static void test_other_text_stays(void **state)
         "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n"
         "https://192.168.56.11:6443/api?timeout=10s\n"
         "tokens are revoked after use; the secret of it\n"
+        "tokens 3, passed 12, authentication failed\n"
+        "2026-01-02T03:04:05.006Z token-mint: done\n2026-01-02T03:04:05.006Z token-revoke: done\n"
+        "{\"event\":\"token-not-revoked\",\"detail\":\"bootstrap-token\"}\n"
+        "kpeer_events_total{event=\"signature-ignored\"} 0\n"
+        "kubeadm token create --print-join-command\nkubeadm init --skip-token-print\n"
+        "kubeadm join --discovery-token-ca-cert-hash=sha256:0123 "
+        "--tls-private-key-file=/etc/kubernetes/pki/a.key\n"
+        "secretName: kube-proxy-token-x7x2p\n\"secretName\": \"a\"\nsecret \"kube-system/my-secret\" not "
+        "found\n"
+        "default-token-x7x2p kubernetes.io/service-account-token 3\n"
+        "I0102 03:04:05.000000 1 secret.go:218] \"Caches populated\"\n"
+        "tmpfs /run/credentials/systemd-sysusers.service ramfs ro\n/var/lib/kpeer/secrets:\n"
+        "tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token\nPASSWORD_FILE=/run/secrets/db\n"
+        "bypass: 1\nNO_PUBKEY B53DC80D13EDEF05\n"
         "pod kube-flannel-ds-x7x2p 1/1 Running\n\n \tx\xff\n";
     struct redact *r = made();
     size_t removed = 1;
@@ -97,6 +150,19 @@ static void test_other_text_stays(void **state)
     (void)state;
     assert_string_equal(out, text);
     assert_int_equal(removed, 0);
+    redact_free(r);
+}
+
+/* A secret that looks like two counts once. */
+static void test_count(void **state)
+{
+    struct redact *r = made();
+    size_t removed = 0;
+    cleanup_free char *out = after(r, "--token=" S " x tls.key: LS0tLS1CRUdJTi" S, &removed);
+
+    (void)state;
+    assert_string_equal(out, "--token=[removed] x tls.key: [removed]");
+    assert_int_equal(removed, 2);
     redact_free(r);
 }
 
@@ -186,9 +252,10 @@ static void test_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_looks),      cmocka_unit_test(test_other_text_stays),
-        cmocka_unit_test(test_known),      cmocka_unit_test(test_group_key),
-        cmocka_unit_test(test_long_lines), cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_looks),     cmocka_unit_test(test_other_text_stays),
+        cmocka_unit_test(test_count),     cmocka_unit_test(test_known),
+        cmocka_unit_test(test_group_key), cmocka_unit_test(test_long_lines),
+        cmocka_unit_test(test_bytes),
     };
 
     if (sodium_init() < 0)
