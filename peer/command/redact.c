@@ -28,6 +28,10 @@
 #define ESCAPE "\\\\[a-z]|\\\\u[0-9a-f]{4}|%[0-9a-f]{2}" /* ends in what could be a token's own letter */
 #define SCHEME "((bearer|basic|digest|negotiate|token)[[:space:]]+)?"
 
+/* What may stand where a port would, and what is in no port. */
+#define PORTLIKE "[^]@[:space:]\"'/?#\\\\]"
+#define NO_PORT  "[^]@[:space:]\"'/?#\\\\0-9.,;:)}>]"
+
 enum kind {
     PLAIN, /* letters of either case */
     NAMED, /* the same; group 1 is a name, and may be that of something harmless */
@@ -46,7 +50,9 @@ static const struct {
     {"(eyJ[a-z0-9_-]{8,}\\.[a-z0-9_-]{4,}\\.[a-z0-9_-]*)", 1, PLAIN},
     {"authorization" QUOTE "[[:space:]]*:[[:space:]]*" QUOTE SCHEME "(.+)$", 3, PLAIN},
     {"(bearer|basic) +([a-z0-9._~+/=-]{8,})", 2, PLAIN},
-    {"[a-z0-9+.-]+://[^/@[:space:]\"']*:([^/@[:space:]\"']+)@", 1, PLAIN},
+    /* In a URL up to the last @, but not to that of an image's digest; else where a port would be. */
+    {"://([^][/@:[:space:]\"']*:)?([^[:space:]\"']+)@([^s]|s[^h]|sh[^a]|$)", 2, PLAIN},
+    {"://[^][/@:[:space:]\"']+:(" PORTLIKE "*" NO_PORT "[^@[:space:]\"']*)([[:space:]\"']|$)", 1, PLAIN},
     {"Environment=\"?[A-Za-z0-9_]+=(.*)$", 1, EXACT},
     {"KEY=(" QUOTED "|[^[:space:]]+)", 1, EXACT},
     {"--code" QUOTE "[[:space:],=]+" QUOTE "([a-z0-9-]+)", 1, PLAIN},

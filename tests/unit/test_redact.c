@@ -68,6 +68,15 @@ static const struct {
     {"\\u0022abcdef.0123456789abcdef\\u0022", "\\u0022abcdef.[removed]\\u0022"},
     {"Xabcdef.0123456789abcdefX", "Xabcdef.[removed]X"},
     {"%20abcdef.0123456789abcdef%20", "%20abcdef.[removed]%20"},
+    /* URLs: with an @ within, without a name, cut off; a port and a digest are none of it. */
+    {"https://" S "@host/a", "https://[removed]@host/a"},
+    {"http://u:p@" S "@h:80 a@b", "http://u:[removed]@h:80 a@b"},
+    {"http://u:pa/" S "@h", "http://u:[removed]@h"},
+    {"\"http://u:" S "@squid:3128\" x@y", "\"http://u:[removed]@squid:3128\" x@y"},
+    {"docker://u:" S "@h/pause@sha256:01 x", "docker://u:[removed]@h/pause@sha256:01 x"},
+    {"proxy is http://user:" S, "proxy is http://user:[removed]"},
+    {"http://user:12" S " x", "http://user:[removed] x"},
+    {"http://user:pa/" S, "http://user:[removed]"},
     /* Quotes within quotes, open ones, and escapes within. */
     {"msg=\"{\\\"token\\\":\\\"" S "\\\"}\" x", "msg=\"{\\\"token\\\":[removed]"},
     {"{\\\"password\\\": \\\"" S, "{\\\"password\\\": [removed]"},
@@ -127,6 +136,11 @@ static void test_other_text_stays(void **state)
         "192.168.56.11:6443 peer 0123456789abcdef0123456789abcdef\n"
         "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n"
         "https://192.168.56.11:6443/api?timeout=10s\n"
+        "https://192.168.56.11:6443\nhttps://[::1]:6443\nhttp://h:80?a=b http://h:80/a:b (http://h:80) "
+        "http://h:80.\n"
+        "Get \\\"https://10.0.0.1:6443\\\": dial tcp 10.0.0.1:6443: refused\nhttps://h:6443: refused\n"
+        "unix:///run/containerd/containerd.sock kubernetes-admin@kubernetes\n"
+        "docker-pullable://registry.k8s.io/kube-proxy@sha256:0123\n"
         "tokens are revoked after use; the secret of it\n"
         "tokens 3, passed 12, authentication failed\n"
         "2026-01-02T03:04:05.006Z token-mint: done\n2026-01-02T03:04:05.006Z token-revoke: done\n"
