@@ -36,6 +36,7 @@ enum kind {
     PLAIN, /* letters of either case */
     NAMED, /* the same; group 1 is a name, and may be that of something harmless */
     EXACT, /* as they are written here */
+    UNIT,  /* the same, in a unit, where a line that ends in \ goes on in the next one */
 };
 
 /* What looks like a secret. The group in brackets of number `group` is what is taken out. A name may stand in
@@ -53,7 +54,8 @@ static const struct {
     /* In a URL up to the last @, but not to that of an image's digest; else where a port would be. */
     {"://([^][/@:[:space:]\"']*:)?([^[:space:]\"']+)@([^s]|s[^h]|sh[^a]|$)", 2, PLAIN},
     {"://[^][/@:[:space:]\"']+:(" PORTLIKE "*" NO_PORT "[^@[:space:]\"']*)([[:space:]\"']|$)", 1, PLAIN},
-    {"Environment=\"?[A-Za-z0-9_]+=(.*)$", 1, EXACT},
+    {"(^|[^A-Za-z])(Environment|SetCredential[A-Za-z]*)[[:space:]]*=[[:space:]]*[\"']?([A-Za-z0-9_]+=)?(.*)$",
+     4, UNIT},
     {"KEY=(" QUOTED "|[^[:space:]]+)", 1, EXACT},
     {"--code" QUOTE "[[:space:],=]+" QUOTE "([a-z0-9-]+)", 1, PLAIN},
     {"--[a-z0-9-]*(" WORDS ")" QUOTE "[[:space:],=]+(" QUOTED "|[^[:space:],;}]+)", 2, PLAIN},
@@ -90,7 +92,7 @@ int redact_new(struct redact **out, struct err *err)
     before = r->plain ? uselocale(r->plain) : (locale_t)0;
     for (size_t i = 0; r->plain && i < COUNT_OF(looks); i++)
         bad |=
-            regcomp(&r->look[i], looks[i].pattern, REG_EXTENDED | (looks[i].kind == EXACT ? 0 : REG_ICASE));
+            regcomp(&r->look[i], looks[i].pattern, REG_EXTENDED | (looks[i].kind >= EXACT ? 0 : REG_ICASE));
     if (before)
         uselocale(before);
     r->compiled = r->plain != (locale_t)0;
@@ -216,16 +218,28 @@ static size_t look_out(const struct redact *r, size_t look, const char *line, ch
     return removed;
 }
 
-static size_t line_out(const struct redact *r, char *line, FILE *to)
+/* *goes_on: whether the line is of what was taken out of the one before, and then whether the next one is. */
+static size_t line_out(const struct redact *r, char *line, bool *goes_on, FILE *to)
 {
     char room[2][OUT_BYTES], *now = room[0];
     size_t n = strlen(line), removed = n > LINE_BYTES;
+    bool open_end = n > 0 && line[n - 1] == '\\';
 
+    if (*goes_on) {
+        char first = line[strspn(line, " \t")];
+
+        *goes_on = open_end || first == '#' || first == ';'; /* comments do not end it */
+        fputs(n ? REDACT_MARK : "", to);
+        return n > 0;
+    }
     snprintf(now, OUT_BYTES, "%.*s%s", LINE_BYTES, line, removed ? REDACT_MARK : "");
     for (size_t i = 0; i < COUNT_OF(looks); i++) {
         char *next = now == room[0] ? room[1] : room[0];
 
-        removed += look_out(r, i, now, next);
+        size_t found = look_out(r, i, now, next);
+
+        *goes_on |= found && open_end && looks[i].kind == UNIT;
+        removed += found;
         now = next;
     }
     fputs(now, to);
@@ -239,7 +253,7 @@ int redact_text(const struct redact *r, const char *text, size_t n, char **out, 
     char *made = NULL;
     FILE *to = copy ? open_memstream(&made, out_bytes) : NULL;
     locale_t before;
-    bool bad;
+    bool goes_on = false, bad;
 
     if (!to)
         return err_set(err, KPEER_ENOMEM, "out of memory");
@@ -249,7 +263,7 @@ int redact_text(const struct redact *r, const char *text, size_t n, char **out, 
     copy[n] = '\0';
     *removed = known_out(r, copy) + keys_out(copy);
     for (char *rest = copy, *line; (line = strsep(&rest, "\n")) != NULL;) {
-        *removed += line_out(r, line, to);
+        *removed += line_out(r, line, &goes_on, to);
         if (rest)
             fputc('\n', to);
     }

@@ -2,10 +2,10 @@
  * Taking secrets out of text that is to be shown to others: what is known to be one, and what looks like one.
  *
  * Known are the secrets that the caller adds. By their look: group keys, bootstrap tokens, private keys in
- * PEM and base64 of PEM, JSON web tokens, passwords and tokens in URLs, what follows names and flags such as token,
- * DB_PASS, api-key or client-key-data, Authorization and its credentials, invitation codes, the values of a
- * unit's Environment=. A line's rest is better lost than a secret shown: it is on the safe side where it
- * cannot tell. Names of files, objects and steps stay. Used by `kpeer report`.
+ * PEM and base64 of PEM, JSON web tokens, passwords and tokens in URLs, what follows names and flags such as
+ * token, DB_PASS, api-key or client-key-data, Authorization and its credentials, invitation codes, the values
+ * of a unit's Environment= and SetCredential=. A line's rest is better lost than a secret shown: it is on the
+ * safe side where it cannot tell. Names of files, objects and steps stay. Used by `kpeer report`.
  */
 #ifndef KPEER_REDACT_H
 #define KPEER_REDACT_H

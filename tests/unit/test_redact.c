@@ -48,6 +48,15 @@ static const struct {
     {"Environment=KPEER_NAME=" S, "Environment=KPEER_NAME=[removed]"},
     {"Environment=\"A=" S "\" \"B=" S "\"\nExecStart=kpeer agent",
      "Environment=\"A=[removed]\nExecStart=kpeer agent"},
+    {"Environment='A=" S "'", "Environment='A=[removed]"},
+    {"  Environment = A=" S, "  Environment = A=[removed]"},
+    {"Environment=" S, "Environment=[removed]"},
+    {"Environment=A=" S " \\\n  B=" S " \\\n# A comment\n  \"C=" S "\"\nUser=kpeer\n",
+     "Environment=A=[removed]\n[removed]\n[removed]\n[removed]\nUser=kpeer\n"},
+    {"Environment=\\\nA=" S "\n\nb", "Environment=[removed]\n[removed]\n\nb"},
+    {"SetCredential=id:" S, "SetCredential=[removed]"},
+    {"SetCredentialEncrypted=id: \\\n  " S " \\\n  " S "\n[Install]\n",
+     "SetCredentialEncrypted=[removed]\n[removed]\n[removed]\n[Install]\n"},
     {"KPEER_KEY=" S " kpeer up", "KPEER_KEY=[removed] kpeer up"},
     {"AWS_SECRET=" S, "AWS_SECRET=[removed]"},
     {"kpeer up --code 4k7-x2m-9q9 --role worker", "kpeer up --code [removed] --role worker"},
@@ -141,6 +150,8 @@ static void test_other_text_stays(void **state)
         "Get \\\"https://10.0.0.1:6443\\\": dial tcp 10.0.0.1:6443: refused\nhttps://h:6443: refused\n"
         "unix:///run/containerd/containerd.sock kubernetes-admin@kubernetes\n"
         "docker-pullable://registry.k8s.io/kube-proxy@sha256:0123\n"
+        "Environment=\nEnvironmentFile=-/etc/default/kubelet\nPassEnvironment=HOME \\\n  LANG\n"
+        "ExecStart=/usr/bin/kubelet \\\n  $KUBELET_ARGS\n"
         "tokens are revoked after use; the secret of it\n"
         "tokens 3, passed 12, authentication failed\n"
         "2026-01-02T03:04:05.006Z token-mint: done\n2026-01-02T03:04:05.006Z token-revoke: done\n"
