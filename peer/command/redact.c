@@ -58,7 +58,7 @@ static const struct {
      4, UNIT},
     {"KEY=(" QUOTED "|[^[:space:]]+)", 1, EXACT},
     {"--code" QUOTE "[[:space:],=]+" QUOTE "([a-z0-9-]+)", 1, PLAIN},
-    {"--[a-z0-9-]*(" WORDS ")" QUOTE "[[:space:],=]+(" QUOTED "|[^[:space:],;}]+)", 2, PLAIN},
+    {"--([a-z0-9]+-)*(" WORDS ")" QUOTE "[[:space:],=]+(" QUOTED "|[^[:space:],;}]+)", 3, PLAIN},
     {NAME QUOTE "[[:space:]]*=[[:space:]]*(" QUOTED "|[^[:space:],;}]+)", 5, NAMED},
     {NAME QUOTE "[[:space:]]*:[[:space:]]*(" QUOTED "|[^\"'[:space:]].*)", 5, NAMED},
     {"(LS0tLS1CRUdJTi[a-z0-9+/=]*)", 1, PLAIN}, /* PEM, in base64 */
@@ -218,6 +218,17 @@ static size_t look_out(const struct redact *r, size_t look, const char *line, ch
     return removed;
 }
 
+/* How much of a line is looked at: of a long one up to where a word ends, as half a secret looks like none.
+ */
+static size_t looked_at(const char *line, size_t n)
+{
+    if (n <= LINE_BYTES)
+        return n;
+    for (n = LINE_BYTES; n > 0 && !strchr(" \t,;&", line[n - 1]);)
+        n--;
+    return n;
+}
+
 /* *goes_on: whether the line is of what was taken out of the one before, and then whether the next one is. */
 static size_t line_out(const struct redact *r, char *line, bool *goes_on, FILE *to)
 {
@@ -232,7 +243,7 @@ static size_t line_out(const struct redact *r, char *line, bool *goes_on, FILE *
         fputs(n ? REDACT_MARK : "", to);
         return n > 0;
     }
-    snprintf(now, OUT_BYTES, "%.*s%s", LINE_BYTES, line, removed ? REDACT_MARK : "");
+    snprintf(now, OUT_BYTES, "%.*s%s", (int)looked_at(line, n), line, removed ? REDACT_MARK : "");
     for (size_t i = 0; i < COUNT_OF(looks); i++) {
         char *next = now == room[0] ? room[1] : room[0];
 
