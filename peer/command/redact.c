@@ -24,7 +24,7 @@
 #define NAME  "((" WORDS ")[a-z0-9_.-]*|(^|[^a-z])(pass|auth))" /* two groups and two */
 #define QUOTE "\\\\*[\"']?"                                     /* of JSON within a text, too */
 /* A value in quotes, which may be cut off. Where those are escaped nobody knows how deep: up to the end. */
-#define QUOTED "\"([^\"\\]|\\\\.)*\\\\?(\"|$)|'[^']*('|$)|\\\\+[\"'].*"
+#define QUOTED "\"([^\"\\]|\\\\.)*\\\\?(\"|$)|'([^']|'')*('|$)|\\\\+[\"'].*"
 #define ESCAPE "\\\\[a-z]|\\\\u[0-9a-f]{4}|%[0-9a-f]{2}" /* ends in what could be a token's own letter */
 #define SCHEME "((bearer|basic|digest|negotiate|token)[[:space:]]+)?"
 

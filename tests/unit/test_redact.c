@@ -95,6 +95,7 @@ static const struct {
     {"{'token': '" S " " S, "{'token': [removed]"},
     {"{\"password\":\"ab\\\"" S "\",\"a\":1}", "{\"password\":[removed],\"a\":1}"},
     {"\"password\":\"a " S "\\", "\"password\":[removed]"},
+    {"password: 'it''" S "' # x", "password: [removed] # x"},
     /* Names. */
     {"PASSWORD: " S, "PASSWORD: [removed]"},
     {"TOKEN: " S, "TOKEN: [removed]"},
