@@ -109,7 +109,7 @@ struct member {
     uint16_t port;
     uint64_t handed_ms;       /* when it was last handed the newest key; 0: never */
     uint64_t surveyed_ms;     /* when it had us try the others last; 0: never */
-    uint64_t verified_ms;     /* when the last test pod for it was done with; 0: never */
+    uint64_t verified_ms;     /* when the last test pod for it was begun; 0: never */
     uint64_t record_given_ms; /* our record, to one that has another; 0: never */
     int64_t clock_offset_ms;
     struct profile profile; /* whoever writes to it calls node_profile_taken */

@@ -6,7 +6,7 @@
 #include "protocol/node_state.h"
 
 #define ANSWER_MS  15000 /* the founder says at once that it has begun, or why it does not */
-#define GAP_MS     3000  /* between two test pods for one other host: others get their turn */
+#define GAP_MS     1000  /* from the begin of one for another host to that of its next */
 #define OVERDUE_MS 30000 /* what it may take beyond the time that it was given */
 
 static uint32_t bounded(uint64_t timeout_ms)
@@ -79,7 +79,7 @@ static struct member *asker_of(struct node *n)
     return m && m->instance == n->verify.asker_instance ? m : NULL;
 }
 
-static void begin(struct node *n, const struct member *asker, uint64_t request, uint32_t timeout_ms)
+static void begin(struct node *n, struct member *asker, uint64_t request, uint32_t timeout_ms)
 {
     struct verify *v = &n->verify;
     struct step s = {.kind = STEP_VERIFY, .timeout_ms = bounded(timeout_ms)};
@@ -96,7 +96,7 @@ static void begin(struct node *n, const struct member *asker, uint64_t request, 
     }
     if (!asker->self && asker->verified_ms && n->now_ms < asker->verified_ms + GAP_MS) {
         refuse(n, asker, request, KPEER_ESTATE, "a test pod was tried for this host just now",
-               "try again in 3 seconds");
+               "try again in a second");
         return;
     }
     memcpy(s.node_name, n->cfg.name, sizeof s.node_name);
@@ -112,6 +112,7 @@ static void begin(struct node *n, const struct member *asker, uint64_t request, 
     v->asker_instance = asker->instance;
     v->asked = request;
     v->stopped = false;
+    asker->verified_ms = n->now_ms;
     if (!asker->self)
         tell(n, asker, request, "begins", NULL);
 }
@@ -136,10 +137,7 @@ void verify_result(struct node *n, const struct step_result *r)
 {
     struct verify *v = &n->verify;
     const struct member *asker = asker_of(n);
-    struct member *m = node_member(n, &v->asker);
     v->step = 0;
-    if (m)
-        m->verified_ms = n->now_ms;
     if (asker && asker->self)
         answer(n, v->asked, r);
     else if (asker)

@@ -17,7 +17,7 @@
 #define READY_MS  60000
 #define LIMIT_MS  60000
 #define ANSWER_MS 15000
-#define GAP_MS    3000
+#define GAP_MS    1000
 
 struct seen {
     size_t answers[WORLD_PEERS];
