@@ -7,7 +7,7 @@ import time
 from harness.agree import all_ready, master_of
 from harness.lab import wait_until
 
-GAP = 3  # seconds between two test pods for one host that is not the master
+GAP = 1  # seconds from the begin of a test pod to that of the same host's next
 LABEL = ("-n", "kpeer-system", "-l", "app=kpeer-verify", "-o", "name")
 
 
@@ -64,10 +64,9 @@ def test_from_each_host(trial):
     asked = [event["name"] for event in master.events() if event["event"] == "verify-started"]
     assert asked == [host.name for host in lab.hosts], asked
     host = next(each for each in lab.hosts if each is not master)
-    time.sleep(GAP)
-    host.kpeer("verify").expect(0, "scheduled +ok", "removed +ok", "its hosts reach it")
+    for _ in range(2):
+        host.kpeer("verify").expect(0, "scheduled +ok", "removed +ok", "its hosts reach it")
     host.kpeer("verify", "--timeout", "1s").expect(2, "from 20s to 10m")
-    host.kpeer("verify").expect(1, "just now", "try again in 3 seconds")
     trial.note(f"{host.name} was answered after {done.seconds:.1f} s")
 
 
@@ -100,7 +99,6 @@ def test_a_pod_that_never_starts(trial):
                                                                "kpeer images pull", "removed +ok", "does not do what it should")
     assert not left(master), done
     worker.remove("/etc/standin/images-missing")
-    time.sleep(GAP)
     worker.kpeer("verify").expect(0)
 
 
