@@ -119,7 +119,11 @@ case "$*" in
 "start kpeer.service")
     eval "setsid $(sed -n 's/^ExecStart=//p' "$unit") >/var/log/kpeer.log 2>&1 &"
     echo $! >/run/kpeer.pid
-    until test -S /run/kpeer/kpeer.sock || test -S /run/other/kpeer.sock; do sleep 0.1; done ;;
+    looks=0
+    until test -S /run/kpeer/kpeer.sock || test -S /run/other/kpeer.sock; do
+        [ $((looks += 1)) -lt 900 ] || exit 1
+        sleep 0.1
+    done ;;
 daemon-reload) ;;
 *) exec /usr/bin/systemctl "$@" ;;
 esac
