@@ -1,6 +1,7 @@
 """The program's own tables, as the program tells them."""
 
 import collections
+import functools
 import subprocess
 
 
@@ -34,8 +35,9 @@ class Tables:
             else:
                 {"environment": self.environment, "shared": self.shared, "agent": self.agent}[kind].add(first)
 
+    @functools.cache
     def help_of(self, *command):
-        """What `kpeer --help` says, or `kpeer COMMAND --help`."""
+        """What `kpeer --help` says, or `kpeer COMMAND --help`. It is asked once for each."""
         return subprocess.run([self.program, "help", *command], check=True, text=True, capture_output=True).stdout
 
     def flags_of(self, command):
