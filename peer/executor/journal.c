@@ -161,6 +161,12 @@ static void get_content(struct pack_reader *r, unsigned version, struct journal_
     pack_str(r, c->state.cluster_id, sizeof(c->state.cluster_id));
     c->state.unfinished = (enum step_kind)pack_uint(r, STEP_KIND_COUNT - 1);
     c->state.changes = pack_array(r, 0, JOURNAL_CHANGES_MAX);
+    /* Room for what there is: to clear a whole table costs more than all of the reading. */
+    c->changes = calloc(c->state.changes + 1, sizeof(*c->changes));
+    if (!c->changes) {
+        pack_fail(r, KPEER_ENOMEM, "out of memory");
+        return;
+    }
     for (size_t i = 0; i < c->state.changes; i++)
         get_change(r, version, &c->changes[i]);
     get_steps(r, c);
@@ -198,13 +204,11 @@ static void content_adopt(struct journal_content *to, const struct journal_conte
 
 static int load(struct journal *j, const char *path, const uint8_t *bytes, size_t n, struct err *err)
 {
-    struct journal_content fresh = {.changes = calloc(JOURNAL_CHANGES_MAX, sizeof(struct journal_change))};
+    struct journal_content fresh = {.changes = NULL};
     struct pack_reader r;
     unsigned version = 0;
     int code = check_head(path, bytes, n, &version, err);
 
-    if (!fresh.changes)
-        return err_set(err, KPEER_ENOMEM, "out of memory");
     if (code == 0)
         code = pack_open(&r, bytes + HEAD_BYTES + JOURNAL_HASH_BYTES, n - HEAD_BYTES - JOURNAL_HASH_BYTES, 4,
                          err);
