@@ -13,6 +13,28 @@ TOKEN = re.compile(r"([a-z0-9]{6})\.([a-z0-9]{16})")
 TYPE = "bootstrap.kubernetes.io/token"
 
 
+def der_value(der, at):
+    """Where the contents of the DER value at a place begin and end."""
+    length, at = der[at + 1], at + 2
+    if length & 0x80:
+        bytes_of_length = length & 0x7F
+        length, at = int.from_bytes(der[at : at + bytes_of_length], "big"), at + bytes_of_length
+    return at, at + length
+
+
+def pin(pem):
+    """kubeadm's hash of a CA certificate's public key: sha256:<hex>. Read here, since cryptography takes longer to import
+    than all else that join does."""
+    import ssl
+
+    der = ssl.PEM_cert_to_DER_cert(pem)
+    at, _ = der_value(der, der_value(der, 0)[0])
+    # The key follows the serial number, the algorithm, the issuer, the time and the subject, and in front of all the version.
+    for _ in range(6 if der[at] == 0xA0 else 5):
+        at = der_value(der, at)[1]
+    return "sha256:" + hashlib.sha256(der[at : der_value(der, at)[1]]).hexdigest()
+
+
 def decoded(secret):
     """The fields of a token's Secret as text."""
     found = {}
@@ -112,7 +134,7 @@ def sign_tokens(store, after):
 
 def sign_request(core, given, user, groups, refusal):
     """Checks, approves and signs a request for a node's client certificate at once, as the approver and signer would."""
-    from standin import pki
+    from standin import client, pki
     from cryptography.hazmat.primitives import serialization
 
     spec = given.get("spec") or {}
@@ -135,7 +157,7 @@ def sign_request(core, given, user, groups, refusal):
     cert = pki.issue(ca, key, made.subject, made.public_key(), "client")
     pem = cert.public_bytes(serialization.Encoding.PEM).decode()
     given["status"] = {
-        "certificate": pki.encoded(pem),
+        "certificate": client.encoded(pem),
         "conditions": [
             {
                 "type": "Approved",

@@ -1,4 +1,4 @@
-"""A client of the API: kubeconfigs read, TLS checked, one connection kept. Errors come in Go's words.
+"""A client of the API: kubeconfigs read and written, TLS checked, one connection kept. Errors come in Go's words.
 
 The little HTTP that it takes is spoken here: http.client brings in all of email, and most callers ask once and end."""
 import binascii
@@ -59,6 +59,21 @@ def parse_kubeconfig(text, source):
     if not isinstance(config, dict) or config.get("kind") != "Config":
         raise host.Failure(f'error: error loading config file "{source}": no kind "Config" is registered')
     return config
+
+
+def encoded(text):
+    return binascii.b2a_base64(text.encode(), newline=False).decode()
+
+
+def kubeconfig(server, ca, user, credentials):
+    """A kubeconfig as kubeadm writes it; credentials are the lines of the user's entry."""
+    lines = "".join(f"    {name}: {value}\n" for name, value in credentials.items())
+    context = f"{user}@kubernetes"
+    return (
+        f"apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: {encoded(ca)}\n    server: {server}\n"
+        f"  name: kubernetes\ncontexts:\n- context:\n    cluster: kubernetes\n    user: {user}\n  name: {context}\n"
+        f"current-context: {context}\nkind: Config\npreferences: {{}}\nusers:\n- name: {user}\n  user:\n{lines}"
+    )
 
 
 class Garbled(Exception):

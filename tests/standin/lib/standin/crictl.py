@@ -1,5 +1,4 @@
 """crictl and ctr: which images this host has, and whether the runtime answers."""
-import json
 import os
 import socket
 
@@ -32,10 +31,13 @@ def need_runtime():
 
 def runtime_driver():
     """How the runtime groups processes, as its configuration says: systemd or cgroupfs."""
+    text = host.read("/etc/containerd/config.toml", "")
+    if "SystemdCgroup" not in text:
+        return "cgroupfs"
     import tomllib
 
     try:
-        value = tomllib.loads(host.read("/etc/containerd/config.toml", ""))
+        value = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return "cgroupfs"
     for name in ("plugins", "io.containerd.grpc.v1.cri", "containerd", "runtimes", "runc", "options", "SystemdCgroup"):
@@ -64,6 +66,8 @@ def info():
 
 
 def list_pods(quiet):
+    import json
+
     from standin import daemons
 
     ids = [images.digest(uid) for uid in json.loads(host.read(daemons.PODS, "{}"))]
@@ -74,6 +78,8 @@ def list_pods(quiet):
 
 
 def remove_pod(word):
+    import json
+
     from standin import daemons, podnet
 
     for uid in json.loads(host.read(daemons.PODS, "{}")):
@@ -88,6 +94,8 @@ def remove_pod(word):
 
 def list_images(output):
     if output == "json":
+        import json
+
         host.say(
             json.dumps(
                 {
@@ -125,7 +133,7 @@ def ctr_content(words):
         raise host.Failure("standin: ctr content knows get DIGEST")
     for image_id in images.kept().values():
         if words[1] == "sha256:" + images.manifest(image_id):
-            host.say(json.dumps({"schemaVersion": 2, "config": {"digest": "sha256:" + image_id}, "layers": []}))
+            host.say(host.in_json({"schemaVersion": 2, "config": {"digest": "sha256:" + image_id}, "layers": []}))
             return
     raise host.Failure(f"ctr: content digest {words[1]}: not found")
 
@@ -220,6 +228,8 @@ def command(name, argv):
     elif words[:1] == ["version"]:
         host.say("Version:  0.1.0\nRuntimeName:  containerd\nRuntimeVersion:  1.6.20~ds1\nRuntimeApiVersion:  v1alpha2")
     elif words[:1] == ["info"]:
+        import json
+
         host.say(json.dumps(info(), indent=2))
     elif words[:1] == ["pods"]:
         list_pods("-q" in argv or "--quiet" in argv)

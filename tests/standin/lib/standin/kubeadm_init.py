@@ -9,6 +9,7 @@ from standin import (
     images,
     kubeadm,
     kubeadm_config,
+    kubeadm_node,
     kubeadm_token,
     kubeadm_types,
     objects,
@@ -16,7 +17,6 @@ from standin import (
     pki,
     preflight,
     schema,
-    systemctl,
 )
 
 SERVER_CONFIGS = {
@@ -200,68 +200,10 @@ def same_cluster(path, run, server):
         raise host.Failure(f'a kubeconfig file "{path}" exists already but has got the wrong API Server URL')
 
 
-def kubelet_flags(node, version, extra=None):
-    """The line of kubeadm-flags.env."""
-    args = {}
-    if host.minor() < 24:
-        args.update({"container-runtime": "remote", "container-runtime-endpoint": node["criSocket"]})
-    else:
-        args["container-runtime-endpoint"] = node["criSocket"]
-    if node["name"] != host.hostname():
-        args["hostname-override"] = node["name"]
-    args["pod-infra-container-image"] = next(name for name in images.needed(version) if "/pause:" in name)
-    if extra:
-        args["register-with-taints"] = extra
-    args.update(node["args"])
-    return 'KUBELET_KUBEADM_ARGS="' + " ".join(f"--{name}={value}" for name, value in sorted(args.items())) + '"\n'
-
-
-def kubelet_config(given, services, domain):
-    """KubeletConfiguration with kubeadm's defaults; given wins."""
-    import yaml
-
-    dns = str(ipaddress.ip_network(services.split(",")[0], strict=False)[10])
-    config = {
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "kind": "KubeletConfiguration",
-        "authentication": {
-            "anonymous": {"enabled": False},
-            "webhook": {"enabled": True, "cacheTTL": "0s"},
-            "x509": {"clientCAFile": "/etc/kubernetes/pki/ca.crt"},
-        },
-        "authorization": {"mode": "Webhook"},
-        "clusterDNS": [dns],
-        "clusterDomain": domain,
-        "healthzPort": 10248,
-        "rotateCertificates": True,
-        "staticPodPath": "/etc/kubernetes/manifests",
-    }
-    if host.minor() >= 22:
-        config["cgroupDriver"] = "systemd"
-    return yaml.safe_dump({**config, **given}, default_flow_style=False)
-
-
-def restart_kubelet(starting):
-    host.say("[kubelet-start] Starting the kubelet" if starting else "[kubelet-start] Stopping the kubelet")
-    try:
-        systemctl.change("restart" if starting else "stop", ["kubelet"])
-    except host.Failure as failure:
-        host.say(
-            f"[kubelet-start] WARNING: unable to {'start' if starting else 'stop'} the kubelet service momentarily: [{failure}]"
-        )
-
-
 def start_kubelet(run):
-    restart_kubelet(False)
-    write_kubelet(run.node, run.version, run.config["kubelet"], run.cluster["networking"])
-    restart_kubelet(True)
-
-
-def write_kubelet(node, version, given, network):
-    host.say('[kubelet-start] Writing kubelet environment file with flags to file "/var/lib/kubelet/kubeadm-flags.env"')
-    host.write(host.KUBELET + "/kubeadm-flags.env", kubelet_flags(node, version))
-    host.say('[kubelet-start] Writing kubelet configuration to file "/var/lib/kubelet/config.yaml"')
-    host.write(host.KUBELET + "/config.yaml", kubelet_config(given, network["serviceSubnet"], network["dnsDomain"]))
+    kubeadm_node.restart_kubelet(False)
+    kubeadm_node.write_kubelet(run.node, run.version, run.config["kubelet"], run.cluster["networking"])
+    kubeadm_node.restart_kubelet(True)
 
 
 def static_pod(run, name, image, args):
@@ -462,7 +404,7 @@ def tokens(run):
     )
     host.say('[bootstrap-token] Creating the "cluster-info" ConfigMap in the "kube-public" namespace')
     info = (
-        f"apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: {pki.encoded(pki.cert_pem(run.ca))}\n    server: "
+        f"apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: {client.encoded(pki.cert_pem(run.ca))}\n    server: "
         f'https://{run.server()}\n  name: ""\ncontexts: null\ncurrent-context: ""\nkind: Config\npreferences: {{}}\nusers: '
         "null\n"
     )
@@ -502,24 +444,8 @@ def farewell(run):
     shown = "<value withheld>" if run.flags["skip-token-print"] else run.config["tokens"][0]["token"]
     host.say(
         "Then you can join any number of worker nodes by running the following on each as root:\n\nkubeadm join "
-        f"{run.server()} --token {shown} \\\n    --discovery-token-ca-cert-hash {pki.pin(pki.cert_pem(run.ca))} "
+        f"{run.server()} --token {shown} \\\n    --discovery-token-ca-cert-hash {bootstrap.pin(pki.cert_pem(run.ca))} "
     )
-
-
-def step(command, name, function, run, seconds):
-    """One phase: orders first, then the work; any failure is named after the phase."""
-    try:
-        text = orders.obey(command, name)
-        if text:
-            raise host.Failure(text)
-        function(run)
-        host.pause(seconds)
-    except host.Failure as failure:
-        words = str(failure)
-        words = words if words.startswith("error execution phase") else f"error execution phase {name}: {words}"
-        raise kubeadm.Usage(words) from failure
-    except (client.ApiError, client.Unreachable) as failure:
-        raise kubeadm.Usage(f"error execution phase {name}: {failure}") from failure
 
 
 def run(found):
@@ -537,7 +463,7 @@ def run(found):
             continue
         if not this.api and name in ("upload-config", "mark-control-plane", "bootstrap-token", "addon"):
             this.api = client.Api.from_kubeconfig(admin(), 30.0)
-        step("kubeadm-init", name, function, this, total * SHARE.get(name, 0))
+        kubeadm_node.step("kubeadm-init", name, function, this, total * SHARE.get(name, 0))
     if not this.ca:
         this.ca, this.ca_key = pki.load_ca(this.folder)
     farewell(this)

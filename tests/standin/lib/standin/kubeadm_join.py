@@ -2,7 +2,7 @@
 import hmac
 import os
 
-from standin import bootstrap, client, host, kubeadm, kubeadm_config, kubeadm_init, objects, orders, pki, preflight
+from standin import bootstrap, client, host, kubeadm, kubeadm_config, kubeadm_node, objects, orders, preflight
 
 INFO = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
 BOOTSTRAP = host.KUBE + "/bootstrap-kubelet.conf"
@@ -104,7 +104,7 @@ def discover(run):
         )
     cluster = client.parse_kubeconfig(text, "cluster-info")["clusters"][0]["cluster"]
     run.ca, run.server = client.material(cluster, "certificate-authority"), cluster["server"]
-    pin = pki.pin(run.ca)
+    pin = bootstrap.pin(run.ca)
     if run.config["hashes"]:
         if pin not in [each.lower() for each in run.config["hashes"]]:
             raise host.Failure(
@@ -152,7 +152,7 @@ def check(run):
 
 def start_kubelet(run):
     name = run.node["name"]
-    text = pki.kubeconfig(run.server, run.ca, "tls-bootstrap-token-user", {"token": run.config["tls"]})
+    text = client.kubeconfig(run.server, run.ca, "tls-bootstrap-token-user", {"token": run.config["tls"]})
     host.write(BOOTSTRAP, text, 0o600)
     host.write(run.config["ca"], run.ca)
     try:
@@ -173,9 +173,9 @@ def start_with_bootstrap(run, name):
             "Node or change the name of this new joining Node"
         )
     host.write(host.KUBELET + "/kubeadm-flags.env", "")
-    kubeadm_init.restart_kubelet(False)
-    kubeadm_init.write_kubelet(run.node, run.version, run.kubelet, run.network)
-    kubeadm_init.restart_kubelet(True)
+    kubeadm_node.restart_kubelet(False)
+    kubeadm_node.write_kubelet(run.node, run.version, run.kubelet, run.network)
+    kubeadm_node.restart_kubelet(True)
     host.say("[kubelet-start] Waiting for the kubelet to perform the TLS Bootstrap...")
     text = orders.obey("kubeadm-join", "tls-bootstrap")
     if text:
@@ -205,8 +205,8 @@ def annotate(run, name):
 def run(found, words):
     orders.enforce("kubeadm-join", "start")
     this = Join(found, kubeadm_config.join(found["config"]) if found["config"] else from_flags(found, words))
-    kubeadm_init.step("kubeadm-join", "preflight", check, this, 0)
-    kubeadm_init.step("kubeadm-join", "kubelet-start", start_kubelet, this, host.setting("join-seconds"))
+    kubeadm_node.step("kubeadm-join", "preflight", check, this, 0)
+    kubeadm_node.step("kubeadm-join", "kubelet-start", start_kubelet, this, host.setting("join-seconds"))
     host.say(
         "\nThis node has joined the cluster:\n* Certificate signing request was sent to apiserver and a response was received.\n* "
         "The Kubelet was informed of the new secure connection details.\n\nRun 'kubectl get nodes' on the control-plane to see "

@@ -17,8 +17,6 @@ def api_of(path, timeout=10.0):
 
 def secret(token):
     """The Secret for one token of a configuration: token, ttl or expires, description, usages, groups."""
-    from standin.pki import encoded
-
     token_id, key = token["token"].split(".")
     fields = {"token-id": token_id, "token-secret": key}
     if token.get("description"):
@@ -38,7 +36,7 @@ def secret(token):
         "kind": "Secret",
         "type": bootstrap.TYPE,
         "metadata": {"name": "bootstrap-token-" + token_id, "namespace": "kube-system"},
-        "data": {name: encoded(value) for name, value in fields.items()},
+        "data": {name: client.encoded(value) for name, value in fields.items()},
     }
 
 
@@ -82,8 +80,6 @@ def create(argv, api, found, words):
     if not found["print-join-command"]:
         host.say(tokens[0]["token"])
         return
-    from standin import pki
-
     info = client.parse_kubeconfig(
         api.get("/api/v1/namespaces/kube-public/configmaps/cluster-info")["data"]["kubeconfig"], "cluster-info"
     )
@@ -91,7 +87,7 @@ def create(argv, api, found, words):
     ca = client.material(cluster, "certificate-authority")
     host.say(
         f"kubeadm join {cluster['server'].removeprefix('https://')} --token {tokens[0]['token']}     "
-        f"--discovery-token-ca-cert-hash {pki.pin(ca)} "
+        f"--discovery-token-ca-cert-hash {bootstrap.pin(ca)} "
     )
 
 

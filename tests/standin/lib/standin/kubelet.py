@@ -6,6 +6,12 @@ def command(_name, argv):
     if "--version" in argv:
         host.say("Kubernetes " + host.kubelet_version())
         return
+    path = host.KUBELET + "/config.yaml"
+    if not host.read(path, ""):  # before all else: until kubeadm has written it, a kubelet starts in vain
+        raise host.Failure(
+            f'failed to load Kubelet config file {path}, error failed to read kubelet config file "{path}", error: open '
+            f"{path}: no such file or directory"
+        )
     from standin import kubelet_node
 
     kubelet_node.run()

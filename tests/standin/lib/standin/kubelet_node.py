@@ -53,13 +53,7 @@ def arguments():
 def configuration():
     """config.yaml, strictly; the kubelet does not start with a bad one."""
     path = host.KUBELET + "/config.yaml"
-    text = host.read(path, "")
-    if not text:
-        raise host.Failure(
-            f'failed to load Kubelet config file {path}, error failed to read kubelet config file "{path}", error: open '
-            f"{path}: no such file or directory"
-        )
-    value = schema.documents(text, host.Failure)[0]
+    value = schema.documents(host.read(path), host.Failure)[0]
     try:
         schema.check(value, kubeadm_types.KUBELET, "KubeletConfiguration")
     except schema.Bad as bad:
@@ -203,7 +197,7 @@ class Kubelet:
             "kind": "CertificateSigningRequest",
             "metadata": {"generateName": "csr-"},
             "spec": {
-                "request": pki.encoded(request),
+                "request": client.encoded(request),
                 "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
                 "usages": ["digital signature", "key encipherment", "client auth"],
             },
@@ -219,7 +213,7 @@ class Kubelet:
         cluster = config["clusters"][0]["cluster"]
         host.write(
             FINAL,
-            pki.kubeconfig(
+            client.kubeconfig(
                 cluster["server"],
                 client.material(cluster, "certificate-authority"),
                 "default-auth",

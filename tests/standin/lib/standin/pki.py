@@ -1,8 +1,6 @@
-"""X.509 for the stand-in cluster: the CA, certificates signed by it, requests, hashes and kubeconfigs. Imports cryptography, so
+"""X.509 for the stand-in cluster: the CA, certificates signed by it, requests and kubeconfigs. Imports cryptography, so
 only those import this who need it."""
-import base64
 import datetime
-import hashlib
 import ipaddress
 import os
 
@@ -11,7 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from standin import host
+from standin import client, host
 
 BACKDATED = datetime.timedelta(minutes=5)
 YEAR = datetime.timedelta(days=365)
@@ -144,12 +142,6 @@ def signed_by(pem, ca):
         return False
 
 
-def pin(pem):
-    """kubeadm's hash of a CA certificate's public key: sha256:<hex>."""
-    cert = x509.load_pem_x509_certificate(pem.encode() if isinstance(pem, str) else pem)
-    return "sha256:" + hashlib.sha256(public_bytes(cert.public_key())).hexdigest()
-
-
 def request(common, groups):
     """(key, request) in PEM for a client certificate."""
     key = new_key()
@@ -174,29 +166,14 @@ def put_pair(folder, name, cert, key):
     host.write(f"{folder}/{name}.key", key_pem(key), 0o600)
 
 
-def encoded(text):
-    return base64.b64encode(text.encode()).decode()
-
-
-def kubeconfig(server, ca, user, credentials):
-    """A kubeconfig as kubeadm writes it; credentials are the lines of the user's entry."""
-    lines = "".join(f"    {name}: {value}\n" for name, value in credentials.items())
-    context = f"{user}@kubernetes"
-    return (
-        f"apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: {encoded(ca)}\n    server: {server}\n"
-        f"  name: kubernetes\ncontexts:\n- context:\n    cluster: kubernetes\n    user: {user}\n  name: {context}\n"
-        f"current-context: {context}\nkind: Config\npreferences: {{}}\nusers:\n- name: {user}\n  user:\n{lines}"
-    )
-
-
 def client_kubeconfig(ca, ca_key, server, user, groups):
     key = new_key()
     cert = issue(ca, ca_key, subject(user, groups), key.public_key(), "client")
-    return kubeconfig(
+    return client.kubeconfig(
         server,
         cert_pem(ca),
         user,
-        {"client-certificate-data": encoded(cert_pem(cert)), "client-key-data": encoded(key_pem(key))},
+        {"client-certificate-data": client.encoded(cert_pem(cert)), "client-key-data": client.encoded(key_pem(key))},
     )
 
 
