@@ -1,12 +1,12 @@
 """containerd's stand-in: a process that listens on the runtime's socket for as long as it lives. Its version is asked for much
 more often."""
 import os
-import signal
 
 from standin import host
 
 
 def serve():
+    import signal
     import socket
 
     from standin.crictl import SOCKET
