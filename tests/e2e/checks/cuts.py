@@ -128,8 +128,7 @@ def test_a_majority_is_lost_for_good_before_the_decision(trial):
         start(lab, hold)
         hold.reach(VOTED)
         wait_until("all are bound", lambda: left.status()["election"]["constituted"], 20)
-        for host in lost:
-            lab.tool("wipe", host.name)
+        lab.tool("wipe", *(host.name for host in lost))
     wait_until("it is noticed", lambda: re.search("a majority of the 3 hosts that decide: 1 of them is here; not heard: "
                                                        "(node1, node2|node2, node1)", left.status()["waiting"]), 60)  # fmt: skip
     left.kpeer("status").expect(1, "waiting +a majority", "try .*kpeer leave --force")

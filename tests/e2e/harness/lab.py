@@ -393,8 +393,7 @@ class Lab:
     def fresh(self):
         """All hosts as new: their disks emptied, powered on again."""
         self.end_jobs()
-        for host in self.hosts:
-            self.tool("wipe", host.name)
+        self.tool("wipe", *(host.name for host in self.hosts))
         self.power_on()
         for host in self.hosts:
             self.furnish(host)

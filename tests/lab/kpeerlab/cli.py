@@ -169,7 +169,8 @@ def _start(instance, args):
 
 def _wipe(instance, args):
     with instance.lock():
-        hosts.wipe(instance, instance.host(args.host))
+        for host in [instance.host(name) for name in args.hosts]:
+            hosts.wipe(instance, host)
 
 
 def _cut(instance, args):
@@ -323,8 +324,8 @@ def _add_life(commands):
         ("start", _start, "power hosts on again"),
     ):
         _command(commands, name, work, text).add_argument("hosts", metavar="HOST", nargs="+")
-    wipe = _command(commands, "wipe", _wipe, "power a host off and empty its disk; its hardware keeps its identity")
-    wipe.add_argument("host", metavar="HOST")
+    wipe = _command(commands, "wipe", _wipe, "power hosts off and empty their disks; their hardware keeps its identity")
+    wipe.add_argument("hosts", metavar="HOST", nargs="+")
 
 
 def _add_use(commands):
