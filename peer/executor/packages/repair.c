@@ -16,7 +16,7 @@
 #define LOCK_WAIT_MS 300000
 #define LOCK_LOOK_MS 2000
 
-/* dpkg's journal of a run that did not end. */
+/* What dpkg leaves of a run that did not end: its journal, or the file that it writes the next entry to. */
 static bool has_updates(const struct exec_ctx *ctx)
 {
     char path[PATH_MAX];
@@ -25,7 +25,7 @@ static bool has_updates(const struct exec_ctx *ctx)
     DIR *d = exec_path(ctx, "/var/lib/dpkg/updates", path, sizeof(path), NULL) ? NULL : opendir(path);
 
     while (d && !found && (entry = readdir(d)) != NULL)
-        found = entry->d_name[0] >= '0' && entry->d_name[0] <= '9';
+        found = entry->d_name[0] != '.';
     if (d)
         closedir(d);
     return found;

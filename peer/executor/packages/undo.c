@@ -194,8 +194,7 @@ static int undo_all(struct exec_ctx *ctx, struct err *err)
         return code;
     }
     keep_present(ctx, names);
-    if (names->count)
-        code = purge_new(ctx, names, &all, err);
+    code = purge_new(ctx, names, &all, err); /* where none is left, dpkg may still be tidied up after */
     if (code == 0 && all)
         code = keep_restore(ctx, err);
     free(names);
