@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "peer/executor/host/host.h"
@@ -15,6 +16,7 @@
 #include "protocol/mem.h"
 #include "protocol/record.h"
 
+#define LOOKING_NICE 10
 #define LIMIT_MAX_MS (3600u * 1000)
 
 typedef int step_function(struct exec_ctx *ctx, const struct step *step, struct step_result *result,
@@ -296,6 +298,9 @@ static int run(struct exec_ctx *ctx, struct step *step, struct step_result *resu
 {
     int code = open_journal(ctx, err);
 
+    /* Whoever only looks lets the agent go first, on whom the others wait. */
+    if (ctx->dry_run || only_looks(step->kind))
+        (void)setpriority(PRIO_PROCESS, 0, LOOKING_NICE);
     code = code ? code : await_turn(ctx, err);
     if (code)
         return code;
