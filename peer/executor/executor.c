@@ -111,7 +111,7 @@ static void read_agent(struct executor *x)
     } else if (!x->closing) {
         take_frame(x, bytes, (size_t)n);
     }
-    sodium_memzero(bytes, sizeof(bytes));
+    sodium_memzero(bytes, (size_t)n); /* no more, or all of it were memory that no frame has ever used */
 }
 
 static void read_signals(struct executor *x)
