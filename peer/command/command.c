@@ -1,7 +1,6 @@
 #include "peer/command/command.h"
 #include "peer/ending.h"
 
-#include <locale.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -417,7 +416,6 @@ int command_main(int argc, char **argv, char *const *env)
 
     if (!call)
         return 1;
-    setlocale(LC_CTYPE, "");
     if (argc >= 2 && is_help(argv[1])) {
         command_help(stdout, argc > 2 ? find_command(argv[2]) : NULL);
         return 0;

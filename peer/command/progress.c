@@ -1,6 +1,7 @@
 #include "peer/command/progress.h"
 
 #include <langinfo.h>
+#include <locale.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,11 +153,14 @@ void progress_event_text(const json_t *event, char *out, size_t room)
     writer_safe(out, room, raw);
 }
 
+/* Whether the terminal shows UTF-8 is asked for here: the agent and scripts have no use for it. */
 void progress_init(struct progress *p, struct writer *out)
 {
     memset(p, 0, sizeof *p);
     p->out = out;
     p->live = writer_is_live(out);
+    if (p->live)
+        setlocale(LC_CTYPE, "");
 }
 
 void progress_set(struct progress *p, const char *phase, const char *detail, long long phase_ms)
