@@ -24,7 +24,6 @@ class Bed(Lab):
 
     def __init__(self, count):
         super().__init__(count)
-        self.instance = state.Instance(self.name)
         wait_until("addresses of IPv6, by which Serf finds its like", self.settled, 20)
 
     def first_words(self):

@@ -92,9 +92,9 @@ class Round:
         names = {host.name for host in hosts}
         return {(name, host.name) for host in hosts for name in self.there if name not in names}
 
-    def worker(self):
+    def worker(self, skip=0):
         """Any member but the founder, which is not like the others."""
-        return next(host for host in self.hosts[1:] + self.hosts[:1] if host.name != self.group.founder())
+        return [host for host in self.hosts[1:] + self.hosts[:1] if host.name != self.group.founder()][skip]
 
     def times(self, kind, pairs, since, began, bound):
         """Seconds from `began` for each pair; inf for those that came to nothing in time."""
@@ -156,7 +156,7 @@ class Round:
         return self.noticed("kill", "failed", host, self.group.kill(host), mark)
 
     def cut(self):
-        host, mark = self.worker(), self.listener.mark()
+        host, mark = self.worker(1), self.listener.mark()  # not the one that has just been started anew
         began = time.monotonic()
         self.bed.cut(host)
         values = self.noticed("cut", "failed", host, began, mark)
