@@ -5,11 +5,12 @@
 #include "protocol/pack.h"
 
 #define HELLO_FIELDS  14
+#define HELLO_MORE    2 /* where there is a failed peer to name */
 #define BEACON_FIELDS 4
 #define HEARD_FIELDS  3
 #define BEACON_DEPTH  3
 #define PLAIN_MAX     (BEACON_MAX_BYTES - SEAL_OVERHEAD_BYTES)
-#define PLAIN_FIXED   220 /* no encoding of everything but `heard` is longer */
+#define PLAIN_FIXED   250 /* no encoding of everything but `heard` is longer */
 
 /* An entry's longest encoding: the array's head, a bin with id, a number, a bin with the address. */
 static size_t heard_bytes(const struct beacon_heard *h)
@@ -28,9 +29,16 @@ static size_t heard_that_fit(const struct beacon *b)
     return i;
 }
 
+static bool names_failed(const struct hello *h)
+{
+    static const struct peer_id nobody;
+    return !peer_id_equal(&h->failed, &nobody);
+}
+
 static void put_hello(struct pack_writer *w, const struct hello *h)
 {
-    pack_put_array(w, HELLO_FIELDS);
+    bool more = names_failed(h);
+    pack_put_array(w, HELLO_FIELDS + (more ? HELLO_MORE : 0));
     pack_put_bin(w, h->id.b, sizeof h->id.b);
     pack_put_uint(w, h->boot);
     pack_put_uint(w, h->instance);
@@ -45,6 +53,10 @@ static void put_hello(struct pack_writer *w, const struct hello *h)
     pack_put_bin(w, h->outbid.b, sizeof h->outbid.b);
     pack_put_uint(w, h->outbid_boot);
     pack_put_uint(w, h->outbid_instance);
+    if (!more)
+        return;
+    pack_put_bin(w, h->failed.b, sizeof h->failed.b);
+    pack_put_uint(w, h->failed_instance);
 }
 
 static void put_beacon(struct pack_writer *w, const struct beacon *b)
@@ -96,7 +108,7 @@ static void get_address(struct pack_reader *r, struct address *a)
 
 static void get_hello(struct pack_reader *r, struct hello *h)
 {
-    pack_array(r, HELLO_FIELDS, HELLO_FIELDS);
+    uint32_t fields = pack_array(r, HELLO_FIELDS, HELLO_FIELDS + HELLO_MORE);
     pack_bin_copy(r, h->id.b, sizeof h->id.b);
     h->boot = pack_uint(r, UINT64_MAX);
     h->instance = pack_uint(r, UINT64_MAX);
@@ -113,6 +125,12 @@ static void get_hello(struct pack_reader *r, struct hello *h)
     pack_bin_copy(r, h->outbid.b, sizeof h->outbid.b);
     h->outbid_boot = pack_uint(r, UINT64_MAX);
     h->outbid_instance = pack_uint(r, UINT64_MAX);
+    if (fields == HELLO_FIELDS)
+        return;
+    pack_bin_copy(r, h->failed.b, sizeof h->failed.b);
+    h->failed_instance = pack_uint(r, UINT64_MAX);
+    if (!pack_bad(r) && (fields != HELLO_FIELDS + HELLO_MORE || !names_failed(h)))
+        pack_fail(r, KPEER_EINVAL, "a failed peer that is not named");
 }
 
 static void get_beacon(struct pack_reader *r, struct beacon *b)

@@ -209,6 +209,12 @@ static void dispatch(struct node *n, const struct node_event *ev)
             alive_link_down(n, m);
         break;
     }
+    case EV_REFUSED: {
+        struct member *m = node_member(n, &ev->peer);
+        if (m)
+            alive_refused(n, m);
+        break;
+    }
     case EV_ADDRESS:
         take_address(n, ev);
         break;
@@ -303,7 +309,7 @@ static void commit_if_decided(struct node *n, const struct formation_input *in)
 /* In a large group what others say is looked at together. */
 static bool formation_waits(const struct node *n)
 {
-    return n->alive_count > PUSH_ALL_MAX && n->hears && n->now_ms < n->formed_ms + FORMATION_GAP_MS &&
+    return n->alive_count > SMALL_GROUP && n->hears && n->now_ms < n->formed_ms + FORMATION_GAP_MS &&
            n->now_ms < n->formation_ms;
 }
 
@@ -370,6 +376,8 @@ static uint64_t wake(struct node *n)
         at = min64(at, work_wake(n));
     if (n->news_ms && !out)
         at = min64(at, n->news_ms);
+    if (n->keep_ms)
+        at = min64(at, n->keep_ms);
     if (n->members_dirty_ms)
         at = min64(at, n->members_dirty_ms + NODE_SNAPSHOT_MS);
     if (!n->committed && !n->work.leaving) {
@@ -392,6 +400,7 @@ int node_step(struct node *n, const struct node_event *event, uint64_t now_ms, s
         n->wall_ms = event->wall_ms;
     if (!n->stopped && (n->started || event->kind == EV_START)) {
         bool was_committed = n->committed;
+        alive_late(n, n->wake_ms);
         n->hears = event->kind == EV_HELLO || event->kind == EV_MESSAGE || event->kind == EV_HANDED ||
                    event->kind == EV_TICK;
         n->formation_stale |= !n->hears;
@@ -411,11 +420,13 @@ int node_step(struct node *n, const struct node_event *event, uint64_t now_ms, s
         survey_tick(n);
         verify_tick(n);
         key_tick(n);
+        net_keep(n);
         net_tick(n);
         if (n->members_dirty_ms && n->now_ms >= n->members_dirty_ms + NODE_SNAPSHOT_MS)
             node_persist_members(n);
     }
-    *out = (struct actions){.list = n->action, .count = n->action_count, .wake_ms = wake(n)};
+    n->wake_ms = wake(n);
+    *out = (struct actions){.list = n->action, .count = n->action_count, .wake_ms = n->wake_ms};
     if (!n->no_memory)
         return 0;
     out->count = 0; /* some of them may be missing: better none */

@@ -120,6 +120,10 @@ struct hello {
     struct peer_id outbid;
     uint64_t outbid_boot;
     uint64_t outbid_instance;
+    /* Whom the sender has just found failed, so that others look at once; told only where the group is large.
+     * Zero id: nobody. */
+    struct peer_id failed;
+    uint64_t failed_instance;
     /* Of the key that it is to be sealed with, or was opened with; no part of the bytes inside. */
     uint32_t epoch;
 };
@@ -130,6 +134,7 @@ enum node_event_kind {
     EV_HELLO,     /* a beacon was heard, opened and its source address found usable */
     EV_MESSAGE,   /* bytes over a link */
     EV_LINK_DOWN, /* the connection to `peer` closed */
+    EV_REFUSED,   /* nobody listens where `peer` was knocked at */
     EV_ADDRESS,   /* our proven address and interface, or empty when there is none any more */
     EV_HOST,      /* what this host is (from INSPECT, networks from the kernel) */
     EV_STEP_PROGRESS,
@@ -160,9 +165,9 @@ struct node_event {
     const struct hello *hello;
     char address[STEP_ADDRESS_BYTES];     /* EV_HELLO: where the sender was heard; EV_ADDRESS: our own */
     char interface[STEP_INTERFACE_BYTES]; /* EV_ADDRESS */
-    struct peer_id peer;                  /* EV_MESSAGE: as the transport authenticated it; EV_LINK_DOWN */
-    const uint8_t *bytes;                 /* EV_MESSAGE, EV_HANDED */
-    const char *who;                      /* EV_EVICT: a name or an id */
+    struct peer_id peer;  /* EV_MESSAGE: as the transport authenticated it; EV_LINK_DOWN, EV_REFUSED */
+    const uint8_t *bytes; /* EV_MESSAGE, EV_HANDED */
+    const char *who;      /* EV_EVICT: a name or an id */
     size_t n;
     const struct facts *facts;    /* EV_HOST, or NULL */
     const struct host_nets *nets; /* EV_HOST, or NULL */
@@ -182,9 +187,10 @@ enum action_kind {
                     at once */
     ACT_RUN,     /* ask the executor for `step` */
     ACT_CANCEL,  /* stop step `step.id`; its result still comes */
-    ACT_LINK, /* keep a link to `peer` at address:port with its box_pk; admit it (again, if anything changed)
-               */
+    ACT_LINK, /* admit `peer`, who is at address:port with its box_pk, and connect as need be; `keep`: always
+                 (again, if anything changed) */
     ACT_UNLINK, /* close it and admit it no more */
+    ACT_KNOCK,  /* ask the host of the linked `peer` whether anybody listens there; EV_REFUSED if not */
     ACT_HAND,   /* send the datagram to the host at `address`, where it was just heard */
     ACT_EVENT,  /* tell those who watch */
     ACT_REPLY,  /* the answer to a user's request: code, text, hint; bytes when there are any (secret) */
@@ -240,7 +246,7 @@ const char *event_word(enum event_kind kind); /* "member-discovered" */
 
 struct action {
     enum action_kind kind;
-    struct peer_id peer;  /* SEND, LINK, UNLINK; EVENT: the member it is about, or zero */
+    struct peer_id peer;  /* SEND, LINK, UNLINK, KNOCK; EVENT: the member it is about, or zero */
     const uint8_t *bytes; /* SEND, HAND, PERSIST, REPLY; owned by the node until its next step */
     size_t n;
     enum store_key store;
@@ -252,6 +258,7 @@ struct action {
     char address[STEP_ADDRESS_BYTES];   /* LINK, HAND; EVENT address-proven */
     uint16_t port;
     uint8_t box_pk[BOX_PK_BYTES];
+    bool keep;
     enum event_kind event;
     char name[STEP_NAME_BYTES]; /* EVENT: the member's name, or the step's word */
     char text[256];             /* EVENT: detail; REPLY: message */

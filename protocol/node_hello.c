@@ -1,3 +1,4 @@
+#include <stdlib.h>
 #include <string.h>
 
 #include "protocol/fault.h"
@@ -5,15 +6,19 @@
 #include "protocol/node_state.h"
 
 #define CLOCK_MOVED_MS 250
-#define ANSWERS        64 /* to a new peer in a second, of a large group */
-#define PULL_GAP_MS    4  /* and member: news are pushed, so most of what differs at a beacon is on its way */
+#define FAILED_TOLD_MS 2000
+/* Many come at once: the links are chosen when no more come. */
+#define KEEP_WAIT_MS     4
+#define KEEP_WAIT_MAX_MS 200
+#define ANSWERS          64 /* to a new peer in a second, of a large group */
+#define PULL_GAP_MS      4 /* and member: news are pushed, so most of what differs at a beacon is on its way */
 
 /* Whoever hears a new peer answers at once, spread a little, so that a newcomer knows everybody within
  * milliseconds. In a large group they are spread so that a subnet carries no more of them than of the beat.
  */
 static void answer_soon(struct node *n)
 {
-    uint64_t alive = node_alive_count(n), spread = alive <= PUSH_ALL_MAX ? 5 + alive : alive * 1000 / ANSWERS;
+    uint64_t alive = node_alive_count(n), spread = alive <= ANSWERS ? 5 + alive : alive * 1000 / ANSWERS;
     uint64_t at = n->now_ms + 1 + node_random(n) % spread;
     if (at < n->beacon_ms)
         n->beacon_ms = at;
@@ -60,6 +65,26 @@ static void meet_clone(struct node *n, const struct hello *h)
     net_outbid(n, h->boot);
 }
 
+void net_keep_soon(struct node *n)
+{
+    uint64_t wait_ms = KEEP_WAIT_MS + 2 * (uint64_t)node_alive_count(n);
+    if (!n->keep_ms)
+        n->keep_since_ms = n->now_ms;
+    n->keep_ms = n->now_ms + wait_ms;
+    if (n->keep_ms > n->keep_since_ms + KEEP_WAIT_MAX_MS)
+        n->keep_ms = n->keep_since_ms + KEEP_WAIT_MAX_MS;
+}
+
+static void put_link(struct node *n, const struct member *m)
+{
+    struct action *a = out_action(n, ACT_LINK);
+    a->peer = m->id;
+    a->port = m->port;
+    a->keep = m->kept;
+    memcpy(a->address, m->address, sizeof a->address);
+    memcpy(a->box_pk, m->box_pk, sizeof a->box_pk);
+}
+
 static void link_to(struct node *n, struct member *m, const struct node_event *ev)
 {
     const struct hello *h = ev->hello;
@@ -73,12 +98,91 @@ static void link_to(struct node *n, struct member *m, const struct node_event *e
     m->linked = true;
     if (m->state == STATE_LEFT)
         n->alive_ms = 0;
-    struct action *a = out_action(n, ACT_LINK);
-    a->peer = m->id;
-    a->port = m->port;
-    memcpy(a->address, m->address, sizeof a->address);
-    memcpy(a->box_pk, m->box_pk, sizeof a->box_pk);
+    put_link(n, m);
+    net_keep_soon(n);
 }
+
+/* ---- which links are kept ---- */
+
+/* Those who live, on a ring by the first bytes of their ids. */
+struct ring {
+    size_t count, me;
+    uint64_t at[MEMBERS_MAX]; /* ascending */
+    bool near[MEMBERS_MAX];   /* to me */
+};
+
+static uint64_t place_of(const struct peer_id *id)
+{
+    uint64_t v = 0;
+    for (int i = 0; i < 8; i++)
+        v = v << 8 | id->b[i];
+    return v;
+}
+
+/* The first one at this place or after it. */
+static size_t ring_find(const struct ring *r, uint64_t place)
+{
+    size_t lo = 0, hi = r->count;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (r->at[mid] < place)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo % r->count;
+}
+
+/* One chooses those whom it finds half of the ring ahead, a quarter, an eighth … and the next one: few are
+ * enough for everybody to be near everybody, and few change when somebody comes or goes (Chord's fingers). */
+static void ring_choose(struct ring *r, size_t who)
+{
+    size_t next = (who + 1) % r->count, found = r->count;
+    for (uint64_t ahead = (uint64_t)1 << 63; ahead && found != next; ahead >>= 1) {
+        found = ring_find(r, r->at[who] + ahead);
+        if (who == r->me && found != who)
+            r->near[found] = true;
+        else if (found == r->me)
+            r->near[who] = true;
+    }
+}
+
+/* A connection that closes tells at once of a process that died, costs nothing until then, and news goes by
+ * it. In a small group everybody keeps one to everybody, in a larger one to those whom it chose and who chose
+ * it. */
+void net_keep(struct node *n)
+{
+    struct ring *r;
+    bool all = node_alive_count(n) <= SMALL_GROUP;
+    if (!n->keep_ms || n->now_ms < n->keep_ms)
+        return;
+    n->keep_ms = 0;
+    r = calloc(1, sizeof *r);
+    if (!r) {
+        n->no_memory = true;
+        return;
+    }
+    for (size_t i = 0; i < n->member_count; i++) {
+        if (!node_lives(n->member[i]))
+            continue;
+        r->me = n->member[i]->self ? r->count : r->me;
+        r->at[r->count++] = place_of(&n->member[i]->id);
+    }
+    for (size_t i = 0; i < r->count && !all; i++)
+        ring_choose(r, i);
+    for (size_t i = 0, place = 0; i < n->member_count; i++) {
+        struct member *m = n->member[i];
+        bool keep = node_lives(m) && (all || r->near[place]);
+        place += node_lives(m);
+        if (!m->linked || keep == m->kept)
+            continue;
+        m->kept = keep;
+        put_link(n, m);
+    }
+    free(r);
+}
+
+/* ---- beacons that come in ---- */
 
 /* Smaller differences than this are the network's. */
 static void take_clock(struct node *n, struct member *m, int64_t offset_ms)
@@ -144,6 +248,7 @@ void net_hello(struct node *n, const struct node_event *ev)
     if (peer_id_equal(&h->outbid, &n->me->id) && h->outbid_instance != n->instance)
         net_outbid(n, h->outbid_boot);
     take_clock(n, m, h->wall_ms - n->wall_ms);
+    alive_told_failed(n, h);
     n->formation_stale |= !m->keyed;
     m->keyed = m->heard = true;
     m->digest = h->digest;
@@ -166,6 +271,8 @@ static void beacon(struct node *n)
 {
     static const uint32_t early_ms[] = {50, 150, 300, 500}; /* after the first, second, … of a start */
     struct hello *h = &n->hello;
+    static const struct peer_id nobody;
+    bool told = n->failed_ms && n->now_ms < n->failed_ms + FAILED_TOLD_MS;
     *h = (struct hello){.id = n->me->id,
                         .boot = n->boot,
                         .instance = n->instance,
@@ -178,7 +285,9 @@ static void beacon(struct node *n)
                         .epoch = key_beacon(n),
                         .outbid = h->outbid,
                         .outbid_boot = h->outbid_boot,
-                        .outbid_instance = h->outbid_instance};
+                        .outbid_instance = h->outbid_instance,
+                        .failed = told ? h->failed : nobody,
+                        .failed_instance = told ? h->failed_instance : 0};
     memcpy(h->sign_pk, n->me->sign_pk, sizeof h->sign_pk);
     memcpy(h->box_pk, n->me->box_pk, sizeof h->box_pk);
     out_action(n, ACT_BEACON)->hello = h;
@@ -207,7 +316,7 @@ static bool pull_news(struct node *n, struct member *m, uint64_t mine)
 {
     if (m->self || m->digest == 0 || m->digest == mine)
         return false;
-    if (!net_reachable(m))
+    if (!net_reachable(m) || !m->kept)
         return true;
     if (n->now_ms < n->pull_ms || (m->pulled_ms && n->now_ms < m->pulled_ms + NET_PULL_AGAIN_MS))
         return true;

@@ -84,6 +84,11 @@ static bool is_alive(enum member_state state)
     return state == STATE_ALIVE || state == STATE_SUSPECT;
 }
 
+bool node_lives(const struct member *m)
+{
+    return is_alive(m->state);
+}
+
 /* The largest number that anybody alive was told to wait for: raised at once, and counted anew when it may
  * fall. */
 static void count_expected(struct node *n, const struct outline *was, const struct member *m)
@@ -111,6 +116,8 @@ void node_set_state(struct node *n, struct member *m, enum member_state state)
         return;
     n->alive_count -= is_alive(m->state);
     n->alive_count += is_alive(state);
+    if (is_alive(m->state) != is_alive(state))
+        net_keep_soon(n);
     m->state = state;
     n->group_checked = false;
     n->formation_stale = true;

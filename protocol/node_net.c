@@ -188,7 +188,7 @@ void net_take(struct node *n, const uint8_t *wire, size_t bytes, bool stored)
         drop_statement(n, rc);
         return;
     }
-    if (!stored && node_alive_count(n) > PUSH_ALL_MAX)
+    if (!stored && node_alive_count(n) > SMALL_GROUP)
         net_pass_on(n, &s);
 }
 

@@ -62,28 +62,18 @@ static void send_items(struct node *n, const struct member *to, const struct gos
     net_post(n, &w, to);
 }
 
-/* Anybody whom we can reach; NULL when there is nobody. */
-static const struct member *somebody(struct node *n)
+/* News goes to those with whom a connection is kept, at once: in a small group to everybody, in a large one
+ * they pass it on. */
+static bool is_told(const struct member *m)
 {
-    size_t from = node_random(n) % n->member_count;
-    for (size_t i = 0; i < n->member_count; i++) {
-        const struct member *m = n->member[(from + i) % n->member_count];
-        if (net_reachable(m))
-            return m;
-    }
-    return NULL;
+    return m->kept && net_reachable(m);
 }
 
-/* News goes to everybody at once while the group is small, to a few at random when it is large: anti-entropy
- * carries it on from there. */
 void net_push(struct node *n, const struct gossip_item *item, bool record)
 {
-    bool all = node_alive_count(n) <= PUSH_ALL_MAX;
-    for (size_t i = 0; i < (all ? n->member_count : PUSH_SOME); i++) {
-        const struct member *m = all ? n->member[i] : somebody(n);
-        if (m && net_reachable(m))
-            send_items(n, m, &item, item ? 1 : 0, record);
-    }
+    for (size_t i = 0; i < n->member_count; i++)
+        if (is_told(n->member[i]))
+            send_items(n, n->member[i], &item, item ? 1 : 0, record);
 }
 
 bool net_state(struct node *n, enum statement_kind kind, const struct peer_id *subject,
@@ -308,13 +298,9 @@ void net_pass_on(struct node *n, const struct statement *s)
 
 void net_push_kind(struct node *n, enum statement_kind kind)
 {
-    bool all = node_alive_count(n) <= PUSH_ALL_MAX;
-    for (size_t i = 0; i < (all ? n->member_count : PUSH_SOME); i++) {
-        const struct member *m = all ? n->member[i] : somebody(n);
-        struct batch b = {.n = n, .to = m};
-        if (!m || !net_reachable(m))
-            continue;
-        for (size_t k = 0; k < n->gossip.count; k++)
+    for (size_t i = 0; i < n->member_count; i++) {
+        struct batch b = {.n = n, .to = n->member[i]};
+        for (size_t k = 0; is_told(b.to) && k < n->gossip.count; k++)
             if (n->gossip.item[k].kind == kind && peer_id_equal(&n->gossip.item[k].owner, &n->me->id))
                 lacks(&b, &n->gossip.item[k]);
         flush(&b, false);
@@ -332,10 +318,9 @@ void net_news_tick(struct node *n)
         item[count] = gossip_find(&n->gossip, &k->owner, k->kind, &k->subject);
         count += item[count] != NULL;
     }
-    for (size_t i = 0; i < NEWS_SOME; i++) {
-        const struct member *m = somebody(n);
-        struct batch b = {.n = n, .to = m};
-        for (size_t k = 0; m && k < count; k++)
+    for (size_t i = 0; i < n->member_count; i++) {
+        struct batch b = {.n = n, .to = n->member[i]};
+        for (size_t k = 0; is_told(b.to) && k < count; k++)
             lacks(&b, item[k]);
         flush(&b, false);
     }

@@ -36,11 +36,9 @@
 #define RUNNING_MAX      48
 #define SIDE_MAX         16 /* steps at once for others */
 #define PENDING_MAX      8  /* users' requests that wait for another host */
-#define PUSH_ALL_MAX     64 /* up to this many members everybody is told directly */
-#define PUSH_SOME        8
+#define SMALL_GROUP      16 /* up to this many members everybody is told directly, and kept connected with */
 #define NEWS_MS          50 /* in a group larger than that, what others say is collected this long and passed on */
 #define FORMATION_GAP_MS 20  /* in a group larger than that, formation looks at what others say so often */
-#define NEWS_SOME        4   /* to so many */
 #define NEWS_MAX         256 /* so much of it: what is beyond, the others find for themselves */
 
 /* What the control plane does for one member. Step ids are 0 while nothing runs. */
@@ -85,6 +83,7 @@ struct member {
     bool keyed; /* sign_pk known */
     bool heard; /* in this run */
     bool linked;
+    bool kept; /* its link is always to be connected */
     bool has_profile;
     bool evicted;
     bool entitled;        /* it was a member when we took the newest key: may still speak under an open one */
@@ -93,6 +92,7 @@ struct member {
     struct outline outline;
     uint64_t heard_ms;
     uint64_t suspect_ms;
+    uint8_t asked; /* how often it was asked whether it is there, since it was heard */
     uint64_t digest;
     uint64_t pulled_ms;
     struct ballot *ballot; /* NULL: not known */
@@ -251,11 +251,17 @@ struct node {
 
     struct member *member[MEMBERS_MAX]; /* ascending by id; ourselves included */
     size_t member_count;
-    struct member *self;  /* among them */
-    uint64_t alive_ms;    /* none of them becomes suspect or failed before; 0: look */
-    uint32_t alive_count; /* of them, those who are alive or suspect */
+    struct member *self;    /* among them */
+    uint64_t alive_ms;      /* none of them becomes suspect or failed before; 0: look */
+    uint32_t alive_count;   /* of them, those who are alive or suspect */
+    uint64_t wake_ms;       /* when the next step was due at the latest; 0: before the first */
+    uint64_t late_ms;       /* how much later it came lately … */
+    uint64_t late_until_ms; /* … which is remembered so long */
+    uint64_t failed_ms;     /* when somebody was last found failed, in a large group */
     struct gossip gossip;
     struct formation formation;
+    uint64_t keep_since_ms;
+    uint64_t keep_ms;      /* when net_keep is to look, since somebody came or went; 0: no need */
     bool formation_stale;  /* something changed that formation looks at … */
     uint64_t formation_ms; /* … and when to run it anyway */
     uint64_t formed_ms;    /* when it ran last */
@@ -374,6 +380,10 @@ void out_cancel(struct node *n, uint32_t id);
 /* node_hello.c */
 void net_hello(struct node *n, const struct node_event *ev);
 void net_tick(struct node *n);
+/* Tells the transport which links are always to be connected. */
+void net_keep(struct node *n);
+void net_keep_soon(struct node *n);
+bool node_lives(const struct member *m); /* alive or suspect */
 /* Somebody with our identity has told the group a start numbered `boot`: what we say must be newer than that,
  * or it would count no more. */
 void net_outbid(struct node *n, uint64_t boot);
@@ -500,6 +510,10 @@ bool net_give(struct node *n, struct member *to, struct pack_reader *summary, bo
 /* node_alive.c */
 void alive_heard(struct node *n, struct member *m);
 void alive_link_down(struct node *n, struct member *m);
+void alive_refused(struct node *n, struct member *m);
+/* The step comes later than was asked for (0: no time was). */
+void alive_late(struct node *n, uint64_t due_ms);
+void alive_told_failed(struct node *n, const struct hello *h);
 void alive_left(struct node *n, struct member *m);
 void alive_evicted(struct node *n, struct member *m);
 void alive_tick(struct node *n);

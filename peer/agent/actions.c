@@ -79,7 +79,7 @@ static int do_link(struct agent *a, const struct action *act, struct err *err)
 {
     struct err why = {0};
     (void)err;
-    if (transport_link(a->transport, &act->peer, act->address, act->port, act->box_pk, &why))
+    if (transport_link(a->transport, &act->peer, act->address, act->port, act->box_pk, act->keep, &why))
         log_warn("no link to %s port %u: %s", act->address, act->port, why.text);
     return 0;
 }
@@ -95,6 +95,13 @@ static int do_unlink(struct agent *a, const struct action *act, struct err *err)
 {
     (void)err;
     transport_unlink(a->transport, &act->peer);
+    return 0;
+}
+
+static int do_knock(struct agent *a, const struct action *act, struct err *err)
+{
+    (void)err;
+    transport_knock(a->transport, &act->peer);
     return 0;
 }
 
@@ -206,7 +213,7 @@ static int (*const carry_out[])(struct agent *, const struct action *, struct er
     [ACT_BEACON] = do_beacon, [ACT_SEND] = do_send,   [ACT_PERSIST] = do_persist, [ACT_RUN] = do_run,
     [ACT_CANCEL] = do_cancel, [ACT_LINK] = do_link,   [ACT_UNLINK] = do_unlink,   [ACT_EVENT] = do_event,
     [ACT_REACH] = do_reach,   [ACT_REPLY] = do_reply, [ACT_RENEW] = do_renew,     [ACT_STOP] = do_stop,
-    [ACT_HAND] = do_hand,
+    [ACT_HAND] = do_hand,     [ACT_KNOCK] = do_knock,
 };
 
 /* One event and its actions. */

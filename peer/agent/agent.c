@@ -236,7 +236,6 @@ static void stop_process(struct agent *a)
         close(a->signal_fd);
     if (a->ending_fd >= 0)
         close(a->ending_fd);
-    loop_fini(&a->loop);
 }
 
 static void live(struct agent *a)
@@ -318,7 +317,6 @@ int agent_run(const struct config *cfg, struct err *err)
     a->cfg = cfg;
     a->signal_fd = a->executor_fd = a->ending_fd = a->metrics.memory_fd = -1;
     a->executor = -1;
-    loop_init(&a->loop);
     int rc = start_process(a, &own);
     if (!rc)
         rc = live_all(a, &own);

@@ -57,6 +57,12 @@ static void on_link_down(void *ctx, const struct peer_id *peer)
     agent_feed(ctx, &ev);
 }
 
+static void on_refused(void *ctx, const struct peer_id *peer)
+{
+    struct node_event ev = {.kind = EV_REFUSED, .peer = *peer};
+    agent_feed(ctx, &ev);
+}
+
 static void on_reach(void *ctx, const struct reach_report *report)
 {
     struct node_event ev = {.kind = EV_REACH, .reach = report};
@@ -197,7 +203,8 @@ static int watch_discovery(struct agent *a, struct err *err)
 
 int agent_life_start(struct agent *a, struct err *err)
 {
-    static const struct transport_callbacks callbacks = {.message = on_message, .link_down = on_link_down};
+    static const struct transport_callbacks callbacks = {
+        .message = on_message, .link_down = on_link_down, .refused = on_refused};
     int rc = read_identity(a, err);
     if (!rc)
         rc = open_node(a, err);

@@ -25,12 +25,7 @@ struct loop {
     size_t source_count;
     struct loop_source source[LOOP_SOURCES_MAX];
     struct transport *transport; /* may be NULL */
-    zmq_pollitem_t *items;
-    size_t room;
 };
-
-void loop_init(struct loop *loop);
-void loop_fini(struct loop *loop);
 
 /* Watches a descriptor for reading. Only before the first loop_once or after loop_remove. */
 int loop_add(struct loop *loop, int fd, void (*ready)(void *ctx), void *ctx, struct err *err);

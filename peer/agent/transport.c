@@ -1,5 +1,3 @@
-#include "peer/agent/transport.h"
-
 #include <arpa/inet.h>
 #include <errno.h>
 #include <sodium.h>
@@ -9,65 +7,34 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "peer/agent/gate.h"
+#include "peer/agent/transport_state.h"
 #include "peer/agent/zsocket.h"
 #include "protocol/mem.h"
-#include "protocol/step.h"
 
-#define ZAP_ENDPOINT     "inproc://zeromq.zap.01"
-#define ZAP_DOMAIN       "kpeer"
-#define ZAP_FRAMES       7
-#define QUEUE_MESSAGES   256 /* a link, each way */
-#define HANDSHAKE_MS     5000
-#define SILENT_S         8 /* after so long the kernel asks whether the other end is there */
-#define ASK_AGAIN_S      1
-#define UNHEARD_MS       14000 /* without a word from there the connection is lost: loss of 25 % is no reason */
-#define RECONNECT_MS     100
-#define RECONNECT_MAX_MS 1000
-#define CURVE_OVERHEAD   64 /* libzmq measures the message as it is on the wire */
-#define BACKLOG          256
-#define SOCKETS_MAX      (2 * TRANSPORT_LINKS_MAX + 64)
-#define AT_ONCE          64   /* messages taken from one socket in a row */
-#define REMAKE_MS        1000 /* after a handshake that libzmq does not try again */
+#define ZAP_ENDPOINT   "inproc://zeromq.zap.01"
+#define ZAP_DOMAIN     "kpeer"
+#define ZAP_FRAMES     7
+#define QUEUE_MESSAGES 256 /* a connection, each way */
+#define HANDSHAKE_MS   5000
+#define SILENT_S       8 /* after so long the kernel asks whether the other end is there */
+#define ASK_AGAIN_S    1
+#define UNHEARD_MS     14000 /* without a word from there the connection is lost: loss of 25 % is no reason */
+#define CURVE_OVERHEAD 64    /* libzmq measures the message as it is on the wire */
+#define BACKLOG        256
+#define SOCKETS_MAX    16
+#define AT_ONCE        64 /* messages taken from one socket in a row */
 #define CONNS_AT_ONCE                                                                                        \
     1024 /* and so many of those who come and go: a flood of them must not be fallen behind */
-#define EVENTS_WAITING 1000 /* of a link */
-#define GATE_ENDPOINT  "inproc://gate"
-#define FIXED_ITEMS    3 /* the ROUTER, the ZAP handler and the gate come before the links' monitors */
+#define GATE_ENDPOINT "inproc://gate"
+#define WAITING_MAX   64 /* messages of a link, until there is a connection */
+#define WAITING_BYTES (2 * TRANSPORT_MESSAGE_MAX)
+#define CALLED_MS     700 /* so long we wait for a call that is due */
 
-struct link {
-    struct peer_id peer;
-    char address[STEP_ADDRESS_BYTES];
-    uint32_t ipv4; /* the same, in network order; 0: it is none */
-    uint16_t port;
-    uint8_t box_pk[BOX_PK_BYTES];
-    void *socket;
-    void *monitor;
-    bool up;
-    uint64_t remake_ms; /* 0: no need */
-};
+enum item { ITEM_ROUTER, ITEM_ZAP, ITEM_GATE, ITEM_CALLER, ITEM_CALLS, ITEM_KNOCKS, ITEM_COUNT };
 
-struct transport {
-    const struct identity *me;
-    struct transport_callbacks callbacks;
-    void *ctx;
-    void *zmq;
-    void *zap;
-    void *router;
-    void *gate_monitor; /* tells of each connection that the ROUTER accepts or loses */
-    struct gate *gate;
-    int listener;    /* the ROUTER's */
-    uint64_t serial; /* of monitor endpoints */
-    uint64_t now_ms;
-    struct transport_stats stats;
-    size_t link_count;
-    struct link *link[TRANSPORT_LINKS_MAX];
-};
-
-/* What both sides of a link have in common. Whether the peer's agent is there is for its beacons to tell;
- * here it is only for a connection not to outlive the other host, and that the kernels settle with fewer
- * bytes than libzmq. */
-static int set_common(void *socket, struct err *err)
+/* Whether the peer's agent is there is for its beacons to tell; here it is only for a connection not to
+ * outlive the other host, and that the kernels settle with fewer bytes than libzmq. */
+int transport_set_common(void *socket, struct err *err)
 {
     static const struct zsocket_option options[] = {
         {ZMQ_LINGER, 0},
@@ -89,7 +56,7 @@ static int open_gate(struct transport *t, struct err *err)
     if (rc)
         return rc;
     return zsocket_watch(t->zmq, t->router, GATE_ENDPOINT, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED, 0,
-                         &t->gate_monitor, err);
+                         &t->router_monitor, err);
 }
 
 /* The socket is made here and handed to libzmq, so that the gate can stand before it. */
@@ -110,12 +77,12 @@ static int listen_on(struct transport *t, uint16_t port, struct err *err)
 
 static int open_router(struct transport *t, uint16_t port, struct err *err)
 {
-    static const struct zsocket_option options[] = {{ZMQ_CURVE_SERVER, 1}};
+    static const struct zsocket_option options[] = {{ZMQ_CURVE_SERVER, 1}, {ZMQ_ROUTER_MANDATORY, 1}};
     int64_t largest = TRANSPORT_MESSAGE_MAX + CURVE_OVERHEAD;
     t->router = zmq_socket(t->zmq, ZMQ_ROUTER);
     if (!t->router)
         return zsocket_error(err, "cannot open the listening socket");
-    int rc = set_common(t->router, err);
+    int rc = transport_set_common(t->router, err);
     if (!rc)
         rc = zsocket_set(t->router, options, COUNT_OF(options), err);
     if (!rc)
@@ -129,7 +96,7 @@ static int open_router(struct transport *t, uint16_t port, struct err *err)
     return rc ? rc : listen_on(t, port, err);
 }
 
-static int open_sockets(struct transport *t, uint16_t port, struct err *err)
+static int open_all(struct transport *t, uint16_t port, struct err *err)
 {
     static const struct zsocket_option options[] = {{ZMQ_LINGER, 0}};
     t->zmq = zmq_ctx_new();
@@ -141,7 +108,10 @@ static int open_sockets(struct transport *t, uint16_t port, struct err *err)
     t->zap = zmq_socket(t->zmq, ZMQ_ROUTER);
     if (!t->zap || zsocket_set(t->zap, options, COUNT_OF(options), err) || zmq_bind(t->zap, ZAP_ENDPOINT))
         return zsocket_error(err, "cannot open the admission socket");
-    return open_router(t, port, err);
+    int rc = open_router(t, port, err);
+    if (!rc)
+        rc = call_open(t, err);
+    return rc ? rc : knocks_new(&t->knocks, t->callbacks.refused, t->ctx, err);
 }
 
 int transport_open(struct transport **out, const struct identity *me, uint16_t port,
@@ -153,7 +123,7 @@ int transport_open(struct transport **out, const struct identity *me, uint16_t p
     t->me = me;
     t->callbacks = *callbacks;
     t->ctx = ctx;
-    int rc = open_sockets(t, port, err);
+    int rc = open_all(t, port, err);
     if (rc) {
         transport_close(t);
         return rc;
@@ -162,32 +132,43 @@ int transport_open(struct transport **out, const struct identity *me, uint16_t p
     return 0;
 }
 
-static void disconnect_link(struct link *l)
+static void drop_waiting(struct link *l)
 {
-    if (l->socket)
-        zmq_socket_monitor(l->socket, NULL, 0);
-    zsocket_close(&l->monitor);
-    zsocket_close(&l->socket);
-    l->up = false;
-    l->remake_ms = 0;
+    while (l->first) {
+        struct waiting *w = l->first;
+        l->first = w->next;
+        free(w);
+    }
+    l->end = &l->first;
+    l->waiting = l->waiting_bytes = 0;
+}
+
+static void free_link(struct transport *t, struct link *l)
+{
+    call_end(t, l);
+    drop_waiting(l);
+    free(l);
 }
 
 void transport_close(struct transport *t)
 {
     if (!t)
         return;
-    for (size_t i = 0; i < t->link_count; i++) {
-        disconnect_link(t->link[i]);
-        free(t->link[i]);
-    }
-    if (t->gate_monitor)
+    for (size_t i = 0; i < t->link_count; i++)
+        free_link(t, t->link[i]);
+    if (t->router_monitor)
         zmq_socket_monitor(t->router, NULL, 0);
-    zsocket_close(&t->gate_monitor);
+    if (t->caller_monitor)
+        zmq_socket_monitor(t->caller, NULL, 0);
+    zsocket_close(&t->router_monitor);
+    zsocket_close(&t->caller_monitor);
+    zsocket_close(&t->caller);
     zsocket_close(&t->router);
     zsocket_close(&t->zap);
     if (t->zmq)
         zmq_ctx_term(t->zmq);
     gate_free(t->gate);
+    knocks_free(t->knocks);
     free(t);
 }
 
@@ -197,48 +178,6 @@ static struct link *find_link(const struct transport *t, const struct peer_id *p
         if (peer_id_equal(&t->link[i]->peer, peer))
             return t->link[i];
     return NULL;
-}
-
-static int open_monitor(struct transport *t, struct link *l, struct err *err)
-{
-    const int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
-                       ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
-    char endpoint[64];
-    snprintf(endpoint, sizeof endpoint, "inproc://link-%llu", (unsigned long long)++t->serial);
-    return zsocket_watch(t->zmq, l->socket, endpoint, events, EVENTS_WAITING, &l->monitor, err);
-}
-
-static int connect_link(struct transport *t, struct link *l, struct err *err)
-{
-    bool v6 = strchr(l->address, ':') != NULL;
-    const struct zsocket_option options[] = {
-        {ZMQ_IPV6, v6},
-        {ZMQ_CONNECT_TIMEOUT, HANDSHAKE_MS}, /* the kernel would wait longer after each try */
-        {ZMQ_RECONNECT_IVL, RECONNECT_MS},
-        {ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS}};
-    int64_t largest = 1024; /* nothing is ever answered on this socket */
-    char endpoint[STEP_ADDRESS_BYTES + 24];
-    l->socket = zmq_socket(t->zmq, ZMQ_DEALER);
-    if (!l->socket)
-        return zsocket_error(err, "cannot open a link");
-    int rc = set_common(l->socket, err);
-    if (!rc)
-        rc = zsocket_set(l->socket, options, COUNT_OF(options), err);
-    if (!rc)
-        rc = zsocket_set_key(l->socket, ZMQ_CURVE_SERVERKEY, l->box_pk, err);
-    if (!rc)
-        rc = zsocket_set_key(l->socket, ZMQ_CURVE_PUBLICKEY, t->me->box_pk, err);
-    if (!rc)
-        rc = zsocket_set_key(l->socket, ZMQ_CURVE_SECRETKEY, t->me->box_sk, err);
-    if (!rc)
-        rc = open_monitor(t, l, err);
-    if (rc)
-        return rc;
-    snprintf(endpoint, sizeof endpoint, v6 ? "tcp://[%s]:%u" : "tcp://%s:%u", l->address, l->port);
-    if (zmq_setsockopt(l->socket, ZMQ_MAXMSGSIZE, &largest, sizeof largest) ||
-        zmq_connect(l->socket, endpoint))
-        return zsocket_error(err, "cannot connect a link");
-    return 0;
 }
 
 /* ---- who may connect ---- */
@@ -268,6 +207,14 @@ static void keep_gate(struct transport *t, bool members_changed)
     t->stats.members_only = rule.members_only && rc == 0;
 }
 
+/* ---- links ---- */
+
+/* Both sides begin at the same moment: one of them is to call, and the other waits for it a while. */
+static bool we_call(const struct transport *t, const struct link *l)
+{
+    return peer_id_compare(&t->me->id, &l->peer) > 0;
+}
+
 static struct link *add_link(struct transport *t, const struct peer_id *peer)
 {
     if (t->link_count == TRANSPORT_LINKS_MAX)
@@ -276,36 +223,50 @@ static struct link *add_link(struct transport *t, const struct peer_id *peer)
     if (!l)
         return NULL;
     l->peer = *peer;
+    l->end = &l->first;
+    l->used_ms = t->now_ms;
     t->link[t->link_count++] = l;
     return l;
 }
 
+static bool same_place(const struct link *l, const char *address, uint16_t port, const uint8_t *box_pk)
+{
+    return strcmp(l->address, address) == 0 && l->port == port &&
+           memcmp(l->box_pk, box_pk, BOX_PK_BYTES) == 0;
+}
+
+/* Whoever had this address before has it no more: libzmq ends connections by address. */
+static void free_place(struct transport *t, const char *address, uint16_t port)
+{
+    for (size_t i = 0; i < t->link_count; i++)
+        if (strcmp(t->link[i]->address, address) == 0 && t->link[i]->port == port)
+            call_end(t, t->link[i]);
+}
+
 int transport_link(struct transport *t, const struct peer_id *peer, const char *address, uint16_t port,
-                   const uint8_t box_pk[static BOX_PK_BYTES], struct err *err)
+                   const uint8_t box_pk[static BOX_PK_BYTES], bool keep, struct err *err)
 {
     struct link *l = find_link(t, peer);
-    if (l && strcmp(l->address, address) == 0 && l->port == port &&
-        memcmp(l->box_pk, box_pk, BOX_PK_BYTES) == 0)
-        return 0;
     if (strlen(address) >= sizeof l->address)
         return err_set(err, KPEER_EINVAL, "a link's address is too long");
     if (!l)
         l = add_link(t, peer);
     if (!l)
         return err_set(err, KPEER_ELIMIT, "more than %d links, or no memory", TRANSPORT_LINKS_MAX);
-    disconnect_link(l);
-    mem_copy_text(l->address, sizeof l->address, address);
-    if (inet_pton(AF_INET, address, &l->ipv4) != 1)
-        l->ipv4 = 0;
-    l->port = port;
-    memcpy(l->box_pk, box_pk, BOX_PK_BYTES);
-    int rc = connect_link(t, l, err);
-    if (rc) {
-        disconnect_link(l);
-        l->remake_ms = t->now_ms + REMAKE_MS;
+    if (!same_place(l, address, port, box_pk)) {
+        call_end(t, l);
+        free_place(t, address, port);
+        l->route_bytes = 0;
+        mem_copy_text(l->address, sizeof l->address, address);
+        if (inet_pton(AF_INET, address, &l->ipv4) != 1)
+            l->ipv4 = 0;
+        l->port = port;
+        memcpy(l->box_pk, box_pk, BOX_PK_BYTES);
+        keep_gate(t, true);
     }
-    keep_gate(t, true);
-    return rc;
+    l->keep = keep;
+    bool wanted = l->first || (keep && !l->route_bytes);
+    return wanted && we_call(t, l) ? call(t, l, err) : 0;
 }
 
 void transport_unlink(struct transport *t, const struct peer_id *peer)
@@ -313,46 +274,102 @@ void transport_unlink(struct transport *t, const struct peer_id *peer)
     for (size_t i = 0; i < t->link_count; i++) {
         if (!peer_id_equal(&t->link[i]->peer, peer))
             continue;
-        disconnect_link(t->link[i]);
-        free(t->link[i]);
+        free_link(t, t->link[i]);
         t->link[i] = t->link[--t->link_count];
         keep_gate(t, true);
         return;
     }
 }
 
+/* ---- sending ---- */
+
+static int answer(struct transport *t, struct link *l, const uint8_t *bytes, size_t n)
+{
+    if (zmq_send(t->router, l->route, l->route_bytes, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
+        if (zmq_errno() == EHOSTUNREACH)
+            l->route_bytes = 0;
+        return KPEER_ELIMIT;
+    }
+    return zmq_send(t->router, bytes, n, ZMQ_DONTWAIT) < 0 ? KPEER_ELIMIT : 0;
+}
+
+static int wait_for_call(struct transport *t, struct link *l, const uint8_t *bytes, size_t n)
+{
+    struct waiting *w = NULL;
+    if (l->waiting < WAITING_MAX && l->waiting_bytes + n <= WAITING_BYTES)
+        w = malloc(sizeof *w + n);
+    if (!w)
+        return KPEER_ELIMIT;
+    *w = (struct waiting){.n = n};
+    memcpy(w->bytes, bytes, n);
+    if (!l->first)
+        l->wait_until_ms = t->now_ms + CALLED_MS;
+    *l->end = w;
+    l->end = &w->next;
+    l->waiting++;
+    l->waiting_bytes += n;
+    return 0;
+}
+
+/* Over our own connection, or theirs, or when there is one. */
+static int send_over(struct transport *t, struct link *l, const uint8_t *bytes, size_t n)
+{
+    if (!l->call && !l->route_bytes && (!l->keep || we_call(t, l)))
+        (void)call(t, l, NULL);
+    if (l->call)
+        return call_send(t, l, bytes, n);
+    int rc = l->route_bytes ? answer(t, l, bytes, n) : KPEER_ENOTFOUND;
+    return rc && !l->route_bytes ? wait_for_call(t, l, bytes, n) : rc;
+}
+
+static void send_waiting(struct transport *t, struct link *l)
+{
+    struct waiting *w = l->first;
+    l->first = NULL;
+    drop_waiting(l);
+    while (w) {
+        struct waiting *next = w->next;
+        if (send_over(t, l, w->bytes, w->n))
+            t->stats.dropped++;
+        free(w);
+        w = next;
+    }
+}
+
 int transport_send(struct transport *t, const struct peer_id *peer, const uint8_t *bytes, size_t n)
 {
     struct link *l = find_link(t, peer);
-    if (!l || !l->socket || n > TRANSPORT_MESSAGE_MAX) {
+    int rc = !l ? KPEER_ENOTFOUND : n > TRANSPORT_MESSAGE_MAX ? KPEER_ELIMIT : send_over(t, l, bytes, n);
+    if (rc) {
         t->stats.dropped++;
-        return n > TRANSPORT_MESSAGE_MAX ? KPEER_ELIMIT : KPEER_ENOTFOUND;
+        return rc;
     }
-    if (zmq_send(l->socket, bytes, n, ZMQ_DONTWAIT) < 0) {
-        t->stats.dropped++;
-        return KPEER_ELIMIT;
-    }
+    l->used_ms = t->now_ms;
     t->stats.sent++;
     t->stats.sent_bytes += n;
     return 0;
 }
 
-size_t transport_item_count(const struct transport *t)
+void transport_knock(struct transport *t, const struct peer_id *peer)
 {
-    return FIXED_ITEMS + t->link_count;
+    const struct link *l = find_link(t, peer);
+    if (l)
+        knock(t->knocks, peer, l->ipv4, l->port, t->now_ms);
 }
 
-void transport_items(const struct transport *t, zmq_pollitem_t *items)
+void transport_items(const struct transport *t, zmq_pollitem_t items[static TRANSPORT_ITEMS])
 {
-    items[0] = (zmq_pollitem_t){.socket = t->router, .fd = -1, .events = ZMQ_POLLIN};
-    items[1] = (zmq_pollitem_t){.socket = t->zap, .fd = -1, .events = ZMQ_POLLIN};
-    items[2] = (zmq_pollitem_t){.socket = t->gate_monitor, .fd = -1, .events = ZMQ_POLLIN};
-    for (size_t i = 0; i < t->link_count; i++) {
-        void *monitor = t->link[i]->monitor;
-        items[FIXED_ITEMS + i] =
-            (zmq_pollitem_t){.socket = monitor, .fd = -1, .events = monitor ? ZMQ_POLLIN : 0};
-    }
+    void *const sockets[ITEM_COUNT] = {[ITEM_ROUTER] = t->router,
+                                       [ITEM_ZAP] = t->zap,
+                                       [ITEM_GATE] = t->router_monitor,
+                                       [ITEM_CALLER] = t->caller,
+                                       [ITEM_CALLS] = t->caller_monitor};
+    for (int i = 0; i < ITEM_COUNT; i++)
+        items[i] = (zmq_pollitem_t){.socket = sockets[i], .fd = -1, .events = ZMQ_POLLIN};
+    items[ITEM_KNOCKS].fd = knocks_fd(t->knocks);
 }
+
+/* ---- what comes in ---- */
 
 static const struct link *link_of_key(const struct transport *t, const uint8_t *box_pk)
 {
@@ -399,17 +416,48 @@ static void serve_zap(struct transport *t)
     }
 }
 
-static void take_message(struct transport *t, zmq_msg_t *body)
+void transport_took(struct transport *t, struct link *l, const void *bytes, size_t n)
+{
+    struct peer_id peer = l->peer;
+    l->used_ms = t->now_ms;
+    if (n == 0)
+        return;
+    t->stats.received++;
+    t->stats.received_bytes += n;
+    t->callbacks.message(t->ctx, &peer, bytes, n);
+}
+
+void transport_lost(struct transport *t, struct link *l)
+{
+    struct peer_id peer = l->peer;
+    if (!l->up && !l->route_bytes)
+        t->callbacks.link_down(t->ctx, &peer);
+}
+
+/* Whoever announces its connection takes answers over it. */
+static void take_route(struct transport *t, struct link *l, zmq_msg_t *route, zmq_msg_t *body)
+{
+    size_t n = zmq_msg_size(route);
+    if (n > sizeof l->route)
+        return;
+    memcpy(l->route, zmq_msg_data(route), n);
+    l->route_bytes = n;
+    l->route_fd = zmq_msg_get(body, ZMQ_SRCFD);
+    send_waiting(t, l);
+}
+
+static void take_message(struct transport *t, zmq_msg_t *route, zmq_msg_t *body)
 {
     struct peer_id peer;
     const char *user = zmq_msg_gets(body, "User-Id");
-    if (!user || peer_id_parse(user, &peer) || !find_link(t, &peer)) {
+    struct link *l = user && peer_id_parse(user, &peer) == 0 ? find_link(t, &peer) : NULL;
+    if (!l) {
         t->stats.unlinked++;
         return;
     }
-    t->stats.received++;
-    t->stats.received_bytes += zmq_msg_size(body);
-    t->callbacks.message(t->ctx, &peer, zmq_msg_data(body), zmq_msg_size(body));
+    if (zmq_msg_size(body) == 0)
+        take_route(t, l, route, body);
+    transport_took(t, l, zmq_msg_data(body), zmq_msg_size(body));
 }
 
 static void serve_router(struct transport *t)
@@ -420,27 +468,26 @@ static void serve_router(struct transport *t)
         if (n == 0)
             return;
         if (n == 2) /* routing id and one body */
-            take_message(t, &frames[1]);
+            take_message(t, &frames[0], &frames[1]);
         zsocket_free(frames, n);
     }
 }
 
-static void take_event(struct transport *t, struct link *l, uint16_t event)
+static void lose_route(struct transport *t, int fd)
 {
-    if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
-        l->up = true;
-        t->stats.handshakes++;
+    for (size_t i = 0; i < t->link_count; i++) {
+        struct link *l = t->link[i];
+        if (!l->route_bytes || l->route_fd != fd)
+            continue;
+        l->route_bytes = 0;
+        transport_lost(t, l);
         return;
     }
-    t->stats.handshakes_failed += event != ZMQ_EVENT_DISCONNECTED;
-    /* After such a failed handshake libzmq does not connect anew; we do. */
-    if (event != ZMQ_EVENT_DISCONNECTED && !l->remake_ms)
-        l->remake_ms = t->now_ms + REMAKE_MS;
-    if (!l->up)
-        return;
-    l->up = false;
-    struct peer_id peer = l->peer;
-    t->callbacks.link_down(t->ctx, &peer);
+}
+
+static void serve_knocks(struct transport *t)
+{
+    knocks_serve(t->knocks, t->now_ms);
 }
 
 static void serve_gate(struct transport *t)
@@ -449,78 +496,61 @@ static void serve_gate(struct transport *t)
         zmq_msg_t frames[2];
         uint16_t event = 0;
         uint32_t value = 0;
-        size_t n = zsocket_receive(t->gate_monitor, frames, COUNT_OF(frames));
+        size_t n = zsocket_receive_event(t->router_monitor, frames, &event, &value);
         if (n == 0)
             break;
-        if (zmq_msg_size(&frames[0]) >= sizeof event + sizeof value) {
-            memcpy(&event, zmq_msg_data(&frames[0]), sizeof event);
-            memcpy(&value, (const uint8_t *)zmq_msg_data(&frames[0]) + sizeof event, sizeof value);
-        }
         zsocket_free(frames, n);
         uint32_t from = event == ZMQ_EVENT_ACCEPTED ? gate_address((int)value) : 0;
-        if (event == ZMQ_EVENT_ACCEPTED)
+        if (event == ZMQ_EVENT_ACCEPTED) {
             gate_accepted(t->gate, (int)value, from, is_member(t, from), t->now_ms);
-        else
+        } else {
             gate_closed(t->gate, (int)value);
+            lose_route(t, (int)value);
+        }
     }
     keep_gate(t, false);
 }
 
-/* An event is two frames: number (16 bits) and value, then the endpoint. The link may be gone after each. */
-static void serve_monitor(struct transport *t, const struct peer_id *peer)
+void transport_ready(struct transport *t, const zmq_pollitem_t items[static TRANSPORT_ITEMS], uint64_t now_ms)
 {
-    for (int i = 0; i < AT_ONCE; i++) {
-        struct link *l = find_link(t, peer);
-        zmq_msg_t frames[2];
-        size_t n = l && l->monitor ? zsocket_receive(l->monitor, frames, COUNT_OF(frames)) : 0;
-        if (n == 0)
-            return;
-        uint16_t event = 0;
-        if (zmq_msg_size(&frames[0]) >= sizeof event)
-            memcpy(&event, zmq_msg_data(&frames[0]), sizeof event);
-        zsocket_free(frames, n);
-        take_event(t, l, event);
-    }
+    static void (*const serve[ITEM_COUNT])(struct transport * t) = {
+        [ITEM_ROUTER] = serve_router, [ITEM_ZAP] = serve_zap,           [ITEM_GATE] = serve_gate,
+        [ITEM_CALLER] = call_serve,   [ITEM_CALLS] = call_serve_events, [ITEM_KNOCKS] = serve_knocks};
+    _Static_assert(ITEM_COUNT == TRANSPORT_ITEMS, "an item for each socket");
+    t->now_ms = now_ms;
+    for (int i = 0; i < ITEM_COUNT; i++)
+        if (items[i].revents & ZMQ_POLLIN)
+            serve[i](t);
 }
 
-void transport_ready(struct transport *t, const zmq_pollitem_t *items, uint64_t now_ms)
+/* Whoever was to call us has not: perhaps it cannot, or does not hear us. */
+static uint64_t call_instead(struct transport *t)
 {
-    struct peer_id ready[AT_ONCE];
-    size_t n = 0;
-    t->now_ms = now_ms;
-    for (size_t i = 0; i < t->link_count && n < AT_ONCE; i++)
-        if (items[FIXED_ITEMS + i].revents & ZMQ_POLLIN)
-            ready[n++] = t->link[i]->peer;
-    bool zap = items[1].revents & ZMQ_POLLIN, router = items[0].revents & ZMQ_POLLIN;
-    if (items[2].revents & ZMQ_POLLIN)
-        serve_gate(t);
-    if (zap)
-        serve_zap(t);
-    if (router)
-        serve_router(t);
-    for (size_t i = 0; i < n; i++)
-        serve_monitor(t, &ready[i]);
+    uint64_t wake = UINT64_MAX;
+    for (size_t i = 0; i < t->link_count; i++) {
+        struct link *l = t->link[i];
+        if (!l->first)
+            continue;
+        if (t->now_ms >= l->wait_until_ms) {
+            (void)call(t, l, NULL);
+            l->wait_until_ms = t->now_ms + CALLED_MS;
+            if (l->call)
+                send_waiting(t, l);
+        }
+        if (l->first && l->wait_until_ms < wake)
+            wake = l->wait_until_ms;
+    }
+    return wake;
 }
 
 uint64_t transport_tick(struct transport *t, uint64_t now_ms)
 {
-    uint64_t wake = UINT64_MAX;
     t->now_ms = now_ms;
-    for (size_t i = 0; i < t->link_count; i++) {
-        struct link *l = t->link[i];
-        if (l->remake_ms && now_ms >= l->remake_ms) {
-            disconnect_link(l);
-            if (connect_link(t, l, NULL)) {
-                disconnect_link(l);
-                l->remake_ms = now_ms + REMAKE_MS;
-            }
-        }
-        if (l->remake_ms && l->remake_ms < wake)
-            wake = l->remake_ms;
-    }
+    uint64_t calls = call_tick(t), waiting = call_instead(t);
     if (gate_wake(t->gate, now_ms) != UINT64_MAX)
         keep_gate(t, false);
     uint64_t gate = gate_wake(t->gate, now_ms);
+    uint64_t wake = calls < waiting ? calls : waiting;
     return gate < wake ? gate : wake;
 }
 
@@ -533,6 +563,6 @@ size_t transport_link_count(const struct transport *t, size_t *up)
 {
     *up = 0;
     for (size_t i = 0; i < t->link_count; i++)
-        *up += t->link[i]->up;
+        *up += t->link[i]->up || t->link[i]->route_bytes;
     return t->link_count;
 }

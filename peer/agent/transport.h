@@ -1,9 +1,11 @@
 /*
- * Links between members: one listening ROUTER and one DEALER to each linked peer, both under CURVE.
+ * Links between members: a ROUTER that listens and one that calls, both under CURVE.
  *
  * Only box keys learnt through transport_link are let in (ZAP, answered here in the agent's own thread), so
- * the sender of each message is known. Messages go out over our own link and come in over theirs. A message
- * to a peer without a link, or with a full queue, is dropped and counted: the core sends again what matters.
+ * the sender of each message is known. A link is a connection when there is need of one: at once where it is
+ * to be kept, otherwise as something is to be sent, until it has long been idle. One connection serves both
+ * sides. A message to a peer without a link, or with a full queue, is dropped and counted: the core sends
+ * again what matters.
  * How many connections a stranger may hold is bounded (gate.h). The agent's loop is the one caller; the first
  * transport_open starts libzmq's threads.
  */
@@ -20,12 +22,16 @@
 
 #define TRANSPORT_MESSAGE_MAX (260 * 1024) /* the core's largest message, sealed, and a little */
 #define TRANSPORT_LINKS_MAX   1024
+#define TRANSPORT_ITEMS       6 /* to be polled */
 
 struct transport_callbacks {
     /* A message of an admitted peer; `bytes` are valid during the call. */
     void (*message)(void *ctx, const struct peer_id *peer, const uint8_t *bytes, size_t n);
-    /* The connection to a linked peer was up and closed. It is being made anew. */
+    /* The connection with a linked peer was up and closed, and not for being idle on this side. Whoever made
+     * it makes it anew. */
     void (*link_down)(void *ctx, const struct peer_id *peer);
+    /* A knock was refused: nobody listens where the peer is linked. */
+    void (*refused)(void *ctx, const struct peer_id *peer);
 };
 
 struct transport_stats {
@@ -46,24 +52,26 @@ int transport_open(struct transport **out, const struct identity *me, uint16_t p
                    const struct transport_callbacks *callbacks, void *ctx, struct err *err);
 void transport_close(struct transport *t);
 
-/* Keeps a link to the peer and admits its key; again with other values replaces them. `address` is text.
- * KPEER_ELIMIT when there are too many links. */
+/* Admits the peer's key, and connects with it as need be; again with other values replaces them. `keep`:
+ * there is always to be a connection. `address` is text. KPEER_ELIMIT when there are too many links. */
 int transport_link(struct transport *t, const struct peer_id *peer, const char *address, uint16_t port,
-                   const uint8_t box_pk[static BOX_PK_BYTES], struct err *err);
+                   const uint8_t box_pk[static BOX_PK_BYTES], bool keep, struct err *err);
 void transport_unlink(struct transport *t, const struct peer_id *peer);
 
 /* KPEER_ENOTFOUND no link, KPEER_ELIMIT queue full or message too large; both are counted. */
 int transport_send(struct transport *t, const struct peer_id *peer, const uint8_t *bytes, size_t n);
 
-/* How many items transport_items fills, and fills them. */
-size_t transport_item_count(const struct transport *t);
-void transport_items(const struct transport *t, zmq_pollitem_t *items);
+/* Asks the host of a linked peer whether anybody listens there still. */
+void transport_knock(struct transport *t, const struct peer_id *peer);
 
-/* Takes what is ready, in bounded portions; `items` as polled since the last change of links. Callbacks may
- * link, unlink and send. */
-void transport_ready(struct transport *t, const zmq_pollitem_t *items, uint64_t now_ms);
+void transport_items(const struct transport *t, zmq_pollitem_t items[static TRANSPORT_ITEMS]);
 
-/* Makes links anew that libzmq gave up. Returns when to call again at the latest; UINT64_MAX: no need. */
+/* Takes what is ready, in bounded portions; `items` as polled. Callbacks may link, unlink and send. */
+void transport_ready(struct transport *t, const zmq_pollitem_t items[static TRANSPORT_ITEMS],
+                     uint64_t now_ms);
+
+/* Makes connections anew that libzmq gave up, and those that the other side was to make. Returns when to call
+ * again at the latest. */
 uint64_t transport_tick(struct transport *t, uint64_t now_ms);
 
 const struct transport_stats *transport_stats(const struct transport *t);

@@ -59,6 +59,18 @@ size_t zsocket_receive(void *socket, zmq_msg_t *frames, size_t max)
     return n;
 }
 
+size_t zsocket_receive_event(void *watcher, zmq_msg_t frames[static 2], uint16_t *event, uint32_t *value)
+{
+    size_t n = zsocket_receive(watcher, frames, 2);
+    *event = 0;
+    *value = 0;
+    if (n > 0 && zmq_msg_size(&frames[0]) >= sizeof *event + sizeof *value) {
+        memcpy(event, zmq_msg_data(&frames[0]), sizeof *event);
+        memcpy(value, (const uint8_t *)zmq_msg_data(&frames[0]) + sizeof *event, sizeof *value);
+    }
+    return n;
+}
+
 void zsocket_free(zmq_msg_t *frames, size_t n)
 {
     for (size_t i = 0; i < n; i++)

@@ -37,6 +37,10 @@ void zsocket_close(void **socket);
 size_t zsocket_receive(void *socket, zmq_msg_t *frames, size_t max);
 void zsocket_free(zmq_msg_t *frames, size_t n);
 
+/* An event that a watcher tells, its endpoint being the second frame; 0 when there is none, otherwise the
+ * frames are to be freed. */
+size_t zsocket_receive_event(void *watcher, zmq_msg_t frames[static 2], uint16_t *event, uint32_t *value);
+
 /* Whether a frame is exactly this text. */
 bool zsocket_is(zmq_msg_t *frame, const char *text);
 

@@ -29,6 +29,7 @@
 
 #define PLAIN_BYTES 1024
 #define HEARD       8
+#define GROUP       4
 
 static uint64_t times = 20; /* how often each piece of code is run, and each story played */
 
@@ -319,7 +320,7 @@ static void play(void)
     struct node_event ask = {.kind = EV_SURVEY, .request = 1};
     struct peer_id other;
     size_t who;
-    world = world_new(WORLD_PEERS, WORLD_PEERS);
+    world = world_new(GROUP, GROUP);
     for (size_t i = 0; i < world->count; i++)
         world_start(world, i);
     must(world_run_ready(world, 60000));

@@ -174,6 +174,10 @@ static void hello(struct talk *t, const uint8_t *at, size_t n)
         h.outbid = t->w->peer[at[5] % 2].me->id;
         h.outbid_boot = at[5];
     }
+    if (n > 6) {
+        h.failed = t->w->peer[at[6] % 2].me->id;
+        h.failed_instance = h.instance + at[6] / 128;
+    }
     t->counter++;
     t->boot = h.boot;
     feed(t, &ev);
@@ -239,7 +243,8 @@ static void piece(struct talk *t, unsigned kind, const uint8_t *at, size_t n)
         result(t, at, n);
         break;
     case PIECE_DOWN:
-        feed(t, &(struct node_event){.kind = EV_LINK_DOWN, .peer = other_of(t)->id});
+        feed(t, &(struct node_event){.kind = n && at[0] % 2 ? EV_REFUSED : EV_LINK_DOWN,
+                                     .peer = other_of(t)->id});
         break;
     case PIECE_USER:
         feed(t, &(struct node_event){

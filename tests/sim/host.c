@@ -213,6 +213,9 @@ static void carry_out(struct world *w, struct host *h, const struct action *a)
     case ACT_UNLINK:
         wire_unlink(h, w->slots, &a->peer);
         break;
+    case ACT_KNOCK:
+        wire_knock(w, h, &a->peer);
+        break;
     case ACT_EVENT:
         tell(w, h, "%s %s %s", event_word(a->event), a->name, a->text);
         watch_event(w, h, a);
@@ -288,11 +291,11 @@ void host_feed(struct world *w, struct host *h, const struct node_event *event)
 static const char *action_word(const struct action *a)
 {
     static const char *const word[] = {
-        [ACT_BEACON] = "a beacon",      [ACT_SEND] = "a message",      [ACT_PERSIST] = "a write",
-        [ACT_RUN] = "a step",           [ACT_CANCEL] = "a step's end", [ACT_LINK] = "a link",
-        [ACT_UNLINK] = "a link's end",  [ACT_EVENT] = "an event",      [ACT_REPLY] = "an answer",
-        [ACT_RENEW] = "a new identity", [ACT_REACH] = "a survey",      [ACT_STOP] = "its end",
-        [ACT_HAND] = "a key",
+        [ACT_BEACON] = "a beacon",     [ACT_SEND] = "a message",       [ACT_PERSIST] = "a write",
+        [ACT_RUN] = "a step",          [ACT_CANCEL] = "a step's end",  [ACT_LINK] = "a link",
+        [ACT_UNLINK] = "a link's end", [ACT_KNOCK] = "a knock",        [ACT_EVENT] = "an event",
+        [ACT_REPLY] = "an answer",     [ACT_RENEW] = "a new identity", [ACT_REACH] = "a survey",
+        [ACT_STOP] = "its end",        [ACT_HAND] = "a key",
     };
     return a->kind == ACT_EVENT ? event_word(a->event) : word[a->kind];
 }

@@ -195,6 +195,20 @@ void wire_unlink(struct host *h, uint32_t slots, const struct peer_id *peer)
             h->link[i].up = false;
 }
 
+/* Whose agent is down may have a host that is up, which says so; or it lost power. It may be back when that
+ * is heard.
+ */
+void wire_knock(struct world *w, struct host *h, const struct peer_id *peer)
+{
+    const struct host *partner = wire_partner(w, h, peer);
+    if (!partner || partner->up || wire_parted(w, h, partner) || draw(&w->net_rng) % 2)
+        return;
+    queue_put(&w->queue, (struct item){.at_ms = w->now_ms + 1 + draw_below(&w->net_rng, 5),
+                                       .kind = H_REFUSED,
+                                       .host = h->slot,
+                                       .number = partner->slot});
+}
+
 void wire_break(struct world *w, struct host *h)
 {
     memset(h->link, 0, w->slots * sizeof *h->link);

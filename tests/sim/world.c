@@ -22,9 +22,9 @@ static void wake(struct world *w, struct host *h, const struct item *it)
         host_feed(w, h, &(struct node_event){.kind = EV_TICK});
 }
 
-static void link_down(struct world *w, struct host *h, uint32_t to)
+static void about_link(struct world *w, struct host *h, enum node_event_kind kind, uint32_t to)
 {
-    struct node_event ev = {.kind = EV_LINK_DOWN, .peer = w->host[to].identity->id};
+    struct node_event ev = {.kind = kind, .peer = w->host[to].identity->id};
     host_feed(w, h, &ev);
 }
 
@@ -62,7 +62,9 @@ static bool happen(struct world *w, struct item *it)
     else if (it->kind == H_PACKET)
         wire_arrive(w, h, it->packet);
     else if (it->kind == H_LINK_DOWN)
-        link_down(w, h, it->number);
+        about_link(w, h, EV_LINK_DOWN, it->number);
+    else if (it->kind == H_REFUSED)
+        about_link(w, h, EV_REFUSED, it->number);
     else if (it->kind == H_SURVEY)
         survey_ask(w, h);
     else if (it->kind == H_REACH)

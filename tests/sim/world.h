@@ -50,7 +50,18 @@
 
 /* ---- queue.c ---- */
 
-enum happening { H_PACKET, H_WAKE, H_STEP, H_START, H_LINK_DOWN, H_INCIDENT, H_SURVEY, H_REACH, H_ROTATE };
+enum happening {
+    H_PACKET,
+    H_WAKE,
+    H_STEP,
+    H_START,
+    H_LINK_DOWN,
+    H_REFUSED,
+    H_INCIDENT,
+    H_SURVEY,
+    H_REACH,
+    H_ROTATE
+};
 
 struct item {
     uint64_t at_ms;
@@ -306,6 +317,7 @@ struct host *wire_partner(struct world *w, const struct host *h, const struct pe
 void wire_hand(struct world *w, struct host *h, const struct action *a);
 void wire_arrive(struct world *w, struct host *h, struct packet *p);
 void wire_link(struct world *w, struct host *h, const struct action *a);
+void wire_knock(struct world *w, struct host *h, const struct peer_id *peer);
 void wire_unlink(struct host *h, uint32_t slots, const struct peer_id *peer);
 void wire_break(struct world *w, struct host *h); /* its links close; some of the others notice */
 bool wire_parted(const struct world *w, const struct host *from, const struct host *to);

@@ -9,7 +9,7 @@
 #include "protocol/seal.h"
 #include "protocol/survey.h"
 
-#define WORLD_PEERS 4
+#define WORLD_PEERS 20
 
 struct world_peer {
     struct identity *me;

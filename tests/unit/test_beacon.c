@@ -103,6 +103,25 @@ static void test_comes_out_as_it_went_in(void **state)
     assert_true(address_equal(&b.heard[1].address, &f->beacon.heard[1].address));
 }
 
+/* Two more fields, where there is somebody to name. */
+static void test_names_who_has_failed(void **state)
+{
+    struct fixture *f = *state;
+    const struct peer_id nobody = {0};
+    uint8_t bytes[BEACON_MAX_BYTES];
+    struct beacon b;
+    size_t without = encode(f, bytes);
+    assert_int_equal(beacon_decode(f->seal, bytes, without, &b, NULL), 0);
+    assert_true(peer_id_equal(&b.hello.failed, &nobody));
+    f->beacon.hello.failed = (struct peer_id){{9, 9}};
+    f->beacon.hello.failed_instance = 77;
+    size_t n = encode(f, bytes);
+    assert_true(n > without);
+    assert_int_equal(beacon_decode(f->seal, bytes, n, &b, NULL), 0);
+    assert_true(peer_id_equal(&b.hello.failed, &f->beacon.hello.failed));
+    assert_int_equal(b.hello.failed_instance, 77);
+}
+
 static void test_every_truncation_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -248,6 +267,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_comes_out_as_it_went_in, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_names_who_has_failed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_every_truncation_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_every_flipped_bit_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_every_flipped_bit_under_the_seal, set_up, tear_down),

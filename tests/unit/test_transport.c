@@ -26,8 +26,8 @@ struct end {
     struct identity *id;
     struct transport *t;
     uint16_t port;
-    unsigned messages, downs;
-    struct peer_id from, lost;
+    unsigned messages, downs, refusals;
+    struct peer_id from, lost, refused;
     size_t last_bytes;
     char last[64];
 };
@@ -48,7 +48,15 @@ static void on_down(void *ctx, const struct peer_id *peer)
     e->lost = *peer;
 }
 
-static const struct transport_callbacks callbacks = {.message = on_message, .link_down = on_down};
+static void on_refused(void *ctx, const struct peer_id *peer)
+{
+    struct end *e = ctx;
+    e->refusals++;
+    e->refused = *peer;
+}
+
+static const struct transport_callbacks callbacks = {
+    .message = on_message, .link_down = on_down, .refused = on_refused};
 
 static uint16_t free_port(void)
 {
@@ -71,6 +79,7 @@ static void end_open(struct end *e, uint8_t seed_byte)
     assert_int_equal(identity_new(&e->id, seed, &err), 0);
     if (transport_open(&e->t, e->id, e->port, &callbacks, e, &err))
         fail_msg("%s", err.text);
+    (void)transport_tick(e->t, clock_ms());
 }
 
 static void end_close(struct end *e)
@@ -81,7 +90,8 @@ static void end_close(struct end *e)
 
 static void link_to(struct end *from, const struct end *to)
 {
-    assert_int_equal(transport_link(from->t, &to->id->id, "127.0.0.1", to->port, to->id->box_pk, NULL), 0);
+    assert_int_equal(transport_link(from->t, &to->id->id, "127.0.0.1", to->port, to->id->box_pk, true, NULL),
+                     0);
 }
 
 /* Serves all ends until `*counter` reaches `want` or the time is over; true when it did. */
@@ -100,14 +110,13 @@ static bool serve_until(struct end **ends, size_t n, const void *counter, uint64
         size_t count = 0;
         for (size_t i = 0; i < n; i++) {
             transport_items(ends[i]->t, items + count);
-            count += transport_item_count(ends[i]->t);
+            count += TRANSPORT_ITEMS;
         }
         zmq_poll(items, (int)count, 20);
         for (size_t i = 0, at = 0; i < n; i++) {
-            size_t mine = transport_item_count(ends[i]->t);
             transport_ready(ends[i]->t, items + at, clock_ms());
             transport_tick(ends[i]->t, clock_ms());
-            at += mine;
+            at += TRANSPORT_ITEMS;
         }
     }
 }
@@ -167,8 +176,11 @@ static void test_unlinked_is_heard_no_more(void **state)
     assert_true(serve_messages(ends, 2, &b, 1, WAIT_MS));
     transport_unlink(b.t, &a.id->id);
     assert_int_equal(transport_send(a.t, &b.id->id, (const uint8_t *)"2", 1), 0);
-    assert_true(serve_until(ends, 2, &transport_stats(b.t)->unlinked, 1, sizeof(uint64_t), WAIT_MS));
-    assert_int_equal(b.messages, 1);
+    assert_false(serve_messages(ends, 2, &b, 2, 300));
+    /* Over the connection that it has, or asking for another one. */
+    assert_int_equal(transport_send(a.t, &b.id->id, (const uint8_t *)"2", 1), 0);
+    assert_false(serve_messages(ends, 2, &b, 2, 1000));
+    assert_true(transport_stats(b.t)->unlinked + transport_stats(b.t)->refused > 0);
     assert_int_equal(transport_send(b.t, &a.id->id, (const uint8_t *)"3", 1), KPEER_ENOTFOUND);
     assert_int_equal(transport_stats(b.t)->dropped, 1);
     end_close(&a);
@@ -198,6 +210,49 @@ static void test_link_down_is_noticed_and_mended(void **state)
     end_close(&b);
 }
 
+/* Whichever of them called the other: one connection serves both, and both see it close. */
+static void test_one_connection_serves_both(void **state)
+{
+    (void)state;
+    for (uint8_t first = 0; first < 2; first++) {
+        struct end end[2], *both[] = {&end[0], &end[1]};
+        end_open(&end[0], 20);
+        end_open(&end[1], 21);
+        struct end *stays = &end[first], *goes = &end[!first], *alone[] = {stays};
+        link_to(stays, goes);
+        link_to(goes, stays);
+        assert_int_equal(transport_send(stays->t, &goes->id->id, (const uint8_t *)"a", 1), 0);
+        assert_int_equal(transport_send(goes->t, &stays->id->id, (const uint8_t *)"b", 1), 0);
+        assert_true(serve_messages(both, 2, stays, 1, WAIT_MS));
+        assert_true(serve_messages(both, 2, goes, 1, WAIT_MS));
+        (void)serve_until(both, 2, &stays->downs, 1, sizeof stays->downs, 400);
+        assert_int_equal(transport_stats(stays->t)->handshakes + transport_stats(goes->t)->handshakes, 1);
+        transport_close(goes->t);
+        assert_true(serve_until(alone, 1, &stays->downs, 1, sizeof stays->downs, 1000));
+        assert_true(peer_id_equal(&stays->lost, &goes->id->id));
+        transport_knock(stays->t, &goes->id->id);
+        assert_true(serve_until(alone, 1, &stays->refusals, 1, sizeof stays->refusals, 1000));
+        assert_true(peer_id_equal(&stays->refused, &goes->id->id));
+        identity_free(goes->id);
+        end_close(stays);
+    }
+}
+
+/* A peer that is there refuses nothing, and one that nothing is known of is not asked. */
+static void test_who_listens_is_not_refused(void **state)
+{
+    struct end a, b, *ends[] = {&a, &b};
+    (void)state;
+    end_open(&a, 22);
+    end_open(&b, 23);
+    transport_knock(a.t, &b.id->id);
+    link_to(&a, &b);
+    transport_knock(a.t, &b.id->id);
+    assert_false(serve_until(ends, 2, &a.refusals, 1, sizeof a.refusals, 500));
+    end_close(&a);
+    end_close(&b);
+}
+
 static void test_wrong_server_key_gives_no_link(void **state)
 {
     struct end a, b, *ends[] = {&a, &b};
@@ -207,7 +262,7 @@ static void test_wrong_server_key_gives_no_link(void **state)
     end_open(&b, 10);
     randombytes_buf(wrong, sizeof wrong);
     link_to(&b, &a);
-    assert_int_equal(transport_link(a.t, &b.id->id, "127.0.0.1", b.port, wrong, NULL), 0);
+    assert_int_equal(transport_link(a.t, &b.id->id, "127.0.0.1", b.port, wrong, true, NULL), 0);
     assert_int_equal(transport_send(a.t, &b.id->id, (const uint8_t *)"x", 1), 0);
     assert_false(serve_messages(ends, 2, &b, 1, 700));
     /* The right key (the peer has a new identity) mends it. */
@@ -244,7 +299,7 @@ static void test_full_queue_drops(void **state)
     uint8_t key[BOX_PK_BYTES] = {9};
     (void)state;
     end_open(&a, 13);
-    assert_int_equal(transport_link(a.t, &nobody, "127.0.0.1", 1, key, NULL), 0);
+    assert_int_equal(transport_link(a.t, &nobody, "127.0.0.1", 1, key, true, NULL), 0);
     for (int i = 0; i < 5000; i++)
         (void)transport_send(a.t, &nobody, (const uint8_t *)"x", 1);
     assert_true(transport_stats(a.t)->dropped > 4000);
@@ -313,6 +368,8 @@ int main(void)
         cmocka_unit_test(test_unknown_key_is_refused_until_admitted),
         cmocka_unit_test(test_unlinked_is_heard_no_more),
         cmocka_unit_test(test_link_down_is_noticed_and_mended),
+        cmocka_unit_test(test_one_connection_serves_both),
+        cmocka_unit_test(test_who_listens_is_not_refused),
         cmocka_unit_test(test_wrong_server_key_gives_no_link),
         cmocka_unit_test(test_size_limits),
         cmocka_unit_test(test_full_queue_drops),

@@ -1,0 +1,261 @@
+/* Who is found to be gone, when and by what; and which links are kept for that. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <sodium.h>
+
+#include "protocol/node_state.h"
+#include "tests/unit/node_world.h"
+
+#define SMALL 3
+#define LARGE WORLD_PEERS
+#define ALONE 99 /* more than there are, so that nobody founds */
+
+/* What the nodes wanted done and told. */
+struct seen {
+    bool knocked[WORLD_PEERS][WORLD_PEERS]; /* [at whom][who] */
+    unsigned suspected[WORLD_PEERS], failed[WORLD_PEERS];
+    uint64_t failed_ms;
+    bool kept[WORLD_PEERS][WORLD_PEERS];
+};
+
+static size_t index_of(const struct world *w, const struct peer_id *id)
+{
+    for (size_t i = 0; i < w->count; i++)
+        if (peer_id_equal(&w->peer[i].me->id, id))
+            return i;
+    fail_msg("nobody");
+    return 0;
+}
+
+static void note(struct world *w, size_t who, const struct action *a)
+{
+    struct seen *s = w->ctx;
+    if (a->kind == ACT_KNOCK)
+        s->knocked[index_of(w, &a->peer)][who] = true;
+    if (a->kind == ACT_LINK)
+        s->kept[who][index_of(w, &a->peer)] = a->keep;
+    if (a->kind != ACT_EVENT)
+        return;
+    s->suspected[who] += a->event == EVENT_MEMBER_SUSPECT;
+    s->failed[who] += a->event == EVENT_MEMBER_FAILED;
+    if (a->event == EVENT_MEMBER_FAILED)
+        s->failed_ms = w->now_ms;
+}
+
+static struct world *group(size_t count, struct seen *s)
+{
+    struct world *w = world_new(count, ALONE);
+    *s = (struct seen){0};
+    w->ctx = s;
+    w->on_action = note;
+    for (size_t i = 0; i < count; i++)
+        world_start(w, i);
+    world_run(w, 20000);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(node_alive_count(w->peer[i].node), count);
+        assert_int_equal(s->suspected[i], 0);
+    }
+    return w;
+}
+
+static void feed(struct world *w, size_t who, enum node_event_kind kind, size_t about)
+{
+    struct node_event ev = {.kind = kind, .peer = w->peer[about].me->id};
+    world_feed(w, who, &ev);
+}
+
+static void test_a_process_that_dies(void **state)
+{
+    struct seen s;
+    struct world *w = group(SMALL, &s);
+    (void)state;
+    world_stop(w, 2);
+    for (size_t i = 0; i < 2; i++) {
+        feed(w, i, EV_LINK_DOWN, 2);
+        assert_int_equal(s.suspected[i], 1);
+        assert_true(s.knocked[2][i]);
+        assert_int_equal(s.failed[i], 0);
+        feed(w, i, EV_REFUSED, 2);
+        assert_int_equal(s.failed[i], 1);
+    }
+    world_free(w);
+}
+
+/* A connection that broke is none. */
+static void test_a_link_that_breaks(void **state)
+{
+    struct seen s;
+    struct world *w = group(SMALL, &s);
+    (void)state;
+    feed(w, 0, EV_LINK_DOWN, 2);
+    assert_int_equal(s.suspected[0], 1);
+    world_run(w, 10000);
+    assert_int_equal(s.failed[0], 0);
+    assert_int_equal(node_member(w->peer[0].node, &w->peer[2].me->id)->state, STATE_ALIVE);
+    /* … and what its host says now was not asked for. */
+    feed(w, 0, EV_REFUSED, 2);
+    assert_int_equal(s.failed[0], 0);
+    world_free(w);
+}
+
+/* Silence: asked before it is suspect, and failed within two beats. */
+static void test_a_host_that_is_silent(void **state)
+{
+    struct seen s;
+    struct world *w = group(SMALL, &s);
+    (void)state;
+    uint64_t beat = w->peer[0].cfg.beat_ms;
+    uint64_t heard = node_member(w->peer[0].node, &w->peer[2].me->id)->heard_ms;
+    world_stop(w, 2);
+    world_run(w, heard + beat * 14 / 10 - w->now_ms);
+    assert_true(s.knocked[2][0]);
+    assert_int_equal(s.suspected[0], 0);
+    world_run(w, heard + beat * 18 / 10 - w->now_ms);
+    assert_int_equal(s.suspected[0], 1);
+    assert_int_equal(s.failed[0] + s.failed[1], 0);
+    world_run(w, beat * 3 / 10);
+    assert_int_equal(s.failed[0], 1);
+    assert_int_equal(s.failed[1], 1);
+    assert_in_range(s.failed_ms - heard, 19 * beat / 10, 2 * beat);
+    world_free(w);
+}
+
+/* Whoever was itself held up gives the others the time that it missed, and a little more. */
+static void test_a_host_that_was_held_up(void **state)
+{
+    struct seen s;
+    struct world *w = group(SMALL, &s);
+    (void)state;
+    w->hold = true; /* what it wants done is lost, as what the others sent meanwhile */
+    w->now_ms += 10 * (uint64_t)w->peer[0].cfg.beat_ms;
+    for (int i = 0; i < 8; i++) {
+        world_feed(w, 0, &(struct node_event){.kind = EV_TICK});
+        w->now_ms += 20;
+    }
+    w->hold = false;
+    world_run(w, 5000);
+    for (size_t i = 0; i < SMALL; i++)
+        assert_int_equal(s.failed[i] + s.suspected[i], 0);
+    world_free(w);
+}
+
+static size_t kept(const struct world *w, const struct seen *s, size_t who)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < w->count; i++)
+        n += s->kept[who][i];
+    return n;
+}
+
+static void test_a_small_group_keeps_all_links(void **state)
+{
+    struct seen s;
+    struct world *w = group(SMALL, &s);
+    (void)state;
+    for (size_t i = 0; i < SMALL; i++)
+        assert_int_equal(kept(w, &s, i), SMALL - 1);
+    world_free(w);
+}
+
+/* The same on both sides, few, and enough of them for everybody to be reached by few steps. */
+static void assert_ring(const struct world *w, const struct seen *s)
+{
+    size_t links = 0;
+    for (size_t from = 0; from < w->count; from++) {
+        bool reached[WORLD_PEERS] = {false};
+        size_t count = 1;
+        if (!w->peer[from].node)
+            continue;
+        assert_true(kept(w, s, from) >= 2);
+        links += kept(w, s, from);
+        reached[from] = true;
+        for (size_t steps = 0; count < node_alive_count(w->peer[from].node); steps++) {
+            bool next[WORLD_PEERS];
+            memcpy(next, reached, sizeof next);
+            for (size_t i = 0; i < w->count; i++)
+                for (size_t k = 0; k < w->count && reached[i]; k++)
+                    next[k] |= w->peer[k].node && s->kept[i][k];
+            count = 0;
+            for (size_t k = 0; k < w->count; k++)
+                count += next[k];
+            memcpy(reached, next, sizeof next);
+            assert_true(steps < 4);
+        }
+        for (size_t k = 0; k < w->count; k++)
+            if (w->peer[k].node)
+                assert_int_equal(s->kept[from][k], s->kept[k][from]);
+    }
+    assert_true(links < 11 * w->count);
+}
+
+/* When one of them dies its neighbours tell, and everybody looks for itself. */
+static void test_a_large_group_keeps_a_ring(void **state)
+{
+    struct seen s;
+    struct world *w = group(LARGE, &s);
+    size_t dead = 5, near = LARGE;
+    (void)state;
+    assert_ring(w, &s);
+    for (size_t i = 0; i < LARGE; i++)
+        near = s.kept[i][dead] ? i : near;
+    world_stop(w, dead);
+    size_t far = (near + 1) % LARGE;
+    while (s.kept[far][dead] || far == dead)
+        far = (far + 1) % LARGE;
+    feed(w, far, EV_LINK_DOWN, dead); /* one that was idle */
+    assert_int_equal(s.suspected[far], 0);
+    feed(w, near, EV_LINK_DOWN, dead);
+    feed(w, near, EV_REFUSED, dead);
+    assert_int_equal(s.failed[near], 1);
+    world_run(w, 10);
+    for (size_t i = 0; i < LARGE; i++) {
+        if (i == dead)
+            continue;
+        assert_true(s.knocked[dead][i]);
+        assert_int_equal(s.failed[i], i == near);
+        feed(w, i, EV_REFUSED, dead);
+        assert_int_equal(s.failed[i], 1);
+    }
+    world_run(w, 500); /* the ring closes */
+    assert_ring(w, &s);
+    world_free(w);
+}
+
+/* A member that says of a living one that it has failed has everybody look, and nothing else. */
+static void test_a_word_fails_nobody(void **state)
+{
+    struct seen s;
+    struct world *w = group(LARGE, &s);
+    struct node *liar = w->peer[1].node;
+    (void)state;
+    liar->hello.failed = w->peer[2].me->id;
+    liar->hello.failed_instance = w->peer[2].node->instance;
+    liar->failed_ms = w->now_ms;
+    liar->beacon_ms = w->now_ms;
+    world_run(w, 50);
+    assert_true(s.knocked[2][0]);
+    world_run(w, 10000);
+    for (size_t i = 0; i < LARGE; i++)
+        assert_int_equal(s.failed[i] + s.suspected[i], 0);
+    world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_process_that_dies),
+        cmocka_unit_test(test_a_link_that_breaks),
+        cmocka_unit_test(test_a_host_that_is_silent),
+        cmocka_unit_test(test_a_host_that_was_held_up),
+        cmocka_unit_test(test_a_small_group_keeps_all_links),
+        cmocka_unit_test(test_a_large_group_keeps_a_ring),
+        cmocka_unit_test(test_a_word_fails_nobody),
+    };
+    return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
+}
