@@ -380,9 +380,6 @@ void out_cancel(struct node *n, uint32_t id);
 /* node_hello.c */
 void net_hello(struct node *n, const struct node_event *ev);
 void net_tick(struct node *n);
-/* Tells the transport which links are always to be connected. */
-void net_keep(struct node *n);
-void net_keep_soon(struct node *n);
 bool node_lives(const struct member *m); /* alive or suspect */
 /* Somebody with our identity has told the group a start numbered `boot`: what we say must be newer than that,
  * or it would count no more. */
@@ -506,6 +503,12 @@ void net_news_tick(struct node *n);
 void net_pull(struct node *n, struct member *m);
 /* Sends what the summary lacks; true when it names something newer than ours. The reader tells of faults. */
 bool net_give(struct node *n, struct member *to, struct pack_reader *summary, bool has_record);
+
+/* node_links.c */
+void net_link(struct node *n, struct member *m, const struct node_event *ev);
+/* Tells the transport which links are always to be connected, when that is due. */
+void net_keep(struct node *n);
+void net_keep_soon(struct node *n); /* somebody came or went */
 
 /* node_alive.c */
 void alive_heard(struct node *n, struct member *m);
