@@ -7,12 +7,15 @@
 #define SUSPECT_AT 172
 #define FAIL_AT    195
 
-#define CONFIRM_MS  200 /* … and so long after it became suspect at least */
-#define HELPERS     3   /* members asked to probe for us */
-#define LATE_MS     50  /* later than this is not the clock's grain */
-#define LATE_MAX_MS 1000
-#define LATE_BEATS  4
-#define BUSY_TIMES  2 /* whoever installs or starts Kubernetes may be slow to speak */
+#define CONFIRM_MS    200 /* … and so long after it became suspect at least */
+#define HELPERS       3   /* members asked to probe for us */
+#define FAILED_GAP_MS 50  /* between beacons that tell of failed ones */
+#define LATE_MS       50  /* later than this is not the clock's grain */
+#define LATE_MAX_MS   1000
+#define LATE_BEATS    4
+#define LATE_MOST                                                                                            \
+    2 /* beats that are allowed for in pieces, since it was heard: or overload would hide the dead */
+#define BUSY_TIMES 2 /* whoever installs or starts Kubernetes may be slow to speak */
 #define BEAT_MEMBERS                                                                                         \
     32 /* up to this many members the beat is as configured; beyond it slows in proportion                   \
         */
@@ -28,10 +31,13 @@ uint64_t alive_beat_ms(const struct node *n)
 void alive_late(struct node *n, uint64_t due_ms)
 {
     uint64_t late = due_ms && n->now_ms > due_ms + LATE_MS ? n->now_ms - due_ms : 0;
+    uint64_t beat = alive_beat_ms(n), most = late < beat ? LATE_MOST * beat : UINT64_MAX;
     for (size_t i = 0; late && i < n->member_count; i++) {
         struct member *m = n->member[i];
-        m->heard_ms += late;
-        m->suspect_ms += late;
+        uint64_t more = m->allowed_ms < most && late <= most - m->allowed_ms ? late : 0;
+        m->allowed_ms += more;
+        m->heard_ms += more;
+        m->suspect_ms += more;
     }
     if (late > LATE_MAX_MS)
         late = LATE_MAX_MS;
@@ -60,6 +66,8 @@ void alive_heard(struct node *n, struct member *m)
     enum member_state was = m->state;
     m->heard_ms = n->now_ms;
     m->asked = 0;
+    m->knocked = m->told_failed = false;
+    m->allowed_ms = 0;
     if (m->has_profile && m->profile.phase == PHASE_LEFT)
         return; /* its goodbye stands until it says something newer */
     node_set_state(n, m, STATE_ALIVE);
@@ -69,10 +77,12 @@ void alive_heard(struct node *n, struct member *m)
         out_event(n, EVENT_MEMBER_ALIVE, &m->id);
 }
 
-static void ask_host(struct node *n, const struct member *m)
+static void ask_host(struct node *n, struct member *m)
 {
-    if (m->linked)
-        out_action(n, ACT_KNOCK)->peer = m->id;
+    if (!m->linked)
+        return;
+    m->knocked = true;
+    out_action(n, ACT_KNOCK)->peer = m->id;
 }
 
 /* Asks the peer itself, its host, and a few others whether it is there. */
@@ -113,12 +123,14 @@ static void fail(struct node *n, struct member *m)
     m->heard = false; /* its next beacon is answered at once, like a newcomer's */
     out_event(n, EVENT_MEMBER_FAILED, &m->id);
     unlink_member(n, m);
-    if (node_alive_count(n) <= SMALL_GROUP)
-        return;
+    if (node_alive_count(n) <= SMALL_GROUP || m->told_failed)
+        return; /* everybody sees it, or has heard it from where we did */
     n->hello.failed = m->id;
     n->hello.failed_instance = m->instance;
+    uint64_t at = n->failed_ms + FAILED_GAP_MS > n->now_ms ? n->failed_ms + FAILED_GAP_MS : n->now_ms;
     n->failed_ms = n->now_ms;
-    n->beacon_ms = n->now_ms;
+    if (at < n->beacon_ms)
+        n->beacon_ms = at;
 }
 
 /* A process that dies closes its connections at once, and its host says that nobody listens there any more.
@@ -127,14 +139,13 @@ void alive_link_down(struct node *n, struct member *m)
 {
     if (m->self || m->state != STATE_ALIVE || !m->kept)
         return;
-    suspect(n, m);
     probe(n, m);
 }
 
 /* The host's own word, which nobody else can give: but only where we had reason to ask. */
 void alive_refused(struct node *n, struct member *m)
 {
-    if (m->state == STATE_SUSPECT || (m->state == STATE_ALIVE && m->asked))
+    if (node_lives(m) && m->knocked)
         fail(n, m);
 }
 
@@ -142,9 +153,9 @@ void alive_refused(struct node *n, struct member *m)
 void alive_told_failed(struct node *n, const struct hello *h)
 {
     struct member *m = node_member(n, &h->failed);
-    if (!m || m->self || m->state != STATE_ALIVE || m->instance != h->failed_instance || m->asked)
+    if (!m || m->self || m->state != STATE_ALIVE || m->instance != h->failed_instance || m->knocked)
         return;
-    m->asked++;
+    m->told_failed = true;
     ask_host(n, m);
 }
 

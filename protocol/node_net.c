@@ -105,6 +105,7 @@ static void take_payload(struct node *n, struct member *m, const struct statemen
     m->keyed = true;
     if (s->kind == STATEMENT_PROFILE) {
         take_profile(n, m, &p->profile);
+        m->profile_boot = s->version >> 32;
     } else if (s->kind == STATEMENT_BALLOT) {
         free(m->ballot);
         m->ballot = p->ballot;

@@ -318,11 +318,15 @@ void net_news_tick(struct node *n)
         item[count] = gossip_find(&n->gossip, &k->owner, k->kind, &k->subject);
         count += item[count] != NULL;
     }
-    for (size_t i = 0; i < n->member_count; i++) {
-        struct batch b = {.n = n, .to = n->member[i]};
-        for (size_t k = 0; is_told(b.to) && k < count; k++)
+    size_t from = node_random(n) % n->member_count, told = 0;
+    for (size_t i = 0; i < n->member_count && told < NEWS_SOME; i++) {
+        struct batch b = {.n = n, .to = n->member[(from + i) % n->member_count]};
+        if (!is_told(b.to))
+            continue;
+        for (size_t k = 0; k < count; k++)
             lacks(&b, item[k]);
         flush(&b, false);
+        told++;
     }
     n->news_count = 0;
     n->news_ms = 0;

@@ -177,6 +177,8 @@ void serve_tick(struct node *n)
             serve_eviction(n, m);
         if (m->self || !m->has_profile || m->state == STATE_FAILED || m->state == STATE_LEFT)
             continue;
+        if (m->profile_boot < m->boot)
+            continue; /* started anew: what it asks for now is on its way */
         if (n->now_ms >= m->job.retry_ms) {
             serve_revocation(n, m);
             serve_ticket(n, m);

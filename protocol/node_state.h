@@ -39,6 +39,7 @@
 #define SMALL_GROUP      16 /* up to this many members everybody is told directly, and kept connected with */
 #define NEWS_MS          50 /* in a group larger than that, what others say is collected this long and passed on */
 #define FORMATION_GAP_MS 20  /* in a group larger than that, formation looks at what others say so often */
+#define NEWS_SOME        4   /* to so many */
 #define NEWS_MAX         256 /* so much of it: what is beyond, the others find for themselves */
 
 /* What the control plane does for one member. Step ids are 0 while nothing runs. */
@@ -92,7 +93,11 @@ struct member {
     struct outline outline;
     uint64_t heard_ms;
     uint64_t suspect_ms;
-    uint8_t asked; /* how often it was asked whether it is there, since it was heard */
+    /* Since it was heard: */
+    uint8_t asked;       /* how often it was asked whether it is there */
+    bool knocked;        /* its host was asked */
+    bool told_failed;    /* … because another said so */
+    uint64_t allowed_ms; /* for our own lateness */
     uint64_t digest;
     uint64_t pulled_ms;
     struct ballot *ballot; /* NULL: not known */
@@ -112,6 +117,7 @@ struct member {
     uint64_t verified_ms;     /* when the last test pod for it was begun; 0: never */
     uint64_t record_given_ms; /* our record, to one that has another; 0: never */
     int64_t clock_offset_ms;
+    uint64_t profile_boot;  /* the start in which it was told */
     struct profile profile; /* whoever writes to it calls node_profile_taken */
     uint64_t phase_since_ms;
     struct job job;

@@ -26,13 +26,12 @@ try {
 
 struct knocks {
     int epoll_fd;
-    void (*refused)(void *ctx, const struct peer_id *peer);
+    knock_refused *refused;
     void *ctx;
     struct try list[KNOCKS_MAX];
 };
 
-int knocks_new(struct knocks **out, void (*refused)(void *ctx, const struct peer_id *peer), void *ctx,
-               struct err *err)
+int knocks_new(struct knocks **out, knock_refused *refused, void *ctx, struct err *err)
 {
     struct knocks *k = calloc(1, sizeof *k);
     if (!k)

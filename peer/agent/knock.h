@@ -14,9 +14,10 @@
 
 struct knocks;
 
+typedef void knock_refused(void *ctx, const struct peer_id *peer);
+
 /* `refused` is called from knocks_serve alone. KPEER_ENOMEM, KPEER_EIO. */
-int knocks_new(struct knocks **out, void (*refused)(void *ctx, const struct peer_id *peer), void *ctx,
-               struct err *err);
+int knocks_new(struct knocks **out, knock_refused *refused, void *ctx, struct err *err);
 void knocks_free(struct knocks *k);
 
 /* Readable when there is something to serve. */

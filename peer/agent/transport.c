@@ -96,6 +96,8 @@ static int open_router(struct transport *t, uint16_t port, struct err *err)
     return rc ? rc : listen_on(t, port, err);
 }
 
+static knock_refused take_refusal;
+
 static int open_all(struct transport *t, uint16_t port, struct err *err)
 {
     static const struct zsocket_option options[] = {{ZMQ_LINGER, 0}};
@@ -111,7 +113,7 @@ static int open_all(struct transport *t, uint16_t port, struct err *err)
     int rc = open_router(t, port, err);
     if (!rc)
         rc = call_open(t, err);
-    return rc ? rc : knocks_new(&t->knocks, t->callbacks.refused, t->ctx, err);
+    return rc ? rc : knocks_new(&t->knocks, take_refusal, t, err);
 }
 
 int transport_open(struct transport **out, const struct identity *me, uint16_t port,
@@ -215,6 +217,16 @@ static bool we_call(const struct transport *t, const struct link *l)
     return peer_id_compare(&t->me->id, &l->peer) > 0;
 }
 
+static bool has_route(const struct link *l)
+{
+    return l->route_bytes && !l->route_dead;
+}
+
+bool transport_connected(const struct link *l)
+{
+    return l->up || has_route(l);
+}
+
 static struct link *add_link(struct transport *t, const struct peer_id *peer)
 {
     if (t->link_count == TRANSPORT_LINKS_MAX)
@@ -256,7 +268,8 @@ int transport_link(struct transport *t, const struct peer_id *peer, const char *
     if (!same_place(l, address, port, box_pk)) {
         call_end(t, l);
         free_place(t, address, port);
-        l->route_bytes = 0;
+        if (memcmp(l->box_pk, box_pk, BOX_PK_BYTES) != 0)
+            l->route_bytes = 0; /* a connection of theirs is known by their key, wherever it comes from */
         mem_copy_text(l->address, sizeof l->address, address);
         if (inet_pton(AF_INET, address, &l->ipv4) != 1)
             l->ipv4 = 0;
@@ -265,7 +278,7 @@ int transport_link(struct transport *t, const struct peer_id *peer, const char *
         keep_gate(t, true);
     }
     l->keep = keep;
-    bool wanted = l->first || (keep && !l->route_bytes);
+    bool wanted = l->first || (keep && !has_route(l));
     return wanted && we_call(t, l) ? call(t, l, err) : 0;
 }
 
@@ -283,12 +296,12 @@ void transport_unlink(struct transport *t, const struct peer_id *peer)
 
 /* ---- sending ---- */
 
+/* KPEER_ENOTFOUND: the connection is gone; whoever waits for that is told by lose_route. */
 static int answer(struct transport *t, struct link *l, const uint8_t *bytes, size_t n)
 {
     if (zmq_send(t->router, l->route, l->route_bytes, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
-        if (zmq_errno() == EHOSTUNREACH)
-            l->route_bytes = 0;
-        return KPEER_ELIMIT;
+        l->route_dead = zmq_errno() == EHOSTUNREACH;
+        return l->route_dead ? KPEER_ENOTFOUND : KPEER_ELIMIT;
     }
     return zmq_send(t->router, bytes, n, ZMQ_DONTWAIT) < 0 ? KPEER_ELIMIT : 0;
 }
@@ -314,12 +327,14 @@ static int wait_for_call(struct transport *t, struct link *l, const uint8_t *byt
 /* Over our own connection, or theirs, or when there is one. */
 static int send_over(struct transport *t, struct link *l, const uint8_t *bytes, size_t n)
 {
-    if (!l->call && !l->route_bytes && (!l->keep || we_call(t, l)))
+    if (!l->call && has_route(l)) {
+        int rc = answer(t, l, bytes, n);
+        if (rc != KPEER_ENOTFOUND)
+            return rc;
+    }
+    if (!l->call && (!l->keep || we_call(t, l)))
         (void)call(t, l, NULL);
-    if (l->call)
-        return call_send(t, l, bytes, n);
-    int rc = l->route_bytes ? answer(t, l, bytes, n) : KPEER_ENOTFOUND;
-    return rc && !l->route_bytes ? wait_for_call(t, l, bytes, n) : rc;
+    return l->call ? call_send(t, l, bytes, n) : wait_for_call(t, l, bytes, n);
 }
 
 static void send_waiting(struct transport *t, struct link *l)
@@ -430,11 +445,11 @@ void transport_took(struct transport *t, struct link *l, const void *bytes, size
 void transport_lost(struct transport *t, struct link *l)
 {
     struct peer_id peer = l->peer;
-    if (!l->up && !l->route_bytes)
+    if (!transport_connected(l))
         t->callbacks.link_down(t->ctx, &peer);
 }
 
-/* Whoever announces its connection takes answers over it. */
+/* Whoever calls takes answers over the same connection. */
 static void take_route(struct transport *t, struct link *l, zmq_msg_t *route, zmq_msg_t *body)
 {
     size_t n = zmq_msg_size(route);
@@ -442,6 +457,7 @@ static void take_route(struct transport *t, struct link *l, zmq_msg_t *route, zm
         return;
     memcpy(l->route, zmq_msg_data(route), n);
     l->route_bytes = n;
+    l->route_dead = false;
     l->route_fd = zmq_msg_get(body, ZMQ_SRCFD);
     send_waiting(t, l);
 }
@@ -455,7 +471,7 @@ static void take_message(struct transport *t, zmq_msg_t *route, zmq_msg_t *body)
         t->stats.unlinked++;
         return;
     }
-    if (zmq_msg_size(body) == 0)
+    if (zmq_msg_size(body) == 0 || !has_route(l))
         take_route(t, l, route, body);
     transport_took(t, l, zmq_msg_data(body), zmq_msg_size(body));
 }
@@ -473,16 +489,27 @@ static void serve_router(struct transport *t)
     }
 }
 
+/* A callback may change the list of links. */
 static void lose_route(struct transport *t, int fd)
 {
-    for (size_t i = 0; i < t->link_count; i++) {
-        struct link *l = t->link[i];
+    for (size_t i = 0; i < t->link_count;) {
+        struct link *l = t->link[i++];
         if (!l->route_bytes || l->route_fd != fd)
             continue;
         l->route_bytes = 0;
+        l->route_dead = false;
         transport_lost(t, l);
-        return;
+        i = 0;
     }
+}
+
+/* Whoever is connected with us is there, whatever a firewall says to others who knock. */
+static void take_refusal(void *ctx, const struct peer_id *peer)
+{
+    struct transport *t = ctx;
+    const struct link *l = find_link(t, peer);
+    if (l && !transport_connected(l))
+        t->callbacks.refused(t->ctx, peer);
 }
 
 static void serve_knocks(struct transport *t)
@@ -518,8 +545,9 @@ void transport_ready(struct transport *t, const zmq_pollitem_t items[static TRAN
         [ITEM_CALLER] = call_serve,   [ITEM_CALLS] = call_serve_events, [ITEM_KNOCKS] = serve_knocks};
     _Static_assert(ITEM_COUNT == TRANSPORT_ITEMS, "an item for each socket");
     t->now_ms = now_ms;
+    serve_gate(t); /* first, and always: a connection's descriptor may be the next one's by now */
     for (int i = 0; i < ITEM_COUNT; i++)
-        if (items[i].revents & ZMQ_POLLIN)
+        if (items[i].revents & ZMQ_POLLIN && i != ITEM_GATE)
             serve[i](t);
 }
 
@@ -561,8 +589,12 @@ const struct transport_stats *transport_stats(const struct transport *t)
 
 size_t transport_link_count(const struct transport *t, size_t *up)
 {
+    size_t down = 0;
     *up = 0;
-    for (size_t i = 0; i < t->link_count; i++)
-        *up += t->link[i]->up || t->link[i]->route_bytes;
-    return t->link_count;
+    for (size_t i = 0; i < t->link_count; i++) {
+        bool connected = transport_connected(t->link[i]);
+        *up += connected;
+        down += !connected && t->link[i]->keep;
+    }
+    return *up + down;
 }

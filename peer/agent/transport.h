@@ -76,7 +76,7 @@ uint64_t transport_tick(struct transport *t, uint64_t now_ms);
 
 const struct transport_stats *transport_stats(const struct transport *t);
 
-/* How many links are kept, and how many of them are connected. */
+/* How many links are connected (`up`) or always should be, and so how many of these are not. */
 size_t transport_link_count(const struct transport *t, size_t *up);
 
 #endif

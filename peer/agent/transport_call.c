@@ -2,6 +2,7 @@
  * The connections that we make, all on one ROUTER: each has a name there that is used once, so that whatever
  * comes late from a connection that was ended finds nobody.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,7 +13,7 @@
 #define CALL_ENDPOINT    "inproc://calls"
 #define EVENTS_WAITING   16384
 #define HANDSHAKE_MS     5000
-#define RECONNECT_MS     20 /* and twice as long after each try */
+#define RECONNECT_MS     100 /* … and up to twice as long: less often than the other side's gate allows */
 #define RECONNECT_MAX_MS 1000
 #define CURVE_OVERHEAD   64   /* libzmq measures the message as it is on the wire */
 #define REMAKE_MS        1000 /* after a handshake that libzmq does not try again */
@@ -47,6 +48,15 @@ int call_open(struct transport *t, struct err *err)
                               err);
 }
 
+/* libzmq ends connections by their endpoint: two links must not share one. */
+static bool is_taken(const struct transport *t, const struct link *l)
+{
+    for (size_t i = 0; i < t->link_count; i++)
+        if (t->link[i] != l && t->link[i]->call && strcmp(t->link[i]->endpoint, l->endpoint) == 0)
+            return true;
+    return false;
+}
+
 /* libzmq takes these options as they are when a connection is made. */
 static int begin(struct transport *t, struct link *l, struct err *err)
 {
@@ -54,6 +64,8 @@ static int begin(struct transport *t, struct link *l, struct err *err)
     const struct zsocket_option options[] = {{ZMQ_IPV6, v6}};
     uint64_t name = ++t->serial;
     snprintf(l->endpoint, sizeof l->endpoint, v6 ? "tcp://[%s]:%u" : "tcp://%s:%u", l->address, l->port);
+    if (is_taken(t, l))
+        return err_set(err, KPEER_ESTATE, "another peer is at %s", l->endpoint);
     int rc = zsocket_set(t->caller, options, COUNT_OF(options), err);
     if (!rc)
         rc = zsocket_set_key(t->caller, ZMQ_CURVE_SERVERKEY, l->box_pk, err);
@@ -89,14 +101,20 @@ void call_end(struct transport *t, struct link *l)
     if (l->call)
         zmq_disconnect(t->caller, l->endpoint);
     l->call = 0;
-    l->up = false;
+    l->up = l->announced = false;
     l->remake_ms = 0;
 }
 
-int call_send(struct transport *t, const struct link *l, const uint8_t *bytes, size_t n)
+int call_send(struct transport *t, struct link *l, const uint8_t *bytes, size_t n)
 {
-    if (zmq_send(t->caller, &l->call, sizeof l->call, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
+    if (zmq_send(t->caller, &l->call, sizeof l->call, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
+        bool ended = zmq_errno() == EHOSTUNREACH; /* by libzmq, for good, and not always with an event */
+        if (ended) {
+            call_end(t, l);
+            l->remake_ms = t->now_ms + REMAKE_MS;
+        }
         return KPEER_ELIMIT;
+    }
     return zmq_send(t->caller, bytes, n, ZMQ_DONTWAIT) < 0 ? KPEER_ELIMIT : 0;
 }
 
@@ -133,7 +151,6 @@ static void take_event(struct transport *t, struct link *l, uint16_t event)
         l->up = true;
         if (!l->announced)
             announce(t, l);
-        l->announced = false; /* that went out: after the next handshake there will be another */
         return;
     }
     t->stats.handshakes_failed += event != ZMQ_EVENT_DISCONNECTED;
@@ -142,7 +159,7 @@ static void take_event(struct transport *t, struct link *l, uint16_t event)
         l->remake_ms = t->now_ms + REMAKE_MS;
     if (!l->up)
         return;
-    l->up = false;
+    l->up = l->announced = false;
     transport_lost(t, l);
 }
 
@@ -192,6 +209,8 @@ uint64_t call_tick(struct transport *t)
             call_end(t, l);
             (void)call(t, l, NULL);
         }
+        if (l->up && !l->announced)
+            announce(t, l);
         if (l->remake_ms && l->remake_ms < wake)
             wake = l->remake_ms;
     }

@@ -32,10 +32,11 @@ struct link {
     uint64_t call; /* the name of our connection; 0: we have not called */
     char endpoint[ENDPOINT_BYTES];
     bool up;
-    bool announced;     /* our announcement waits there for the connection */
+    bool announced;     /* our announcement was sent over it, or waits for it */
     uint64_t remake_ms; /* 0: no need */
 
-    size_t route_bytes; /* 0: they have not called */
+    size_t route_bytes; /* 0: they have not called, or that connection is lost */
+    bool route_dead;    /* … and is about to be told so */
     uint8_t route[ROUTE_BYTES];
     int route_fd;
 
@@ -78,7 +79,7 @@ int call(struct transport *t, struct link *l, struct err *err);
 void call_end(struct transport *t, struct link *l);
 
 /* Over our connection, which may still be coming: KPEER_ELIMIT when its queue is full. */
-int call_send(struct transport *t, const struct link *l, const uint8_t *bytes, size_t n);
+int call_send(struct transport *t, struct link *l, const uint8_t *bytes, size_t n);
 
 /* What came over it, and what became of it; bounded. */
 void call_serve(struct transport *t);
@@ -87,6 +88,9 @@ void call_serve_events(struct transport *t);
 /* Makes anew what libzmq gave up, and ends what has long been idle. Returns when to call again at the latest.
  */
 uint64_t call_tick(struct transport *t);
+
+/* There is a connection, ours or theirs. */
+bool transport_connected(const struct link *l);
 
 /* A connection of a link is gone: its owner is told when it was the last one. */
 void transport_lost(struct transport *t, struct link *l);

@@ -253,6 +253,31 @@ static void test_who_listens_is_not_refused(void **state)
     end_close(&b);
 }
 
+/* Another peer at the address of one: the one that was told last is reached there, and stays so when the
+ * other goes. */
+static void test_an_address_that_changes_hands(void **state)
+{
+    struct end a, b, *ends[] = {&a, &b};
+    struct peer_id gone = {{0}};
+    uint8_t key[BOX_PK_BYTES] = {9};
+    (void)state;
+    end_open(&a, 25);
+    end_open(&b, 24);
+    link_to(&b, &a);
+    assert_int_equal(transport_link(a.t, &gone, "127.0.0.1", b.port, key, true, NULL), 0);
+    assert_int_equal(transport_send(a.t, &gone, (const uint8_t *)"x", 1), 0);
+    link_to(&a, &b);
+    assert_int_equal(transport_send(a.t, &b.id->id, (const uint8_t *)"1", 1), 0);
+    assert_true(serve_messages(ends, 2, &b, 1, WAIT_MS));
+    (void)transport_send(a.t, &gone, (const uint8_t *)"x", 1);
+    assert_false(serve_messages(ends, 2, &b, 2, 1500));
+    transport_unlink(a.t, &gone);
+    assert_int_equal(transport_send(a.t, &b.id->id, (const uint8_t *)"2", 1), 0);
+    assert_true(serve_messages(ends, 2, &b, 2, WAIT_MS));
+    end_close(&a);
+    end_close(&b);
+}
+
 static void test_wrong_server_key_gives_no_link(void **state)
 {
     struct end a, b, *ends[] = {&a, &b};
@@ -370,6 +395,7 @@ int main(void)
         cmocka_unit_test(test_link_down_is_noticed_and_mended),
         cmocka_unit_test(test_one_connection_serves_both),
         cmocka_unit_test(test_who_listens_is_not_refused),
+        cmocka_unit_test(test_an_address_that_changes_hands),
         cmocka_unit_test(test_wrong_server_key_gives_no_link),
         cmocka_unit_test(test_size_limits),
         cmocka_unit_test(test_full_queue_drops),

@@ -187,7 +187,7 @@ def restart(lab):
 def play(stranger, path, lab):
     before, drops = picture(lab), [heard(host) for host in lab.hosts]
     count, streams, answered = map(int, stranger.run(*stranger.tape("play", path, BRIDGE)).split())
-    assert count > 20 and streams >= 6, (count, streams)
+    assert count > 20 and streams >= 3, (count, streams)  # one for each pair of hosts
     wait_until("what was played is counted", lambda: all(
         heard(host) > was for host, was in zip(lab.hosts, drops)), 20)
     assert picture(lab) == before
