@@ -180,10 +180,10 @@ void alive_evicted(struct node *n, struct member *m)
 static void look_at(struct node *n, struct member *m)
 {
     if (m->state == STATE_ALIVE) {
-        if (m->asked == 0 && n->now_ms >= silent_ms(n, m, ASK_AT))
+        uint8_t due = n->now_ms >= silent_ms(n, m, ASK_AGAIN) ? 2 : n->now_ms >= silent_ms(n, m, ASK_AT);
+        if (m->asked < due)
             probe(n, m);
-        else if (m->asked == 1 && n->now_ms >= silent_ms(n, m, ASK_AGAIN))
-            probe(n, m);
+        m->asked = m->asked < due ? due : m->asked;
         if (m->asked && n->now_ms >= silent_ms(n, m, SUSPECT_AT))
             suspect(n, m);
     } else if (m->state == STATE_SUSPECT) {
@@ -198,9 +198,13 @@ void alive_tick(struct node *n)
 {
     if (n->now_ms < n->alive_ms)
         return;
-    for (size_t i = 0; i < n->member_count; i++)
-        if (!n->member[i]->self)
-            look_at(n, n->member[i]);
+    uint32_t alive;
+    do { /* the fewer there are, the faster is the beat by which the others are looked at */
+        alive = n->alive_count;
+        for (size_t i = 0; i < n->member_count; i++)
+            if (!n->member[i]->self)
+                look_at(n, n->member[i]);
+    } while (n->alive_count != alive);
 }
 
 /* When to look at this one again. */

@@ -109,6 +109,8 @@ void net_keep(struct node *n)
             continue;
         m->kept = keep;
         put_link(n, m);
+        if (keep)
+            net_introduce(n, m);
     }
     free(r);
 }

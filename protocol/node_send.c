@@ -76,6 +76,14 @@ void net_push(struct node *n, const struct gossip_item *item, bool record)
             send_items(n, n->member[i], &item, item ? 1 : 0, record);
 }
 
+void net_introduce(struct node *n, const struct member *to)
+{
+    static const struct peer_id nobody;
+    const struct gossip_item *item = gossip_find(&n->gossip, &n->me->id, STATEMENT_PROFILE, &nobody);
+    if (item && is_told(to))
+        send_items(n, to, &item, 1, false);
+}
+
 bool net_state(struct node *n, enum statement_kind kind, const struct peer_id *subject,
                const uint8_t *payload, size_t bytes)
 {

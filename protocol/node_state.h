@@ -503,6 +503,7 @@ void net_ack(struct node *n, const struct member *to, const struct peer_id *targ
 void net_grant_lease(struct node *n, const struct member *to, const uint8_t set_id[static SET_ID_BYTES],
                      uint64_t term, uint64_t round);
 void net_push(struct node *n, const struct gossip_item *item, bool record);
+void net_introduce(struct node *n, const struct member *to); /* tells it who we are */
 /* In a large group: passes a new statement on to some others soon, together with what comes until then. */
 void net_pass_on(struct node *n, const struct statement *s);
 void net_news_tick(struct node *n);
