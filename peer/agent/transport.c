@@ -15,8 +15,7 @@
 #define ZAP_DOMAIN     "kpeer"
 #define ZAP_FRAMES     7
 #define QUEUE_MESSAGES 256 /* a connection, each way */
-#define HANDSHAKE_MS   5000
-#define SILENT_S       8 /* after so long the kernel asks whether the other end is there */
+#define SILENT_S       8   /* after so long the kernel asks whether the other end is there */
 #define ASK_AGAIN_S    1
 #define UNHEARD_MS     14000 /* without a word from there the connection is lost: loss of 25 % is no reason */
 #define CURVE_OVERHEAD 64    /* libzmq measures the message as it is on the wire */
@@ -46,6 +45,9 @@ int transport_set_common(void *socket, struct err *err)
         {ZMQ_SNDHWM, QUEUE_MESSAGES},
         {ZMQ_RCVHWM, QUEUE_MESSAGES},
     };
+    int64_t largest = TRANSPORT_MESSAGE_MAX + CURVE_OVERHEAD;
+    if (zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &largest, sizeof largest))
+        return zsocket_error(err, "cannot set up a link's socket");
     return zsocket_set(socket, options, COUNT_OF(options), err);
 }
 
@@ -78,7 +80,6 @@ static int listen_on(struct transport *t, uint16_t port, struct err *err)
 static int open_router(struct transport *t, uint16_t port, struct err *err)
 {
     static const struct zsocket_option options[] = {{ZMQ_CURVE_SERVER, 1}, {ZMQ_ROUTER_MANDATORY, 1}};
-    int64_t largest = TRANSPORT_MESSAGE_MAX + CURVE_OVERHEAD;
     t->router = zmq_socket(t->zmq, ZMQ_ROUTER);
     if (!t->router)
         return zsocket_error(err, "cannot open the listening socket");
@@ -89,8 +90,7 @@ static int open_router(struct transport *t, uint16_t port, struct err *err)
         rc = zsocket_set_key(t->router, ZMQ_CURVE_SECRETKEY, t->me->box_sk, err);
     if (rc)
         return rc;
-    if (zmq_setsockopt(t->router, ZMQ_MAXMSGSIZE, &largest, sizeof largest) ||
-        zmq_setsockopt(t->router, ZMQ_ZAP_DOMAIN, ZAP_DOMAIN, strlen(ZAP_DOMAIN)))
+    if (zmq_setsockopt(t->router, ZMQ_ZAP_DOMAIN, ZAP_DOMAIN, strlen(ZAP_DOMAIN)))
         return zsocket_error(err, "cannot set up the listening socket");
     rc = open_gate(t, err);
     return rc ? rc : listen_on(t, port, err);

@@ -12,10 +12,8 @@
 
 #define CALL_ENDPOINT    "inproc://calls"
 #define EVENTS_WAITING   16384
-#define HANDSHAKE_MS     5000
 #define RECONNECT_MS     100 /* … and up to twice as long: less often than the other side's gate allows */
 #define RECONNECT_MAX_MS 1000
-#define CURVE_OVERHEAD   64   /* libzmq measures the message as it is on the wire */
 #define REMAKE_MS        1000 /* after a handshake that libzmq does not try again */
 #define AT_ONCE          64   /* messages or events taken in a row */
 #define IDLE_MS          60000
@@ -30,7 +28,6 @@ int call_open(struct transport *t, struct err *err)
         {ZMQ_CONNECT_TIMEOUT, HANDSHAKE_MS}, /* the kernel would wait longer after each try */
         {ZMQ_RECONNECT_IVL, RECONNECT_MS},
         {ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS}};
-    int64_t largest = TRANSPORT_MESSAGE_MAX + CURVE_OVERHEAD;
     t->caller = zmq_socket(t->zmq, ZMQ_ROUTER);
     if (!t->caller)
         return zsocket_error(err, "cannot open the calling socket");
@@ -41,8 +38,6 @@ int call_open(struct transport *t, struct err *err)
         rc = zsocket_set_key(t->caller, ZMQ_CURVE_PUBLICKEY, t->me->box_pk, err);
     if (!rc)
         rc = zsocket_set_key(t->caller, ZMQ_CURVE_SECRETKEY, t->me->box_sk, err);
-    if (!rc && zmq_setsockopt(t->caller, ZMQ_MAXMSGSIZE, &largest, sizeof largest))
-        rc = zsocket_error(err, "cannot set up the calling socket");
     return rc ? rc
               : zsocket_watch(t->zmq, t->caller, CALL_ENDPOINT, events, EVENTS_WAITING, &t->caller_monitor,
                               err);

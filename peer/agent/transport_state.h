@@ -10,6 +10,7 @@
 #include "peer/agent/transport.h"
 #include "protocol/step.h"
 
+#define HANDSHAKE_MS   5000
 #define ROUTE_BYTES    32
 #define ENDPOINT_BYTES (STEP_ADDRESS_BYTES + 24)
 
@@ -66,7 +67,7 @@ struct transport {
     struct link *link[TRANSPORT_LINKS_MAX];
 };
 
-/* What both sides of a connection have in common. */
+/* What both sockets have in common. */
 int transport_set_common(void *socket, struct err *err);
 
 /* ---- transport_call.c: connections that we make ---- */
