@@ -254,6 +254,9 @@ static void dispatch(struct node *n, const struct node_event *ev)
     case EV_RETRY:
         work_retry(n);
         break;
+    case EV_STOPPING:
+        net_say_stopping(n);
+        break;
     case EV_VERIFY:
         verify_request(n, ev->request, ev->timeout_ms);
         break;

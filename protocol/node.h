@@ -121,7 +121,7 @@ struct hello {
     uint64_t outbid_boot;
     uint64_t outbid_instance;
     /* Whom the sender has just found failed, so that others look at once; told only where the group is large.
-     * Zero id: nobody. */
+     * Or the sender itself, whose agent is being stopped and may be back. Zero id: nobody. */
     struct peer_id failed;
     uint64_t failed_instance;
     /* Of the key that it is to be sealed with, or was opened with; no part of the bytes inside. */
@@ -149,6 +149,7 @@ enum node_event_kind {
     EV_HANDED,     /* a datagram of kind SEAL_KEY came, under one of our keys */
     EV_RETRY,      /* the user ran `up` again: try what failed once more */
     EV_VERIFY,     /* the user asks for a test pod to be tried; answered by ACT_REPLY with a verification */
+    EV_STOPPING,   /* the agent is told to stop, and will without another event */
     EV_GONE,       /* whoever made `request` has gone away and waits no more */
 };
 

@@ -16,6 +16,7 @@
 #define LATE_MOST                                                                                            \
     2 /* beats that are allowed for in pieces, since it was heard: or overload would hide the dead */
 #define BUSY_TIMES 2 /* whoever installs or starts Kubernetes may be slow to speak */
+#define STOP_TIMES 5 /* an upgrade of kpeer, or a restart of its service, is no failure */
 #define BEAT_MEMBERS                                                                                         \
     32 /* up to this many members the beat is as configured; beyond it slows in proportion                   \
         */
@@ -58,7 +59,8 @@ static bool busy(const struct member *m)
 static uint64_t silent_ms(const struct node *n, const struct member *m, uint64_t hundredths)
 {
     uint64_t patience = alive_beat_ms(n) * hundredths / 100;
-    return m->heard_ms + n->late_ms + (busy(m) ? BUSY_TIMES * patience : patience);
+    uint64_t times = m->stopping ? STOP_TIMES : busy(m) ? BUSY_TIMES : 1;
+    return m->heard_ms + n->late_ms + times * patience;
 }
 
 void alive_heard(struct node *n, struct member *m)
@@ -75,6 +77,13 @@ void alive_heard(struct node *n, struct member *m)
         n->alive_ms = silent_ms(n, m, ASK_AT);
     if (was != STATE_ALIVE && m->has_profile && n->started)
         out_event(n, EVENT_MEMBER_ALIVE, &m->id);
+}
+
+void alive_stopping(struct node *n, struct member *m, bool stopping)
+{
+    if (m->stopping && !stopping)
+        n->alive_ms = 0;
+    m->stopping = stopping;
 }
 
 static void ask_host(struct node *n, struct member *m)
@@ -137,7 +146,7 @@ static void fail(struct node *n, struct member *m)
  */
 void alive_link_down(struct node *n, struct member *m)
 {
-    if (m->self || m->state != STATE_ALIVE || !m->kept)
+    if (m->self || m->state != STATE_ALIVE || !m->kept || m->stopping)
         return;
     probe(n, m);
 }
@@ -153,7 +162,8 @@ void alive_refused(struct node *n, struct member *m)
 void alive_told_failed(struct node *n, const struct hello *h)
 {
     struct member *m = node_member(n, &h->failed);
-    if (!m || m->self || m->state != STATE_ALIVE || m->instance != h->failed_instance || m->knocked)
+    if (!m || m->self || m->state != STATE_ALIVE || m->instance != h->failed_instance || m->knocked ||
+        m->stopping)
         return;
     m->told_failed = true;
     ask_host(n, m);

@@ -125,6 +125,7 @@ void net_hello(struct node *n, const struct node_event *ev)
     if (peer_id_equal(&h->outbid, &n->me->id) && h->outbid_instance != n->instance)
         net_outbid(n, h->outbid_boot);
     take_clock(n, m, h->wall_ms - n->wall_ms);
+    alive_stopping(n, m, peer_id_equal(&h->failed, &h->id));
     alive_told_failed(n, h);
     n->formation_stale |= !m->keyed;
     m->keyed = m->heard = true;
@@ -174,6 +175,17 @@ static void beacon(struct node *n)
         wait = steady - steady / 10 + node_random(n) % (steady / 5 + 1);
     n->beacons_sent++;
     n->beacon_ms = n->now_ms + wait;
+}
+
+/* Once, in the last beacon of this start: with it lost, this host has failed until it is back. */
+void net_say_stopping(struct node *n)
+{
+    if (n->keys.evicted || n->work.leaving != LEAVE_NONE)
+        return;
+    n->hello.failed = n->me->id;
+    n->hello.failed_instance = n->instance;
+    n->failed_ms = n->now_ms;
+    beacon(n);
 }
 
 static void expire_pending(struct node *n)

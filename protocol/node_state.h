@@ -97,6 +97,7 @@ struct member {
     uint8_t asked;       /* how often it was asked whether it is there */
     bool knocked;        /* its host was asked */
     bool told_failed;    /* … because another said so */
+    bool stopping;       /* it said that its agent stops, maybe to start again */
     uint64_t allowed_ms; /* for our own lateness */
     uint64_t digest;
     uint64_t pulled_ms;
@@ -385,6 +386,7 @@ void out_cancel(struct node *n, uint32_t id);
 
 /* node_hello.c */
 void net_hello(struct node *n, const struct node_event *ev);
+void net_say_stopping(struct node *n);
 void net_tick(struct node *n);
 bool node_lives(const struct member *m); /* alive or suspect */
 /* Somebody with our identity has told the group a start numbered `boot`: what we say must be newer than that,
@@ -523,6 +525,7 @@ void alive_link_down(struct node *n, struct member *m);
 void alive_refused(struct node *n, struct member *m);
 /* The step comes later than was asked for (0: no time was). */
 void alive_late(struct node *n, uint64_t due_ms);
+void alive_stopping(struct node *n, struct member *m, bool stopping);
 void alive_told_failed(struct node *n, const struct hello *h);
 void alive_left(struct node *n, struct member *m);
 void alive_evicted(struct node *n, struct member *m);

@@ -38,7 +38,10 @@ static void on_signal(void *ctx)
     struct agent *a = ctx;
     struct signalfd_siginfo info;
     while (read(a->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        struct node_event stopping = {.kind = EV_STOPPING};
         log_info("stopping on %s", strsignal((int)info.ssi_signo));
+        if (!a->stop)
+            agent_feed(a, &stopping);
         a->stop = true;
     }
 }

@@ -67,6 +67,13 @@ void host_crash(struct world *w, struct host *h, uint64_t back_ms)
     come_back(w, h, back_ms);
 }
 
+/* Its power may fail before it is heard, as at any event. */
+void host_say_stopping(struct world *w, struct host *h)
+{
+    tell(w, h, "is told to stop");
+    host_feed(w, h, &(struct node_event){.kind = EV_STOPPING});
+}
+
 /* The disk is empty, and Kubernetes with it; the host is installed anew under its old name. */
 void host_wipe(struct world *w, struct host *h)
 {

@@ -104,6 +104,8 @@ static void strike(struct world *w, struct host *h, const struct incident *in)
         return; /* nobody there that it could happen to */
     switch (in->kind) {
     case INCIDENT_CRASH:
+        if (draw(&w->host_rng) % 2)
+            host_say_stopping(w, h);
         host_crash(w, h, in->ms);
         break;
     case INCIDENT_GONE:

@@ -274,6 +274,7 @@ void broken(struct world *w, int invariant, const char *fmt, ...) __attribute__(
 /* host.c */
 void host_identity(struct world *w, struct host *h);
 void host_start(struct world *w, struct host *h);
+void host_say_stopping(struct world *w, struct host *h);
 void host_crash(struct world *w, struct host *h, uint64_t back_ms);
 void host_wipe(struct world *w, struct host *h);
 void host_readdress(struct world *w, struct host *h);

@@ -86,6 +86,51 @@ static void test_a_process_that_dies(void **state)
     world_free(w);
 }
 
+/* An agent that stops in order says so: it has time to come back, and is asked when that is over. */
+static void test_an_agent_that_is_stopped(void **state)
+{
+    struct seen s;
+    struct world *w = group(SMALL, &s);
+    uint64_t beat = w->peer[0].cfg.beat_ms;
+    (void)state;
+    feed(w, 2, EV_STOPPING, 2);
+    world_run(w, 1);
+    world_stop(w, 2);
+    feed(w, 0, EV_LINK_DOWN, 2);
+    assert_false(s.knocked[2][0]);
+    world_run(w, 5 * beat);
+    assert_false(s.knocked[2][0]);
+    assert_int_equal(s.failed[0] + s.suspected[0], 0);
+
+    world_start(w, 2); /* that was an upgrade */
+    world_run(w, 3 * beat);
+    assert_int_equal(s.failed[0] + s.suspected[0], 0);
+    world_stop(w, 2); /* and now it dies */
+    feed(w, 0, EV_LINK_DOWN, 2);
+    assert_true(s.knocked[2][0]);
+    world_run(w, 2 * beat);
+    assert_int_equal(s.failed[0], 1);
+    world_free(w);
+}
+
+static void test_an_agent_that_stays_away(void **state)
+{
+    struct seen s;
+    struct world *w = group(SMALL, &s);
+    uint64_t beat = w->peer[0].cfg.beat_ms;
+    (void)state;
+    feed(w, 2, EV_STOPPING, 2);
+    world_run(w, 1);
+    world_stop(w, 2);
+    world_run(w, 7 * beat);
+    assert_true(s.knocked[2][0]);
+    feed(w, 0, EV_REFUSED, 2);
+    assert_int_equal(s.failed[0], 1);
+    world_run(w, 4 * beat);
+    assert_int_equal(s.failed[1], 1); /* without its host's word too */
+    world_free(w);
+}
+
 /* A connection that broke is none. */
 static void test_a_link_that_breaks(void **state)
 {
@@ -249,6 +294,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_process_that_dies),
+        cmocka_unit_test(test_an_agent_that_is_stopped),
+        cmocka_unit_test(test_an_agent_that_stays_away),
         cmocka_unit_test(test_a_link_that_breaks),
         cmocka_unit_test(test_a_host_that_is_silent),
         cmocka_unit_test(test_a_host_that_was_held_up),
