@@ -4,23 +4,30 @@
 
 #include "protocol/pack.h"
 
-#define HELLO_FIELDS  14
-#define HELLO_MORE    2 /* where there is a failed peer to name */
-#define BEACON_FIELDS 4
-#define HEARD_FIELDS  3
-#define BEACON_DEPTH  3
-#define PLAIN_MAX     (BEACON_MAX_BYTES - SEAL_OVERHEAD_BYTES)
-#define PLAIN_FIXED   250 /* no encoding of everything but `heard` is longer */
+#define HELLO_FIELDS   14
+#define HELLO_MORE     2 /* where there is a failed peer to name */
+#define BEACON_FIELDS  4
+#define HEARD_FIELDS   3
+#define BEACON_DEPTH   3
+#define PLAIN_MAX      (BEACON_MAX_BYTES - SEAL_OVERHEAD_BYTES)
+#define ARRAY_HEAD_MAX 3
 
-/* An entry's longest encoding: the array's head, a bin with id, a number, a bin with the address. */
-static size_t heard_bytes(const struct beacon_heard *h)
+static size_t uint32_bytes(uint32_t v)
 {
-    return 1 + 2 + PEER_ID_BYTES + 5 + 2 + (size_t)h->address.n;
+    return v < 128 ? 1 : v <= UINT8_MAX ? 2 : v <= UINT16_MAX ? 3 : 5;
 }
 
-static size_t heard_that_fit(const struct beacon *b)
+/* An entry's encoding: the array's head, a bin with id, a number, a bin with the address. */
+static size_t heard_bytes(const struct beacon_heard *h)
 {
-    size_t used = PLAIN_FIXED, i = 0;
+    return 1 + 2 + PEER_ID_BYTES + uint32_bytes(h->instance) + 2 + (size_t)h->address.n;
+}
+
+/* Behind what is written so far: exactly as many as fit, or what was decoded would not be encoded again. */
+static size_t heard_that_fit(const struct beacon *b, size_t used)
+{
+    size_t i = 0;
+    used += ARRAY_HEAD_MAX;
     for (; i < b->heard_count && i < BEACON_HEARD_MAX; i++) {
         used += heard_bytes(&b->heard[i]);
         if (used > PLAIN_MAX)
@@ -61,11 +68,11 @@ static void put_hello(struct pack_writer *w, const struct hello *h)
 
 static void put_beacon(struct pack_writer *w, const struct beacon *b)
 {
-    size_t heard = heard_that_fit(b);
     pack_put_array(w, BEACON_FIELDS);
     put_hello(w, &b->hello);
     pack_put_bin(w, b->address.b, b->address.n);
     pack_put_uint(w, b->interface);
+    size_t heard = heard_that_fit(b, w->used);
     pack_put_array(w, heard);
     for (size_t i = 0; i < heard; i++) {
         const struct beacon_heard *h = &b->heard[i];

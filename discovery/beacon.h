@@ -3,7 +3,7 @@
  *
  *   seal(SEAL_BEACON,
  *     [ [id, boot, instance, counter, age_ms, wall_ms, digest, members, sign_pk, box_pk, port,
- *       outbid, outbid_boot, outbid_instance],
+ *       outbid, outbid_boot, outbid_instance (, failed, failed_instance)],
  *       address, interface,
  *       [ [id, instance, address] … ] ])
  *

@@ -106,6 +106,8 @@ static void seed_beacon(struct fuzz_sink *sink)
     memcpy(b.hello.box_pk, peer[0]->box_pk, BOX_PK_BYTES);
     FUZZ_MUST(address_parse("192.168.56.11", &b.address) == 0);
     for (b.heard_count = 0; b.heard_count <= BEACON_HEARD_MAX; b.heard_count += 9) {
+        if (b.heard_count == BEACON_HEARD_MAX) /* the longest that there is */
+            b.hello.failed = peer[0]->id;
         for (size_t i = 0; i < b.heard_count; i++) {
             b.heard[i] = (struct beacon_heard){.id = {{(uint8_t)i}}, .instance = 7};
             FUZZ_MUST(address_parse("192.168.56.12", &b.heard[i].address) == 0);

@@ -122,6 +122,30 @@ static void test_names_who_has_failed(void **state)
     assert_int_equal(b.hello.failed_instance, 77);
 }
 
+/* What was decoded is encoded again, byte by byte, however long the list is that its small numbers let in. */
+static void test_a_full_list_goes_round(void **state)
+{
+    struct fixture *f = *state;
+    const uint8_t nonce[SEAL_NONCE_BYTES] = {1};
+    static const uint32_t instances[] = {7, 200, 60000, UINT32_MAX};
+    uint8_t bytes[BEACON_MAX_BYTES], again[BEACON_MAX_BYTES];
+    struct beacon b;
+    f->beacon.heard_count = BEACON_HEARD_MAX;
+    for (size_t round = 0; round < 2 * 2 * 4; round++) {
+        f->beacon.hello.failed = (struct peer_id){{(uint8_t)(round % 2)}};
+        for (size_t i = 0; i < BEACON_HEARD_MAX; i++)
+            f->beacon.heard[i] = (struct beacon_heard){.id = {{(uint8_t)i}},
+                                                       .instance = instances[round / 4],
+                                                       .address = {.n = round / 2 % 2 ? 16 : 4}};
+        size_t n = encode(f, bytes), again_n = 0;
+        assert_int_equal(beacon_decode(f->seal, bytes, n, &b, NULL), 0);
+        assert_true(n > BEACON_MAX_BYTES - 42 || b.heard_count == BEACON_HEARD_MAX);
+        assert_int_equal(beacon_encode(f->seal, nonce, &b, again, &again_n, NULL), 0);
+        assert_int_equal(again_n, n);
+        assert_memory_equal(again, bytes, n);
+    }
+}
+
 static void test_every_truncation_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -268,6 +292,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_comes_out_as_it_went_in, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_names_who_has_failed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_full_list_goes_round, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_every_truncation_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_every_flipped_bit_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_every_flipped_bit_under_the_seal, set_up, tear_down),
