@@ -120,6 +120,26 @@ static void draw_incident(struct incident *in, const struct scenario *s, uint64_
     in->jump_ms = jumps[draw_below(rng, COUNT_OF(jumps))];
 }
 
+/* A host that has joined is installed anew and joins again under its old name, and before its Node is proven
+ * the master is started again: does it serve once more what it had served? Chance alone brings that about
+ * once in ten thousand. */
+static void draw_reinstalled(struct scenario *s, uint64_t *rng)
+{
+    uint32_t joins = s->group_of_second - 1;
+    s->incident[s->incident_count++] = (struct incident){.kind = INCIDENT_WIPE,
+                                                         .trigger = EVENT_JOIN_FINISHED,
+                                                         .nth = 1 + (uint32_t)draw_below(rng, joins),
+                                                         .at_ms = draw_below(rng, 3000),
+                                                         .host = HOST_OF_EVENT,
+                                                         .ms = 500 + draw_below(rng, 3000)};
+    s->incident[s->incident_count++] = (struct incident){.kind = INCIDENT_CRASH,
+                                                         .trigger = EVENT_TICKET_ISSUED,
+                                                         .nth = joins + 1,
+                                                         .at_ms = draw_below(rng, 5000),
+                                                         .host = HOST_OF_EVENT,
+                                                         .ms = 200 + draw_below(rng, 3000)};
+}
+
 void scenario_draw(struct scenario *s, uint64_t seed, uint32_t hosts)
 {
     uint64_t rng = seed * 2654435761u + 1;
@@ -153,6 +173,8 @@ void scenario_draw(struct scenario *s, uint64_t seed, uint32_t hosts)
     if (draw(&rng) % 5 == 0 && s->liar == LIAR_NONE && s->hosts <= MANY_HOSTS)
         s->rotations = 1 + (uint32_t)draw_below(&rng, 2);
     s->rotate_ms = (uint32_t)draw_below(&rng, 15000);
+    if (draw(&rng) % 32 == 0)
+        draw_reinstalled(s, &rng);
 }
 
 void scenario_cut(struct scenario *s, const struct cut *cut)
