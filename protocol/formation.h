@@ -45,8 +45,8 @@ struct formation_input {
     uint32_t expect;           /* 0: not told */
     bool lone;                 /* may form a group of one */
     bool checks_green;         /* the group's own check found nothing against founding */
-    uint64_t unknown_until_ms; /* somebody is heard of whom nothing is known yet: without `expect`, settle not
-                                  before */
+    uint64_t unknown_until_ms; /* somebody is heard of whom nothing is known yet, or no record of its cluster:
+                                  without `expect`, settle not before */
     uint64_t settle_ms;
     uint64_t lease_ms;
 };

@@ -213,6 +213,13 @@ void node_check_group(struct node *n)
 /* Who is alive and not known yet may be in a cluster already: a moment is given to learn that. */
 #define UNKNOWN_MS 15000
 
+/* Nothing is known of it, or it is in a cluster whose record we have not got yet: a host that was installed
+ * anew is not let in at once where its earlier self had the address. */
+static bool is_untold(const struct node *n, const struct member *m)
+{
+    return !m->has_profile || (m->profile.cluster_id[0] && m->profile.rehearse == n->cfg.dry_run);
+}
+
 struct formation_input node_formation_input(struct node *n)
 {
     uint64_t unknown_until_ms = 0;
@@ -232,7 +239,7 @@ struct formation_input node_formation_input(struct node *n)
             .sign_pk = m->keyed ? m->sign_pk : NULL,
             .ballot = m->ballot,
         };
-        if (is_alive(m->state) && !profile && m->discovered_ms + UNKNOWN_MS > unknown_until_ms)
+        if (is_alive(m->state) && is_untold(n, m) && m->discovered_ms + UNKNOWN_MS > unknown_until_ms)
             unknown_until_ms = m->discovered_ms + UNKNOWN_MS;
     }
     return (struct formation_input){.now_ms = n->now_ms,

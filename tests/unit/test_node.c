@@ -901,6 +901,25 @@ static void count_conflicts(struct world *w, size_t who, const struct action *a)
 
 /* Two pairs that formed apart meet: each keeps its cluster, and all of them name both, now and after a
  * restart. */
+/* Whoever hears of a cluster before it has its record does not found another one meanwhile. */
+static void test_a_cluster_that_is_heard_of_is_waited_for(void **state)
+{
+    struct world *w = world_new(2, 99);
+    (void)state;
+    world_start(w, 0);
+    world_start(w, 1);
+    world_run(w, 5000);
+    struct node *n = w->peer[0].node;
+    struct member *m = node_member(n, &w->peer[1].me->id);
+    assert_true(m->has_profile && !n->committed);
+    assert_int_equal(node_formation_input(n).unknown_until_ms, 0);
+    memset(m->profile.cluster_id, 'a', sizeof m->profile.cluster_id - 1);
+    assert_true(node_formation_input(n).unknown_until_ms > m->discovered_ms + 10000);
+    m->profile.rehearse = true; /* there is none, it only tries what it would do */
+    assert_int_equal(node_formation_input(n).unknown_until_ms, 0);
+    world_free(w);
+}
+
 static void test_two_clusters_that_meet_are_told(void **state)
 {
     struct world *w = world_new(4, 0);
@@ -1038,6 +1057,7 @@ int main(void)
         cmocka_unit_test(test_every_statement_altered_by_its_owner),
         cmocka_unit_test(test_promises_are_stored_before_they_are_told),
         cmocka_unit_test(test_no_second_election_after_all_restart),
+        cmocka_unit_test(test_a_cluster_that_is_heard_of_is_waited_for),
         cmocka_unit_test(test_two_clusters_that_meet_are_told),
         cmocka_unit_test(test_same_seed_same_bytes),
         cmocka_unit_test(test_torn_and_newer_stores_are_errors),
