@@ -173,7 +173,7 @@ void scenario_draw(struct scenario *s, uint64_t seed, uint32_t hosts)
     if (draw(&rng) % 5 == 0 && s->liar == LIAR_NONE && s->hosts <= MANY_HOSTS)
         s->rotations = 1 + (uint32_t)draw_below(&rng, 2);
     s->rotate_ms = (uint32_t)draw_below(&rng, 15000);
-    if (draw(&rng) % 32 == 0)
+    if (draw(&rng) % 32 == 0 && s->group_of_second > 1)
         draw_reinstalled(s, &rng);
 }
 

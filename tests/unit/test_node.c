@@ -899,8 +899,6 @@ static void count_conflicts(struct world *w, size_t who, const struct action *a)
         told[who]++;
 }
 
-/* Two pairs that formed apart meet: each keeps its cluster, and all of them name both, now and after a
- * restart. */
 /* Whoever hears of a cluster before it has its record does not found another one meanwhile. */
 static void test_a_cluster_that_is_heard_of_is_waited_for(void **state)
 {
@@ -920,6 +918,8 @@ static void test_a_cluster_that_is_heard_of_is_waited_for(void **state)
     world_free(w);
 }
 
+/* Two pairs that formed apart meet: each keeps its cluster, and all of them name both, now and after a
+ * restart. */
 static void test_two_clusters_that_meet_are_told(void **state)
 {
     struct world *w = world_new(4, 0);

@@ -86,6 +86,14 @@ static void test_a_process_that_dies(void **state)
     world_free(w);
 }
 
+/* Number 2 is told to stop, and does once that has been heard. */
+static void stop_in_order(struct world *w)
+{
+    feed(w, 2, EV_STOPPING, 2);
+    world_run(w, 1);
+    world_stop(w, 2);
+}
+
 /* An agent that stops in order says so: it has time to come back, and is asked when that is over. */
 static void test_an_agent_that_is_stopped(void **state)
 {
@@ -93,9 +101,7 @@ static void test_an_agent_that_is_stopped(void **state)
     struct world *w = group(SMALL, &s);
     uint64_t beat = w->peer[0].cfg.beat_ms;
     (void)state;
-    feed(w, 2, EV_STOPPING, 2);
-    world_run(w, 1);
-    world_stop(w, 2);
+    stop_in_order(w);
     feed(w, 0, EV_LINK_DOWN, 2);
     assert_false(s.knocked[2][0]);
     world_run(w, 5 * beat);
@@ -119,9 +125,7 @@ static void test_an_agent_that_stays_away(void **state)
     struct world *w = group(SMALL, &s);
     uint64_t beat = w->peer[0].cfg.beat_ms;
     (void)state;
-    feed(w, 2, EV_STOPPING, 2);
-    world_run(w, 1);
-    world_stop(w, 2);
+    stop_in_order(w);
     world_run(w, 7 * beat);
     assert_true(s.knocked[2][0]);
     feed(w, 0, EV_REFUSED, 2);
