@@ -94,7 +94,7 @@ void control_broadcast_event(struct control_server *s, json_t *event);
 /* The commands' end. */
 struct control_client;
 
-enum control_kind { CONTROL_DATA, CONTROL_EVENT, CONTROL_DONE };
+enum control_kind { CONTROL_DATA, CONTROL_EVENT, CONTROL_DONE, CONTROL_NOTHING };
 
 /* KPEER_ENOAGENT, with a hint, where nobody answers at `path`. */
 int control_connect(struct control_client **out, const char *path, struct err *err);
@@ -105,12 +105,13 @@ int control_client_fd(const struct control_client *c);
 int control_request(struct control_client *c, const char *cmd, json_t *args, struct err *err);
 
 /* The next answer, waiting at most `timeout_ms` (-1: for ever). 0, with *kind and a new reference in *out
- * (NULL for CONTROL_DONE). An error answer comes as its own code, text and hint. KPEER_ETIMEOUT, KPEER_EIO
- * (the agent went away), KPEER_ECANCELED (a signal came). */
+ * (NULL for CONTROL_DONE, and for CONTROL_NOTHING: none came in time, which is no error, as an answer may
+ * tell of a time limit too). An error answer comes as its own code, text and hint. KPEER_EIO (the agent went
+ * away), KPEER_ECANCELED (a signal came). */
 int control_next(struct control_client *c, int timeout_ms, enum control_kind *kind, json_t **out,
                  struct err *err);
 
-/* Request, one data answer, done. */
+/* Request, one data answer, done. KPEER_ETIMEOUT: not within `timeout_ms` each. */
 int control_ask(struct control_client *c, const char *cmd, json_t *args, int timeout_ms, json_t **out,
                 struct err *err);
 

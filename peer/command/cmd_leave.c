@@ -28,13 +28,13 @@ static void show_events(struct leaving *l)
 
         if (code == 0 && kind == CONTROL_EVENT)
             progress_event(&l->progress, event, false, NULL);
-        if (code && code != KPEER_ETIMEOUT) {
+        if (code) {
             control_close(l->events);
             l->events = NULL;
         }
         json_decref(event);
         event = NULL;
-        wait_ms = code ? -1 : 0;
+        wait_ms = code || kind == CONTROL_NOTHING ? -1 : 0;
     }
     progress_draw(&l->progress, NULL);
 }
@@ -53,7 +53,7 @@ static int await_answer(struct leaving *l, struct err *err)
             return KPEER_ECANCELED;
         if (code == 0 && kind == CONTROL_DONE)
             return 0;
-        if (code && code != KPEER_ETIMEOUT)
+        if (code)
             return code;
         if (progress_now_ms() >= l->until_ms) {
             err_set(err, KPEER_ETIMEOUT, "leaving did not end in time; the agent goes on with it");
@@ -77,7 +77,7 @@ static int await_end(struct leaving *l, struct err *err)
         json_decref(data);
         if (command_stopped())
             return KPEER_ECANCELED;
-        if (code && code != KPEER_ETIMEOUT)
+        if (code)
             return 0;
         if (progress_now_ms() >= until)
             return err_set(err, KPEER_ETIMEOUT, "this host has left, but its agent does not stop");

@@ -244,7 +244,7 @@ static void tell_waiting(struct watch *w)
     progress_say(&w->progress, TINT_WARN, "              waiting: %s", waiting);
 }
 
-/* Asks, or goes on waiting for the answer to what was asked before. */
+/* Asks, or goes on waiting for the answer to what was asked before. KPEER_ETIMEOUT: the agent is silent. */
 static int ask(struct question *q, const char *what, struct err *err)
 {
     int code = q->asked ? 0 : control_request(q->client, what, NULL, err);
@@ -255,6 +255,8 @@ static int ask(struct question *q, const char *what, struct err *err)
         json_t *data = NULL;
 
         code = control_next(q->client, ANSWER_MS, &kind, &data, err);
+        if (!code && kind == CONTROL_NOTHING)
+            return KPEER_ETIMEOUT;
         if (!code && kind == CONTROL_DONE) {
             q->asked = false;
         } else if (!code) {
@@ -325,7 +327,7 @@ static int take_events(struct watch *w, int wait_ms, struct err *err)
         json_t *event = NULL;
         int code = control_next(w->events, wait_ms, &kind, &event, err);
 
-        if (code == KPEER_ETIMEOUT || code == KPEER_ECANCELED)
+        if (code == KPEER_ECANCELED || (!code && kind == CONTROL_NOTHING))
             return 0;
         if (!code && kind != CONTROL_EVENT)
             code = err_set(err, KPEER_EIO, "the agent ended its events");

@@ -32,7 +32,7 @@ static void watch_events(struct trying *t)
             progress_set(&t->progress, "verify", writer_text(event, "text"), progress_now_ms() - t->begun_ms);
         json_decref(event);
         event = NULL;
-        if (code == KPEER_ETIMEOUT)
+        if (!code && kind == CONTROL_NOTHING)
             return;
         if (code) {
             control_close(t->events);
@@ -50,7 +50,7 @@ static int await_answer(struct trying *t, uint32_t timeout_ms, json_t **out, str
         watch_events(t);
         progress_draw(&t->progress, NULL);
         code = control_next(t->asks, DRAW_MS, &kind, out, err);
-        if (command_stopped() || code != KPEER_ETIMEOUT)
+        if (command_stopped() || code || kind != CONTROL_NOTHING)
             break;
         if (progress_now_ms() - t->begun_ms > timeout_ms + BEYOND_MS)
             return err_set(err, KPEER_ETIMEOUT, "the agent does not say how the trial went");

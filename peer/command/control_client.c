@@ -93,6 +93,7 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* KPEER_ETIMEOUT, without a text, when time runs out: control_next does not pass it on. */
 static int wait_readable(struct control_client *c, int64_t end, struct err *err)
 {
     struct pollfd p = {.fd = c->fd, .events = POLLIN};
@@ -102,7 +103,7 @@ static int wait_readable(struct control_client *c, int64_t end, struct err *err)
     if (n > 0)
         return 0;
     if (n == 0)
-        return err_set(err, KPEER_ETIMEOUT, "the agent did not answer in time");
+        return KPEER_ETIMEOUT;
     if (errno == EINTR)
         return err_set(err, KPEER_ECANCELED, "interrupted");
     return err_errno(err, errno, "waiting for the agent");
@@ -187,14 +188,16 @@ int control_next(struct control_client *c, int timeout_ms, enum control_kind *ki
     const char *word;
     int code = read_frame(c, timeout_ms < 0 ? -1 : now_ms() + timeout_ms, &frame, err);
 
+    *out = NULL;
+    if (code == KPEER_ETIMEOUT)
+        *kind = CONTROL_NOTHING;
     if (code)
-        return code;
+        return code == KPEER_ETIMEOUT ? 0 : code;
     word = json_string_value(json_object_get(frame, "kind"));
     if (word && strcmp(word, "error") == 0) {
         code = told_error(frame, err);
     } else if (word && strcmp(word, "done") == 0) {
         *kind = CONTROL_DONE;
-        *out = NULL;
     } else if (word && (strcmp(word, "data") == 0 || strcmp(word, "event") == 0) &&
                json_object_get(frame, word)) {
         *kind = *word == 'd' ? CONTROL_DATA : CONTROL_EVENT;
@@ -217,6 +220,8 @@ int control_ask(struct control_client *c, const char *cmd, json_t *args, int tim
         code = control_next(c, timeout_ms, &kind, &data, err);
     if (!code && kind == CONTROL_DATA)
         code = control_next(c, timeout_ms, &kind, &end, err);
+    if (!code && kind == CONTROL_NOTHING)
+        code = err_set(err, KPEER_ETIMEOUT, "the agent did not answer in time");
     if (!code && (kind != CONTROL_DONE || !data))
         code = err_set(err, KPEER_EINVAL, "the agent's answer is malformed");
     json_decref(end);

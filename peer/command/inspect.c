@@ -103,7 +103,7 @@ int inspect_host(struct inspect *in, enum step_role *role, struct step_result *r
 int inspect_group(struct inspect *in, json_t **out, struct err *err)
 {
     struct control_client *client = NULL;
-    enum control_kind kind = CONTROL_DATA;
+    enum control_kind kind = CONTROL_NOTHING;
     struct err none = {0};
     int code;
 
@@ -111,7 +111,7 @@ int inspect_group(struct inspect *in, json_t **out, struct err *err)
         return 0;
     in->begun_ms = progress_now_ms();
     code = control_request(client, "survey", NULL, err);
-    for (code = code ? code : KPEER_ETIMEOUT; code == KPEER_ETIMEOUT;) {
+    while (!code && kind == CONTROL_NOTHING) {
         long long ms = progress_now_ms() - in->begun_ms;
         progress_set(&in->progress, "group", "the hosts look at each other", ms);
         progress_draw(&in->progress, NULL);

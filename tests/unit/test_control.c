@@ -45,6 +45,8 @@ static void on_request(void *ctx, struct control_call *call)
         control_subscribe(call);
     else if (strcmp(call->cmd, "kubeconfig") == 0)
         control_fail(call, KPEER_EIO, "bad \xff bytes", NULL);
+    else if (strcmp(call->cmd, "verify") == 0)
+        control_fail(call, KPEER_ETIMEOUT, "not in time", NULL);
     /* leave: stays open */
 }
 
@@ -138,6 +140,28 @@ static void test_error_answer(void **state)
     control_close(c);
 }
 
+/* That nothing came yet, and an answer that tells of a time limit, are two things. */
+static void test_error_answer_is_a_time_limit(void **state)
+{
+    struct world *w = *state;
+    struct control_client *c = connect_to(w);
+    enum control_kind kind;
+    struct err err = {0};
+    json_t *out = NULL;
+
+    assert_int_equal(control_request(c, "verify", NULL, NULL), 0);
+    assert_int_equal(control_next(c, 0, &kind, &out, &err), 0);
+    assert_true(kind == CONTROL_NOTHING && !out);
+    run_server(w);
+    assert_int_equal(control_next(c, 1000, &kind, &out, &err), KPEER_ETIMEOUT);
+    assert_string_equal(err.text, "not in time");
+    control_close(c);
+    c = connect_to(w);
+    assert_int_equal(control_ask(c, "leave", NULL, 0, &out, &err), KPEER_ETIMEOUT);
+    assert_string_equal(err.text, "the agent did not answer in time");
+    control_close(c);
+}
+
 static void test_error_text_is_no_utf8(void **state)
 {
     struct world *w = *state;
@@ -197,7 +221,8 @@ static void test_events(void **state)
     assert_int_equal(kind, CONTROL_EVENT);
     assert_string_equal(json_string_value(json_object_get(out, "event")), "elected");
     json_decref(out);
-    assert_int_equal(control_next(other, 0, &kind, &out, NULL), KPEER_ETIMEOUT);
+    assert_int_equal(control_next(other, 0, &kind, &out, NULL), 0);
+    assert_int_equal(kind, CONTROL_NOTHING);
     control_close(other);
     control_close(c);
 }
@@ -215,7 +240,8 @@ static void test_late_answer(void **state)
     run_server(w);
     id = w->last_id;
     assert_non_null(control_find(w->server, id));
-    assert_int_equal(control_next(c, 0, &kind, &out, NULL), KPEER_ETIMEOUT);
+    assert_int_equal(control_next(c, 0, &kind, &out, NULL), 0);
+    assert_int_equal(kind, CONTROL_NOTHING);
     control_reply(control_find(w->server, id), NULL);
     assert_null(control_find(w->server, id));
     assert_int_equal(control_next(c, 1000, &kind, &out, NULL), 0);
@@ -583,6 +609,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_error_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_error_answer_is_a_time_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_error_text_is_no_utf8, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown_request, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_request_a_round, setup, teardown),
