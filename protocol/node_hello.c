@@ -188,18 +188,6 @@ void net_say_stopping(struct node *n)
     beacon(n);
 }
 
-static void expire_pending(struct node *n)
-{
-    for (size_t i = 0; i < PENDING_MAX; i++) {
-        struct pending *p = &n->pending[i];
-        if (p->request == 0 || n->now_ms < p->until_ms)
-            continue;
-        out_reply(n, p->request, KPEER_ETIMEOUT, "the master did not answer in time",
-                  "see `kpeer members`: is the master alive?");
-        p->request = 0;
-    }
-}
-
 /* False if it has nothing that we lack, as far as we know. */
 static bool pull_news(struct node *n, struct member *m, uint64_t mine)
 {
@@ -234,5 +222,4 @@ void net_tick(struct node *n)
         beacon(n);
     pull_all(n);
     net_news_tick(n);
-    expire_pending(n);
 }

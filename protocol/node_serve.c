@@ -7,6 +7,7 @@
 
 #define RETRY_MS   2000
 #define CONSOLE_MS 15000
+#define AGAIN_MS   1000 /* a founder that was just started knows nobody for a member of its cluster yet */
 
 static bool serving(const struct node *n)
 {
@@ -167,9 +168,29 @@ static void serve_eviction(struct node *n, struct member *m)
     *(j->drained ? &j->delete_step : &j->drain_step) = side(n, &s, m);
 }
 
+/* The kubeconfigs that our users wait for. */
+static void await_founder(struct node *n)
+{
+    const struct member *founder = node_member(n, &n->record.founder);
+    for (size_t i = 0; i < PENDING_MAX; i++) {
+        struct pending *p = &n->pending[i];
+        if (p->request && n->now_ms >= p->until_ms) {
+            out_reply(n, p->request, KPEER_ETIMEOUT, "the master did not answer in time",
+                      "see `kpeer members`: is the master alive?");
+            p->request = 0;
+        } else if (p->request && n->now_ms >= p->again_ms && founder) {
+            p->again_ms = n->now_ms + AGAIN_MS;
+            net_ask_kubeconfig(n, founder, p->request);
+        }
+    }
+}
+
 void serve_tick(struct node *n)
 {
-    if (n->stopped || !serving(n))
+    if (n->stopped)
+        return;
+    await_founder(n);
+    if (!serving(n))
         return;
     for (size_t i = 0; i < n->member_count; i++) {
         struct member *m = n->member[i];
@@ -328,7 +349,17 @@ static void ask_founder(struct node *n, uint64_t request)
     }
     slot->request = request;
     slot->until_ms = n->now_ms + CONSOLE_MS;
+    slot->again_ms = n->now_ms + AGAIN_MS;
     net_ask_kubeconfig(n, founder, request);
+}
+
+static bool is_asked(const struct node *n, const struct peer_id *asker, uint64_t request)
+{
+    for (size_t i = 0; i < RUNNING_MAX; i++)
+        if (n->running[i].id && n->running[i].kind == STEP_KUBECONFIG && n->running[i].request == request &&
+            peer_id_equal(&n->running[i].subject, asker))
+            return true;
+    return false;
 }
 
 /* What this host's administrator has settled. Root of this very host reads the file anyway. */
@@ -359,7 +390,7 @@ void serve_kubeconfig(struct node *n, uint64_t request, const struct peer_id *as
             ask_founder(n, request);
         return;
     }
-    if (asker && (!m || !m->has_profile || !in_our_cluster(n, m)))
+    if (asker && (!m || !m->has_profile || !in_our_cluster(n, m) || is_asked(n, asker, request)))
         return;
     if (asker && !may_be_console(n, m)) {
         out_event(n, EVENT_CONSOLE_REFUSED, asker);
@@ -373,9 +404,12 @@ void serve_kubeconfig(struct node *n, uint64_t request, const struct peer_id *as
 uint64_t serve_wake(const struct node *n)
 {
     uint64_t at = UINT64_MAX;
-    for (size_t i = 0; i < PENDING_MAX; i++)
-        if (n->pending[i].request && n->pending[i].until_ms < at)
-            at = n->pending[i].until_ms;
+    for (size_t i = 0; i < PENDING_MAX; i++) {
+        const struct pending *p = &n->pending[i];
+        uint64_t due_ms = p->again_ms < p->until_ms ? p->again_ms : p->until_ms;
+        if (p->request && due_ms < at)
+            at = due_ms;
+    }
     if (!serving(n))
         return at;
     for (size_t i = 0; i < n->member_count; i++) {

@@ -147,6 +147,7 @@ struct part {
 struct pending {
     uint64_t request; /* 0: free */
     uint64_t until_ms;
+    uint64_t again_ms; /* when to ask once more */
 };
 
 /* `kpeer verify`: the one that runs here, on the control plane, and the one that our user waits for. */
@@ -158,6 +159,8 @@ struct verify {
     bool stopped;            /* it was told to end */
     uint64_t request;        /* of our user, that went to the founder; 0: none did */
     uint64_t instance;       /* … to this start of it */
+    uint32_t timeout_ms;     /* … for so long a trial */
+    uint64_t again_ms;       /* when to ask it once more; 0: it has begun */
     uint64_t until_ms;       /* when to wait no longer for its next word */
     uint64_t last_ms;        /* … for its last */
 };

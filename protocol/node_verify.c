@@ -5,7 +5,9 @@
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
-#define ANSWER_MS  15000 /* the founder says at once that it has begun, or why it does not */
+#define ANSWER_MS 15000 /* the founder says at once that it has begun, or why it does not */
+#define AGAIN_MS  1000 /* … unless it was just started, and does not know us for a member of its cluster yet \
+                        */
 #define GAP_MS     1000  /* from the begin of one for another host to that of its next */
 #define OVERDUE_MS 30000 /* what it may take beyond the time that it was given */
 
@@ -149,6 +151,17 @@ static bool is_away(const struct member *m)
     return !m || m->state == STATE_FAILED || m->state == STATE_LEFT;
 }
 
+/* What was asked more than once begins once, and says so each time. */
+static bool is_known(struct node *n, const struct member *m, uint64_t request)
+{
+    const struct verify *v = &n->verify;
+    if (asker_of(n) != m || v->asked != request)
+        return false;
+    if (v->step && !v->stopped)
+        tell(n, m, request, "begins", NULL);
+    return true;
+}
+
 static void on_ask(struct node *n, struct member *m, struct pack_reader *r)
 {
     const struct verify *v = &n->verify;
@@ -157,9 +170,9 @@ static void on_ask(struct node *n, struct member *m, struct pack_reader *r)
     bool in_cluster = m->has_profile && strcmp(m->profile.cluster_id, n->record.cluster_id) == 0;
     if (pack_bad(r) || !in_cluster || is_away(m) || !node_is_founder(n))
         return;
-    if (timeout_ms)
+    if (timeout_ms && !is_known(n, m, request))
         begin(n, m, request, timeout_ms);
-    else if (peer_id_equal(&v->asker, &m->id) && v->asked == request)
+    else if (!timeout_ms && peer_id_equal(&v->asker, &m->id) && v->asked == request)
         stop(n);
 }
 
@@ -182,6 +195,7 @@ static void on_tell(struct node *n, const struct member *m, struct pack_reader *
         answer(n, request, &told);
         return;
     }
+    v->again_ms = 0;
     v->until_ms = v->last_ms;
     struct action *a = out_event(n, EVENT_STEP_PROGRESS, NULL);
     mem_copy_text(a->name, sizeof a->name, step_word(STEP_VERIFY));
@@ -213,8 +227,10 @@ static void ask_founder(struct node *n, uint64_t request, uint32_t timeout_ms)
     v->request = request;
     v->instance = founder->instance;
     v->until_ms = n->now_ms + ANSWER_MS;
-    v->last_ms = n->now_ms + bounded(timeout_ms) + OVERDUE_MS;
-    ask(n, founder, request, bounded(timeout_ms));
+    v->timeout_ms = bounded(timeout_ms);
+    v->last_ms = n->now_ms + v->timeout_ms + OVERDUE_MS;
+    v->again_ms = n->now_ms + AGAIN_MS;
+    ask(n, founder, request, v->timeout_ms);
 }
 
 void verify_request(struct node *n, uint64_t request, uint32_t timeout_ms)
@@ -250,8 +266,13 @@ static void await_founder(struct node *n)
     const struct member *founder = node_member(n, &n->record.founder);
     uint64_t request = v->request;
     bool away = is_away(founder) || founder->instance != v->instance;
-    if (!away && n->now_ms < v->until_ms && !n->work.leaving)
+    if (!away && n->now_ms < v->until_ms && !n->work.leaving) {
+        if (v->again_ms && n->now_ms >= v->again_ms) {
+            v->again_ms = n->now_ms + AGAIN_MS;
+            ask(n, founder, request, v->timeout_ms);
+        }
         return;
+    }
     verify_gone(n, request);
     if (n->work.leaving)
         out_reply(n, request, KPEER_ESTATE, "this host is leaving the group", "");
@@ -276,5 +297,8 @@ void verify_tick(struct node *n)
 
 uint64_t verify_wake(const struct node *n)
 {
-    return n->verify.request ? n->verify.until_ms : UINT64_MAX;
+    const struct verify *v = &n->verify;
+    if (!v->request)
+        return UINT64_MAX;
+    return v->again_ms && v->again_ms < v->until_ms ? v->again_ms : v->until_ms;
 }

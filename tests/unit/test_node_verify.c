@@ -26,7 +26,8 @@ struct seen {
     struct finding finding[WORLD_PEERS][STEP_FINDINGS_MAX];
     size_t findings[WORLD_PEERS];
     size_t runs, cancels;
-    struct step step; /* the last that ran */
+    uint64_t asked[WORLD_PEERS]; /* the request's number: each has one of its own */
+    struct step step;            /* the last that ran */
     char asker[STEP_NAME_BYTES];
     char progress[WORLD_PEERS][256];
 };
@@ -77,13 +78,17 @@ static size_t master_of(const struct world *w)
 
 static void ask(struct world *w, size_t who)
 {
-    world_feed(w, who, &(struct node_event){.kind = EV_VERIFY, .request = 100 + who, .timeout_ms = LIMIT_MS});
+    struct seen *s = w->ctx;
+    s->asked[who] += 100;
+    world_feed(w, who,
+               &(struct node_event){.kind = EV_VERIFY, .request = s->asked[who], .timeout_ms = LIMIT_MS});
     world_run(w, 100);
 }
 
 static void go_away(struct world *w, size_t who)
 {
-    world_feed(w, who, &(struct node_event){.kind = EV_GONE, .request = 100 + who});
+    const struct seen *s = w->ctx;
+    world_feed(w, who, &(struct node_event){.kind = EV_GONE, .request = s->asked[who]});
     world_run(w, 100);
 }
 
@@ -353,6 +358,59 @@ static void test_the_master_is_started_again(void **state)
     world_free(w);
 }
 
+/* Just started, it knows its members from before they had joined, until they tell it more. */
+static void test_a_master_that_does_not_know_us_yet(void **state)
+{
+    struct seen s;
+    struct world *w = formed(&s, 2);
+    size_t master = master_of(w), other = 1 - master;
+    struct member *m = node_member(w->peer[master].node, &w->peer[other].me->id);
+    struct profile known = m->profile;
+    (void)state;
+    m->profile.cluster_id[0] = '\0';
+    ask(w, other);
+    world_feed(w, other, &(struct node_event){.kind = EV_KUBECONFIG, .request = 1});
+    world_run(w, 100);
+    assert_true(s.runs == 0 && s.answers[other] == 0);
+    m->profile = known;
+    world_run(w, 1000);
+    assert_true(s.runs == 1 && s.answers[other] == 1 && s.code[other] == 0); /* the kubeconfig */
+    world_run(w, 5000);
+    end(w, 0, 1);
+    assert_true(s.answers[other] == 2 && s.findings[other] == 1);
+    assert_int_equal(s.runs, 1);
+    world_free(w);
+}
+
+/* It begins once: the asker cannot tell whether its question was lost, or is late, or the word that it began.
+ */
+static void test_asked_more_than_once(void **state)
+{
+    struct seen s;
+    struct world *w = formed(&s, 2);
+    size_t master = master_of(w), other = 1 - master;
+    struct member *m = node_member(w->peer[master].node, &w->peer[other].me->id);
+    (void)state;
+    ask(w, other);
+    w->peer[other].node->verify.again_ms = w->now_ms; /* as if it had not been told */
+    world_run(w, 1000);
+    assert_true(s.runs == 1 && s.answers[other] == 0 && s.cancels == 0);
+    assert_int_equal(w->peer[other].node->verify.again_ms, 0);
+    w->peer[other].node->verify.again_ms = w->now_ms;
+    end(w, 0, 1);
+    assert_true(s.runs == 1 && s.answers[other] == 1);
+    m->verified_ms = 0; /* nor does one that comes when it is over begin it anew */
+    w->peer[other].node->verify = (struct verify){.request = s.asked[other],
+                                                  .instance = w->peer[other].node->verify.instance,
+                                                  .timeout_ms = LIMIT_MS,
+                                                  .again_ms = w->now_ms,
+                                                  .until_ms = w->now_ms + 100,
+                                                  .last_ms = w->now_ms + 100};
+    world_run(w, 1000);
+    assert_int_equal(s.runs, 1);
+    world_free(w);
+}
+
 static void test_a_silent_master(void **state)
 {
     struct seen s;
@@ -446,6 +504,8 @@ int main(void)
         cmocka_unit_test(test_the_asker_is_started_again),
         cmocka_unit_test(test_the_master_dies),
         cmocka_unit_test(test_the_master_is_started_again),
+        cmocka_unit_test(test_a_master_that_does_not_know_us_yet),
+        cmocka_unit_test(test_asked_more_than_once),
         cmocka_unit_test(test_a_silent_master),
         cmocka_unit_test(test_a_limit_has_its_limits),
         cmocka_unit_test(test_before_there_is_a_cluster),
