@@ -183,6 +183,9 @@ void wire_link(struct world *w, struct host *h, const struct action *a)
     if (!to)
         return;
     struct link *l = &h->link[to->slot];
+    /* A slot has room for one: a link to who that host was before does not take that of who it is now. */
+    if (l->up && peer_id_equal(&l->peer, &to->identity->id) && !peer_id_equal(&a->peer, &l->peer))
+        return;
     l->up = true;
     l->peer = a->peer;
     memcpy(l->box_pk, a->box_pk, sizeof l->box_pk);
