@@ -32,6 +32,7 @@ struct formation_peer {
     bool hopeful;  /* not eligible yet, but its own checks are not done: worth waiting for a little */
     bool awaited;  /* was told to be the master, and nothing went wrong there: it is waited for */
     uint32_t rank; /* lower stands first; equal ranks are settled by id */
+    uint64_t discovered_ms;      /* when it was first heard of */
     const uint8_t *sign_pk;      /* NULL: not known yet */
     const struct ballot *ballot; /* NULL: not known yet. Ignored for ourselves. */
 };

@@ -231,11 +231,12 @@ struct formation_input node_formation_input(struct node *n)
             .id = m->id,
             .alive = is_alive(m->state),
             .left = m->state == STATE_LEFT,
-            .in_view = m->state == STATE_ALIVE && profile && o->presentable,
+            .in_view = m->state == STATE_ALIVE && profile && o->presentable && (m->self || m->ballot),
             .eligible = profile && (m->self ? work_able(n) : o->able),
             .hopeful = profile && o->hopeful,
             .awaited = profile && o->awaited,
             .rank = profile ? o->rank : UINT32_MAX,
+            .discovered_ms = m->discovered_ms,
             .sign_pk = m->keyed ? m->sign_pk : NULL,
             .ballot = m->ballot,
         };

@@ -76,14 +76,6 @@ void net_push(struct node *n, const struct gossip_item *item, bool record)
             send_items(n, n->member[i], &item, item ? 1 : 0, record);
 }
 
-void net_introduce(struct node *n, const struct member *to)
-{
-    static const struct peer_id nobody;
-    const struct gossip_item *item = gossip_find(&n->gossip, &n->me->id, STATEMENT_PROFILE, &nobody);
-    if (item && is_told(to))
-        send_items(n, to, &item, 1, false);
-}
-
 bool net_state(struct node *n, enum statement_kind kind, const struct peer_id *subject,
                const uint8_t *payload, size_t bytes)
 {
@@ -294,6 +286,28 @@ static void lacks(void *ctx, const struct gossip_item *item)
         flush(b, false);
     b->item[b->count++] = item;
     b->bytes += item->wire_bytes;
+}
+
+static void add_own(struct batch *b, enum statement_kind kind)
+{
+    static const struct peer_id nobody;
+    const struct gossip_item *item = gossip_find(&b->n->gossip, &b->n->me->id, kind, &nobody);
+    if (item)
+        lacks(b, item);
+}
+
+/* Our ballot as well while we are free, so that whoever sees us can count on us. Once it names a set, it goes
+ * with the ballots of that set's others, to whoever asks: alone it does not say whether they decide already.
+ */
+void net_introduce(struct node *n, const struct member *to)
+{
+    struct batch b = {.n = n, .to = to};
+    if (!is_told(to))
+        return;
+    add_own(&b, STATEMENT_PROFILE);
+    if (!n->committed && !n->formation.mine.bound)
+        add_own(&b, STATEMENT_BALLOT);
+    flush(&b, false);
 }
 
 void net_pass_on(struct node *n, const struct statement *s)

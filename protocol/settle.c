@@ -8,6 +8,7 @@
     2000                  /* a set that is not constituted by then, and is not what we see, is signed off */
 #define DISAGREE_MS 1000  /* how long we look on while somebody is bound to a set that we do not see */
 #define PROPOSE_MS  500   /* from giving a set up to proposing the next, expected or not */
+#define UNHEARD_MS  15000 /* how long we wait for the ballots of those with whom a newcomer is bound */
 #define HOPELESS_MS 10000 /* how long a constituted set may be without anybody alive who could found */
 
 static const struct peer_id *self(const struct formation_input *in)
@@ -105,13 +106,14 @@ static bool settled(const struct formation *f, const struct formation_input *in,
     return in->now_ms >= f->view_since_ms + wait;
 }
 
-/* Every member of the set is bound to the set, as far as we know. */
+/* Every member of the set is bound to the set, as far as we know. `unheard`: those of whom we know nothing
+ * may be. */
 static bool all_bound(const struct formation *f, const struct formation_input *in,
-                      const struct electorate *set)
+                      const struct electorate *set, bool unheard)
 {
     for (size_t i = 0, at = 0; i < set->count; i++) {
         const struct ballot *b = settle_next_ballot(f, in, &at, &set->member[i]);
-        if (!b && FAULT(CONSTITUTED_UNHEARD))
+        if (!b && (unheard || FAULT(CONSTITUTED_UNHEARD)))
             continue;
         if (!b || !b->bound || (b->floor >= set->number && !FAULT(SIGNED_OFF_ACTS)) ||
             !electorate_equal(&b->set, set))
@@ -120,15 +122,17 @@ static bool all_bound(const struct formation *f, const struct formation_input *i
     return true;
 }
 
-/* A living peer belongs to a constituted set without us: we come late, and wait for its record. */
+/* A living peer belongs to a constituted set without us: we come late, and wait for its record. Whom it is
+ * bound with may be gone, and their ballots are on their way to us then. */
 static bool comes_late(const struct formation *f, const struct formation_input *in)
 {
     for (size_t i = 0; i < in->peer_count; i++) {
         const struct formation_peer *p = &in->peer[i];
         if (!p->alive || !p->ballot || !p->ballot->bound || peer_id_equal(&p->id, self(in)))
             continue;
+        bool unheard = in->now_ms < p->discovered_ms + UNHEARD_MS;
         if (p->ballot->floor < p->ballot->set.number && electorate_index(&p->ballot->set, self(in)) < 0 &&
-            all_bound(f, in, &p->ballot->set))
+            all_bound(f, in, &p->ballot->set, unheard))
             return true;
     }
     return false;
@@ -347,7 +351,7 @@ static uint32_t constitute(struct formation *f, const struct formation_input *in
 {
     if (!f->mine.bound || f->constituted || (f->mine.floor >= f->mine.set.number && !FAULT(SIGNED_OFF_ACTS)))
         return 0;
-    if (!all_bound(f, in, &f->mine.set))
+    if (!all_bound(f, in, &f->mine.set, false))
         return 0;
     f->constituted = true;
     f->constituted_ms = in->now_ms;

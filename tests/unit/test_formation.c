@@ -30,7 +30,7 @@ struct group {
     uint64_t now_ms;
     uint32_t expect;
     bool lone;
-    uint64_t unknown_until_ms;
+    uint64_t unknown_until_ms, discovered_ms;
     bool cut[PEERS][PEERS];   /* from, to */
     bool blind[PEERS][PEERS]; /* from, to: ballots come through, and yet the one does not see the other */
     bool dead[PEERS];
@@ -84,6 +84,7 @@ static struct formation_input input(struct group *g, size_t who)
                                              .eligible = !g->unfit[i],
                                              .awaited = g->awaited[i],
                                              .rank = !g->awaited[i],
+                                             .discovered_ms = g->discovered_ms,
                                              .sign_pk = g->peer[i].me->sign_pk,
                                              .ballot = g->peer[who].heard[i] ? &g->peer[who].seen[i] : NULL};
     }
@@ -546,6 +547,28 @@ static void test_no_proposal_without_a_live_lease(void **state)
 }
 
 /* A proposal that one member accepted is carried on by the next leader, who hears of it with the votes. */
+/* Two hosts that were installed anew meet the third, which decides with who they were before: they do not
+ * bind it to a set of theirs, which it could never join, before they have heard of that. */
+static void test_whose_set_may_decide_is_waited_for(void **state)
+{
+    struct group *g = group_new(3, 3);
+    struct ballot *old = &g->peer[2].f.mine;
+    (void)state;
+    g->discovered_ms = g->now_ms;
+    old->bound = true;
+    old->set = (struct electorate){.number = 1, .count = 3, .member = {[2] = g->peer[2].me->id}};
+    old->set.member[1].b[0] = 1; /* it and the first, all zeros, are nobody here */
+    tell(g, 2);
+    for (uint64_t end = g->now_ms + 14000; g->now_ms < end; g->now_ms += 50)
+        for (size_t i = 0; i < 2; i++)
+            tick(g, i); /* and not the third, whose ballot stands */
+    assert_false(g->peer[0].f.mine.bound || g->peer[1].f.mine.bound);
+    g->now_ms += 2000; /* what has not come by now may never come */
+    tick(g, 0);
+    assert_true(g->peer[0].f.mine.bound);
+    group_free(g);
+}
+
 static void test_a_later_leader_carries_what_was_accepted(void **state)
 {
     (void)state;
@@ -715,6 +738,7 @@ int main(void)
         cmocka_unit_test(test_a_proposal_is_accepted_and_committed),
         cmocka_unit_test(test_who_accepts_unasked_tells_who_leads),
         cmocka_unit_test(test_no_proposal_without_a_live_lease),
+        cmocka_unit_test(test_whose_set_may_decide_is_waited_for),
         cmocka_unit_test(test_a_later_leader_carries_what_was_accepted),
         cmocka_unit_test(test_who_accepted_never_signs_off),
         cmocka_unit_test(test_a_pair_is_left_by_the_other_too),

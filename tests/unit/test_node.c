@@ -899,6 +899,26 @@ static void count_conflicts(struct world *w, size_t who, const struct action *a)
         told[who]++;
 }
 
+/* Whoever may be bound to others already is not counted on before it has said that it is not. */
+static void test_whose_ballot_is_unheard_is_not_counted_on(void **state)
+{
+    struct world *w = world_new(2, 99);
+    (void)state;
+    world_start(w, 0);
+    world_start(w, 1);
+    world_run(w, 1000);
+    struct node *n = w->peer[0].node;
+    struct member *m = node_member(n, &w->peer[1].me->id);
+    size_t at = n->member[0] == m ? 0 : 1;
+    assert_true(m->ballot && !m->ballot->bound);
+    assert_true(node_formation_input(n).peer[at].in_view);
+    free(m->ballot);
+    m->ballot = NULL;
+    assert_false(node_formation_input(n).peer[at].in_view);
+    assert_true(node_formation_input(n).peer[1 - at].in_view); /* our own is known */
+    world_free(w);
+}
+
 /* Whoever hears of a cluster before it has its record does not found another one meanwhile. */
 static void test_a_cluster_that_is_heard_of_is_waited_for(void **state)
 {
@@ -1057,6 +1077,7 @@ int main(void)
         cmocka_unit_test(test_every_statement_altered_by_its_owner),
         cmocka_unit_test(test_promises_are_stored_before_they_are_told),
         cmocka_unit_test(test_no_second_election_after_all_restart),
+        cmocka_unit_test(test_whose_ballot_is_unheard_is_not_counted_on),
         cmocka_unit_test(test_a_cluster_that_is_heard_of_is_waited_for),
         cmocka_unit_test(test_two_clusters_that_meet_are_told),
         cmocka_unit_test(test_same_seed_same_bytes),
