@@ -11,9 +11,6 @@
 #include "peer/agent/zsocket.h"
 #include "protocol/mem.h"
 
-#define ZAP_ENDPOINT   "inproc://zeromq.zap.01"
-#define ZAP_DOMAIN     "kpeer"
-#define ZAP_FRAMES     7
 #define QUEUE_MESSAGES 256 /* a connection, each way */
 #define SILENT_S       8   /* after so long the kernel asks whether the other end is there */
 #define ASK_AGAIN_S    1
@@ -100,17 +97,15 @@ static knock_refused take_refusal;
 
 static int open_all(struct transport *t, uint16_t port, struct err *err)
 {
-    static const struct zsocket_option options[] = {{ZMQ_LINGER, 0}};
     t->zmq = zmq_ctx_new();
     if (!t->zmq)
         return zsocket_error(err, "cannot start libzmq");
     zmq_ctx_set(t->zmq, ZMQ_MAX_SOCKETS, SOCKETS_MAX);
     zmq_ctx_set(t->zmq, ZMQ_IO_THREADS, 1);
     /* The handler must be there before anybody can connect: without one libzmq would let everybody in. */
-    t->zap = zmq_socket(t->zmq, ZMQ_ROUTER);
-    if (!t->zap || zsocket_set(t->zap, options, COUNT_OF(options), err) || zmq_bind(t->zap, ZAP_ENDPOINT))
-        return zsocket_error(err, "cannot open the admission socket");
-    int rc = open_router(t, port, err);
+    int rc = admit_open(t, err);
+    if (!rc)
+        rc = open_router(t, port, err);
     if (!rc)
         rc = call_open(t, err);
     return rc ? rc : knocks_new(&t->knocks, take_refusal, t, err);
@@ -166,7 +161,7 @@ void transport_close(struct transport *t)
     zsocket_close(&t->caller_monitor);
     zsocket_close(&t->caller);
     zsocket_close(&t->router);
-    zsocket_close(&t->zap);
+    admit_close(t);
     if (t->zmq)
         zmq_ctx_term(t->zmq);
     gate_free(t->gate);
@@ -276,6 +271,7 @@ int transport_link(struct transport *t, const struct peer_id *peer, const char *
         l->port = port;
         memcpy(l->box_pk, box_pk, BOX_PK_BYTES);
         keep_gate(t, true);
+        admit_linked(t, l);
     }
     l->keep = keep;
     bool wanted = l->first || (keep && !has_route(l));
@@ -324,10 +320,11 @@ static int wait_for_call(struct transport *t, struct link *l, const uint8_t *byt
     return 0;
 }
 
-/* Over our own connection, or theirs, or when there is one. */
+/* Over our own connection, or theirs, or when there is one. One of ours that is only coming is not waited for
+ * where theirs stands. */
 static int send_over(struct transport *t, struct link *l, const uint8_t *bytes, size_t n)
 {
-    if (!l->call && has_route(l)) {
+    if (!(l->call && l->up) && has_route(l)) {
         int rc = answer(t, l, bytes, n);
         if (rc != KPEER_ENOTFOUND)
             return rc;
@@ -385,51 +382,6 @@ void transport_items(const struct transport *t, zmq_pollitem_t items[static TRAN
 }
 
 /* ---- what comes in ---- */
-
-static const struct link *link_of_key(const struct transport *t, const uint8_t *box_pk)
-{
-    for (size_t i = 0; i < t->link_count; i++)
-        if (memcmp(t->link[i]->box_pk, box_pk, BOX_PK_BYTES) == 0)
-            return t->link[i];
-    return NULL;
-}
-
-/* RFC 27 (ZAP): routing id, empty, then "1.0", request id, domain, address, identity, mechanism, credentials.
- * An unknown key gets 300, "try again": it may be a member whose beacon we have not heard yet, and on a 400
- * libzmq's client would give up for ever. */
-static void answer_zap(struct transport *t, zmq_msg_t *frame, size_t n)
-{
-    enum { ROUTE, EMPTY, VERSION, REQUEST, DOMAIN, ADDRESS, IDENTITY, MECHANISM, KEY, COUNT };
-    char user[PEER_ID_TEXT] = "";
-    if (n < IDENTITY || zmq_msg_size(&frame[EMPTY]) != 0)
-        return;
-    const struct link *l = NULL;
-    if (n == COUNT && zsocket_is(&frame[VERSION], "1.0") && zsocket_is(&frame[DOMAIN], ZAP_DOMAIN) &&
-        zsocket_is(&frame[MECHANISM], "CURVE") && zmq_msg_size(&frame[KEY]) == BOX_PK_BYTES)
-        l = link_of_key(t, zmq_msg_data(&frame[KEY]));
-    if (l)
-        peer_id_text(&l->peer, user);
-    else
-        t->stats.refused++;
-    for (int i = ROUTE; i <= REQUEST; i++)
-        zmq_send(t->zap, zmq_msg_data(&frame[i]), zmq_msg_size(&frame[i]), ZMQ_SNDMORE | ZMQ_DONTWAIT);
-    zmq_send(t->zap, l ? "200" : "300", 3, ZMQ_SNDMORE | ZMQ_DONTWAIT);
-    zmq_send(t->zap, "", 0, ZMQ_SNDMORE | ZMQ_DONTWAIT);
-    zmq_send(t->zap, user, strlen(user), ZMQ_SNDMORE | ZMQ_DONTWAIT);
-    zmq_send(t->zap, "", 0, ZMQ_DONTWAIT);
-}
-
-static void serve_zap(struct transport *t)
-{
-    zmq_msg_t frames[ZAP_FRAMES + 2];
-    for (int i = 0; i < AT_ONCE; i++) {
-        size_t n = zsocket_receive(t->zap, frames, COUNT_OF(frames));
-        if (n == 0)
-            return;
-        answer_zap(t, frames, n);
-        zsocket_free(frames, n);
-    }
-}
 
 void transport_took(struct transport *t, struct link *l, const void *bytes, size_t n)
 {
@@ -541,7 +493,7 @@ static void serve_gate(struct transport *t)
 void transport_ready(struct transport *t, const zmq_pollitem_t items[static TRANSPORT_ITEMS], uint64_t now_ms)
 {
     static void (*const serve[ITEM_COUNT])(struct transport * t) = {
-        [ITEM_ROUTER] = serve_router, [ITEM_ZAP] = serve_zap,           [ITEM_GATE] = serve_gate,
+        [ITEM_ROUTER] = serve_router, [ITEM_ZAP] = admit_serve,         [ITEM_GATE] = serve_gate,
         [ITEM_CALLER] = call_serve,   [ITEM_CALLS] = call_serve_events, [ITEM_KNOCKS] = serve_knocks};
     _Static_assert(ITEM_COUNT == TRANSPORT_ITEMS, "an item for each socket");
     t->now_ms = now_ms;
@@ -574,11 +526,12 @@ static uint64_t call_instead(struct transport *t)
 uint64_t transport_tick(struct transport *t, uint64_t now_ms)
 {
     t->now_ms = now_ms;
-    uint64_t calls = call_tick(t), waiting = call_instead(t);
+    uint64_t calls = call_tick(t), waiting = call_instead(t), admit = admit_tick(t);
     if (gate_wake(t->gate, now_ms) != UINT64_MAX)
         keep_gate(t, false);
     uint64_t gate = gate_wake(t->gate, now_ms);
     uint64_t wake = calls < waiting ? calls : waiting;
+    wake = admit < wake ? admit : wake;
     return gate < wake ? gate : wake;
 }
 

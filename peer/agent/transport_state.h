@@ -1,6 +1,6 @@
 /*
- * What the transport's two files share. One peer may have called the other, or each the other: one connection
- * is enough for a link, and where there are two our own is taken.
+ * What the transport's three files share. One peer may have called the other, or each the other: one
+ * connection is enough for a link, and where there are two our own is taken.
  */
 #ifndef KPEER_TRANSPORT_STATE_H
 #define KPEER_TRANSPORT_STATE_H
@@ -10,9 +10,12 @@
 #include "peer/agent/transport.h"
 #include "protocol/step.h"
 
+#define ZAP_DOMAIN     "kpeer"
 #define HANDSHAKE_MS   5000
 #define ROUTE_BYTES    32
 #define ENDPOINT_BYTES (STEP_ADDRESS_BYTES + 24)
+#define ASKING_MAX     16 /* who calls and is not known yet */
+#define ASKING_FRAMES  4  /* of the question, that its answer begins with */
 
 /* A message that waits for a connection. */
 struct waiting {
@@ -46,6 +49,13 @@ struct link {
     uint64_t wait_until_ms; /* of the first of them */
 };
 
+/* Whether one that calls is to be let in, asked by libzmq and not answered yet. */
+struct asking {
+    uint8_t box_pk[BOX_PK_BYTES];
+    uint64_t until_ms;
+    zmq_msg_t frame[ASKING_FRAMES];
+};
+
 struct transport {
     const struct identity *me;
     struct transport_callbacks callbacks;
@@ -63,6 +73,8 @@ struct transport {
     uint64_t now_ms;
     uint64_t idle_look_ms;
     struct transport_stats stats;
+    size_t asking_count;
+    struct asking asking[ASKING_MAX];
     size_t link_count;
     struct link *link[TRANSPORT_LINKS_MAX];
 };
@@ -89,6 +101,19 @@ void call_serve_events(struct transport *t);
 /* Makes anew what libzmq gave up, and ends what has long been idle. Returns when to call again at the latest.
  */
 uint64_t call_tick(struct transport *t);
+
+/* ---- transport_admit.c: who may connect with us ---- */
+
+/* Before there is any other socket: without a handler libzmq would let everybody in. */
+int admit_open(struct transport *t, struct err *err);
+void admit_close(struct transport *t);
+void admit_serve(struct transport *t);
+
+/* Lets in who called before it was linked, or with that key. */
+void admit_linked(struct transport *t, const struct link *l);
+
+/* Says no to who was not linked in time. Returns when to call again at the latest. */
+uint64_t admit_tick(struct transport *t);
 
 /* There is a connection, ours or theirs. */
 bool transport_connected(const struct link *l);

@@ -99,7 +99,7 @@ static bool serve_until(struct end **ends, size_t n, const void *counter, uint64
                         uint64_t ms)
 {
     uint64_t end_ms = clock_ms() + ms;
-    zmq_pollitem_t items[64];
+    zmq_pollitem_t items[24 * TRANSPORT_ITEMS];
     for (;;) {
         uint64_t value = 0;
         memcpy(&value, counter, bytes);
@@ -154,7 +154,7 @@ static void test_unknown_key_is_refused_until_admitted(void **state)
     end_open(&b, 4);
     link_to(&a, &b);
     assert_int_equal(transport_send(a.t, &b.id->id, (const uint8_t *)"let me in", 9), 0);
-    assert_true(serve_until(ends, 2, &transport_stats(b.t)->refused, 2, sizeof(uint64_t), WAIT_MS));
+    assert_true(serve_until(ends, 2, &transport_stats(b.t)->refused, 1, sizeof(uint64_t), WAIT_MS));
     assert_int_equal(b.messages, 0);
     /* b hears a's beacon at last: the message that waited comes through. */
     link_to(&b, &a);
@@ -162,6 +162,47 @@ static void test_unknown_key_is_refused_until_admitted(void **state)
     assert_memory_equal(b.last, "let me in", 9);
     end_close(&a);
     end_close(&b);
+}
+
+/* Its beacon comes right behind its call: the first handshake succeeds. */
+static void test_who_calls_before_it_is_known(void **state)
+{
+    struct end a, b, *ends[] = {&a, &b};
+    (void)state;
+    end_open(&a, 3);
+    end_open(&b, 4);
+    link_to(&a, &b);
+    assert_int_equal(transport_send(a.t, &b.id->id, (const uint8_t *)"soon", 4), 0);
+    assert_false(serve_messages(ends, 2, &b, 1, 400));
+    link_to(&b, &a);
+    assert_true(serve_messages(ends, 2, &b, 1, WAIT_MS));
+    assert_int_equal(transport_stats(b.t)->refused, 0);
+    assert_true(transport_stats(a.t)->handshakes == 1 && transport_stats(a.t)->handshakes_failed == 0);
+    end_close(&a);
+    end_close(&b);
+}
+
+/* More of them than answers are kept: the first are let in when they are linked, the rest tries again. */
+static void test_many_call_before_they_are_known(void **state)
+{
+    enum { CALLERS = 16 + 4 };
+    static struct end end[CALLERS + 1];
+    struct end *ends[CALLERS + 1], *b = &end[CALLERS];
+    (void)state;
+    for (size_t i = 0; i <= CALLERS; i++) {
+        end_open(&end[i], (uint8_t)(40 + i));
+        ends[i] = &end[i];
+    }
+    for (size_t i = 0; i < CALLERS; i++) {
+        link_to(&end[i], b);
+        assert_int_equal(transport_send(end[i].t, &b->id->id, (const uint8_t *)"x", 1), 0);
+    }
+    (void)serve_messages(ends, CALLERS + 1, b, 1, 300);
+    for (size_t i = 0; i < CALLERS; i++)
+        link_to(b, &end[i]);
+    assert_true(serve_messages(ends, CALLERS + 1, b, CALLERS, 2 * WAIT_MS));
+    for (size_t i = 0; i <= CALLERS; i++)
+        end_close(&end[i]);
 }
 
 static void test_unlinked_is_heard_no_more(void **state)
@@ -179,7 +220,7 @@ static void test_unlinked_is_heard_no_more(void **state)
     assert_false(serve_messages(ends, 2, &b, 2, 300));
     /* Over the connection that it has, or asking for another one. */
     assert_int_equal(transport_send(a.t, &b.id->id, (const uint8_t *)"2", 1), 0);
-    assert_false(serve_messages(ends, 2, &b, 2, 1000));
+    assert_false(serve_messages(ends, 2, &b, 2, 3000));
     assert_true(transport_stats(b.t)->unlinked + transport_stats(b.t)->refused > 0);
     assert_int_equal(transport_send(b.t, &a.id->id, (const uint8_t *)"3", 1), KPEER_ENOTFOUND);
     assert_int_equal(transport_stats(b.t)->dropped, 1);
@@ -391,6 +432,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_admitted_passes_with_its_name),
         cmocka_unit_test(test_unknown_key_is_refused_until_admitted),
+        cmocka_unit_test(test_who_calls_before_it_is_known),
+        cmocka_unit_test(test_many_call_before_they_are_known),
         cmocka_unit_test(test_unlinked_is_heard_no_more),
         cmocka_unit_test(test_link_down_is_noticed_and_mended),
         cmocka_unit_test(test_one_connection_serves_both),
