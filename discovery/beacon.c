@@ -4,8 +4,9 @@
 
 #include "protocol/pack.h"
 
-#define HELLO_FIELDS   14
-#define HELLO_MORE     2 /* where there is a failed peer to name */
+#define HELLO_FIELDS   11u
+#define HELLO_OUTBID   3u /* … and these where there is somebody outbid to name */
+#define HELLO_FAILED   2u /* … a failed peer */
 #define BEACON_FIELDS  4
 #define HEARD_FIELDS   3
 #define BEACON_DEPTH   3
@@ -36,16 +37,16 @@ static size_t heard_that_fit(const struct beacon *b, size_t used)
     return i;
 }
 
-static bool names_failed(const struct hello *h)
+static bool names(const struct peer_id *id)
 {
     static const struct peer_id nobody;
-    return !peer_id_equal(&h->failed, &nobody);
+    return !peer_id_equal(id, &nobody);
 }
 
 static void put_hello(struct pack_writer *w, const struct hello *h)
 {
-    bool more = names_failed(h);
-    pack_put_array(w, HELLO_FIELDS + (more ? HELLO_MORE : 0));
+    bool outbid = names(&h->outbid), failed = names(&h->failed);
+    pack_put_array(w, HELLO_FIELDS + (outbid ? HELLO_OUTBID : 0) + (failed ? HELLO_FAILED : 0));
     pack_put_bin(w, h->id.b, sizeof h->id.b);
     pack_put_uint(w, h->boot);
     pack_put_uint(w, h->instance);
@@ -57,13 +58,15 @@ static void put_hello(struct pack_writer *w, const struct hello *h)
     pack_put_bin(w, h->sign_pk, sizeof h->sign_pk);
     pack_put_bin(w, h->box_pk, sizeof h->box_pk);
     pack_put_uint(w, h->port);
-    pack_put_bin(w, h->outbid.b, sizeof h->outbid.b);
-    pack_put_uint(w, h->outbid_boot);
-    pack_put_uint(w, h->outbid_instance);
-    if (!more)
-        return;
-    pack_put_bin(w, h->failed.b, sizeof h->failed.b);
-    pack_put_uint(w, h->failed_instance);
+    if (outbid) {
+        pack_put_bin(w, h->outbid.b, sizeof h->outbid.b);
+        pack_put_uint(w, h->outbid_boot);
+        pack_put_uint(w, h->outbid_instance);
+    }
+    if (failed) {
+        pack_put_bin(w, h->failed.b, sizeof h->failed.b);
+        pack_put_uint(w, h->failed_instance);
+    }
 }
 
 static void put_beacon(struct pack_writer *w, const struct beacon *b)
@@ -113,9 +116,19 @@ static void get_address(struct pack_reader *r, struct address *a)
     memcpy(a->b, bytes, n);
 }
 
+static void get_named(struct pack_reader *r, struct peer_id *id)
+{
+    pack_bin_copy(r, id->b, sizeof id->b);
+    if (!pack_bad(r) && !names(id))
+        pack_fail(r, KPEER_EINVAL, "a peer that is not named");
+}
+
+/* The number of fields tells which of the last are there. */
 static void get_hello(struct pack_reader *r, struct hello *h)
 {
-    uint32_t fields = pack_array(r, HELLO_FIELDS, HELLO_FIELDS + HELLO_MORE);
+    uint32_t fields = pack_array(r, HELLO_FIELDS, HELLO_FIELDS + HELLO_OUTBID + HELLO_FAILED);
+    uint32_t more = fields > HELLO_FIELDS ? fields - HELLO_FIELDS : 0;
+    bool outbid = more >= HELLO_OUTBID, failed = more % HELLO_OUTBID == HELLO_FAILED;
     pack_bin_copy(r, h->id.b, sizeof h->id.b);
     h->boot = pack_uint(r, UINT64_MAX);
     h->instance = pack_uint(r, UINT64_MAX);
@@ -129,15 +142,17 @@ static void get_hello(struct pack_reader *r, struct hello *h)
     h->port = (uint16_t)pack_uint(r, UINT16_MAX);
     if (h->port == 0)
         pack_fail(r, KPEER_EINVAL, "port 0");
-    pack_bin_copy(r, h->outbid.b, sizeof h->outbid.b);
-    h->outbid_boot = pack_uint(r, UINT64_MAX);
-    h->outbid_instance = pack_uint(r, UINT64_MAX);
-    if (fields == HELLO_FIELDS)
-        return;
-    pack_bin_copy(r, h->failed.b, sizeof h->failed.b);
-    h->failed_instance = pack_uint(r, UINT64_MAX);
-    if (!pack_bad(r) && (fields != HELLO_FIELDS + HELLO_MORE || !names_failed(h)))
-        pack_fail(r, KPEER_EINVAL, "a failed peer that is not named");
+    if (outbid) {
+        get_named(r, &h->outbid);
+        h->outbid_boot = pack_uint(r, UINT64_MAX);
+        h->outbid_instance = pack_uint(r, UINT64_MAX);
+    }
+    if (failed) {
+        get_named(r, &h->failed);
+        h->failed_instance = pack_uint(r, UINT64_MAX);
+    }
+    if (!pack_bad(r) && more != (outbid ? HELLO_OUTBID : 0) + (failed ? HELLO_FAILED : 0))
+        pack_fail(r, KPEER_EINVAL, "a number of fields that no hello has");
 }
 
 static void get_beacon(struct pack_reader *r, struct beacon *b)

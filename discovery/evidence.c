@@ -8,8 +8,8 @@
 #define EXPIRY_BEATS  10
 #define SILENT_BEATS  3 /* whoever was silent so long since another took over its address has gone */
 #define NEW_BEATS     3 /* so long a newcomer is named in each beacon */
-#define TURNS         4 /* the others in one of so many, which is more than once before evidence expires */
-#define OTHERS_LEAST  4
+#define TURNS         8 /* the others in one of so many: before evidence expires, and one proof is enough */
+#define OTHERS_LEAST  2
 
 /* A peer at an address, as heard on one of our interfaces. */
 struct claim {
@@ -430,9 +430,10 @@ static size_t put_heard(const struct evidence *ev, bool newcomers, uint32_t inde
                         struct beacon_heard *out, size_t max)
 {
     uint64_t new_ms = (uint64_t)NEW_BEATS * ev->beat_ms;
+    size_t from = newcomers ? NEW_BEATS * ev->turn : ev->turn; /* they are new for so long only */
     size_t n = 0;
     for (size_t i = 0; i < ev->peer_count && n < max; i++) {
-        const struct peer *p = &ev->peer[(ev->turn + i) % ev->peer_count];
+        const struct peer *p = &ev->peer[(from + i) % ev->peer_count];
         const struct claim *c = last_here(ev, p, index, now_ms);
         if (c && within(c->first_ms, now_ms, new_ms) == newcomers && !taken_over(ev, c, now_ms))
             out[n++] =

@@ -103,23 +103,27 @@ static void test_comes_out_as_it_went_in(void **state)
     assert_true(address_equal(&b.heard[1].address, &f->beacon.heard[1].address));
 }
 
-/* Two more fields, where there is somebody to name. */
-static void test_names_who_has_failed(void **state)
+/* Fields that are there where there is somebody to name, of either kind. */
+static void test_names_who_is_outbid_or_has_failed(void **state)
 {
     struct fixture *f = *state;
-    const struct peer_id nobody = {0};
     uint8_t bytes[BEACON_MAX_BYTES];
-    struct beacon b;
-    size_t without = encode(f, bytes);
-    assert_int_equal(beacon_decode(f->seal, bytes, without, &b, NULL), 0);
-    assert_true(peer_id_equal(&b.hello.failed, &nobody));
-    f->beacon.hello.failed = (struct peer_id){{9, 9}};
-    f->beacon.hello.failed_instance = 77;
-    size_t n = encode(f, bytes);
-    assert_true(n > without);
-    assert_int_equal(beacon_decode(f->seal, bytes, n, &b, NULL), 0);
-    assert_true(peer_id_equal(&b.hello.failed, &f->beacon.hello.failed));
-    assert_int_equal(b.hello.failed_instance, 77);
+    size_t n[4];
+    for (unsigned round = 0; round < 4; round++) {
+        struct hello *h = &f->beacon.hello;
+        struct beacon b;
+        h->outbid = (struct peer_id){{round & 1 ? 8 : 0}};
+        h->outbid_boot = round & 1 ? 80 : 0;
+        h->outbid_instance = round & 1 ? 81 : 0;
+        h->failed = (struct peer_id){{0, round & 2 ? 9 : 0}};
+        h->failed_instance = round & 2 ? 77 : 0;
+        n[round] = encode(f, bytes);
+        assert_int_equal(beacon_decode(f->seal, bytes, n[round], &b, NULL), 0);
+        assert_true(peer_id_equal(&b.hello.outbid, &h->outbid) && peer_id_equal(&b.hello.failed, &h->failed));
+        assert_true(b.hello.outbid_boot == h->outbid_boot && b.hello.outbid_instance == h->outbid_instance);
+        assert_true(b.hello.failed_instance == h->failed_instance);
+    }
+    assert_true(n[0] < n[2] && n[2] < n[1] && n[1] < n[3]);
 }
 
 /* What was decoded is encoded again, byte by byte, however long the list is that its small numbers let in. */
@@ -291,7 +295,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_comes_out_as_it_went_in, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_names_who_has_failed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_names_who_is_outbid_or_has_failed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_full_list_goes_round, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_every_truncation_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_every_flipped_bit_is_refused, set_up, tear_down),
