@@ -114,8 +114,8 @@ static void start(struct node *n, const struct node_event *ev)
     n->last_step_id = (uint32_t)(node_random(n) & 0x3fffffff);
     formation_start(&n->formation, n->me, n->now_ms, n->cfg.lease_ms);
     node_persist_promises(n);
-    /* Nobody may have heard what we promised before we went down, or remember it after a power cut; and that we
-     * promised nothing, others have to know before they count on us. */
+    /* Nobody may have heard what we promised before we went down, or remember it after a power cut; and that
+     * we promised nothing, others have to know before they count on us. */
     net_publish_ballot(n);
     out_text(out_event(n, EVENT_AGENT_STARTED, &n->me->id), "kpeer %s", n->cfg.version);
     key_start(n);

@@ -5,9 +5,8 @@
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
-#define ANSWER_MS 15000 /* the founder says at once that it has begun, or why it does not */
-#define AGAIN_MS  1000 /* … unless it was just started, and does not know us for a member of its cluster yet \
-                        */
+#define ANSWER_MS  15000 /* the founder says at once that it has begun, or why it does not */
+#define AGAIN_MS   1000  /* … unless it was just started, and does not know us for a member yet */
 #define GAP_MS     1000  /* from the begin of one for another host to that of its next */
 #define OVERDUE_MS 30000 /* what it may take beyond the time that it was given */
 
