@@ -241,11 +241,14 @@ static void stop_process(struct agent *a)
         close(a->ending_fd);
 }
 
-static void live(struct agent *a)
+/* Ready once what it promises as it starts is on the disk: a start that cannot write that has failed. */
+static void live(struct agent *a, bool first)
 {
     struct node_event start = {.kind = EV_START};
     struct err e = {0};
     agent_feed(a, &start);
+    if (first && !a->code)
+        notify_ready();
     while (!a->stop) {
         uint64_t now = clock_ms();
         uint64_t wake = discovery_tick(a->discovery, now), links = transport_tick(a->transport, now);
@@ -284,11 +287,9 @@ static int live_all(struct agent *a, struct err *err)
         int rc = agent_life_start(a, err);
         if (rc)
             return rc;
-        if (lives == 1) {
+        if (lives == 1)
             ending_tell(a->ending_fd, NULL);
-            notify_ready();
-        }
-        live(a);
+        live(a, lives == 1);
         if (a->code) {
             *err = a->fault;
             return a->code;

@@ -463,7 +463,7 @@ static int watch(struct watch *w, json_int_t since_ms, struct err *err)
         code = watch_loop(w, err);
     progress_end(&w->progress);
     /* The agent went away in the middle of it: not that, but what it ended with is the matter. */
-    if (code == KPEER_EIO && command_ending(w->call, err) == 0)
+    if ((code == KPEER_EIO || code == KPEER_ENOAGENT) && command_ending(w->call, err) == 0)
         err_wrap(err, "the agent of this host has ended");
     return code;
 }
