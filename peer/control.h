@@ -65,7 +65,7 @@ int control_server_new(struct control_server **out, const char *path, const char
  */
 void control_server_allow(struct control_server *s, uid_t uid);
 
-/* Becomes readable when there is work: for zmq_poll. Then call control_server_dispatch, which never blocks.
+/* Becomes readable when there is work: for poll. Then call control_server_dispatch, which never blocks.
  */
 int control_server_fd(const struct control_server *s);
 void control_server_dispatch(struct control_server *s);

@@ -3,8 +3,9 @@
 #include "protocol/clock.h"
 
 #include <errno.h>
+#include <poll.h>
 
-/* zmq_poll counts monotonic time: after a suspended hour it would still wait for the rest. Bounded, so that a
+/* poll counts monotonic time: after a suspended hour it would still wait for the rest. Bounded, so that a
  * wake time that passed meanwhile is noticed soon. */
 #define WAIT_MAX_MS 2000
 
@@ -27,17 +28,22 @@ void loop_remove(struct loop *loop, int fd)
 
 int loop_once(struct loop *loop, uint64_t wake_ms, struct err *err)
 {
-    zmq_pollitem_t items[TRANSPORT_ITEMS + LOOP_SOURCES_MAX];
+    struct pollfd items[TRANSPORT_ITEMS + LOOP_SOURCES_MAX];
     size_t links = loop->transport ? TRANSPORT_ITEMS : 0, n = links;
     if (loop->transport)
         transport_items(loop->transport, items);
     for (size_t i = 0; i < loop->source_count; i++)
-        items[n++] = (zmq_pollitem_t){.fd = loop->source[i].fd, .events = ZMQ_POLLIN};
+        items[n++] = (struct pollfd){.fd = loop->source[i].fd, .events = POLLIN};
     uint64_t now = clock_ms();
     uint64_t wait = wake_ms > now ? wake_ms - now : 0;
     wait = wait < WAIT_MAX_MS ? wait : WAIT_MAX_MS;
-    if (zmq_poll(items, (int)n, (long)wait) < 0 && zmq_errno() != EINTR)
-        return err_set(err, KPEER_EIO, "cannot wait for events: %s", zmq_strerror(zmq_errno()));
+    if (loop->transport && transport_due(loop->transport))
+        wait = 0;
+    int rc = poll(items, (nfds_t)n, (int)wait);
+    if (rc < 0 && errno != EINTR)
+        return err_errno(err, errno, "cannot wait for events");
+    for (size_t i = 0; rc < 0 && i < n; i++)
+        items[i].revents = 0;
     if (loop->transport)
         transport_ready(loop->transport, items, clock_ms());
     for (size_t i = 0; i < loop->source_count; i++)

@@ -1,5 +1,5 @@
 /*
- * The agent's one loop: plain descriptors and the transport's sockets in one zmq_poll.
+ * The agent's one loop: plain descriptors and the transport's in one poll.
  *
  * Single-threaded. The agent owns the loop and adds its sources once.
  */
@@ -8,7 +8,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <zmq.h>
 
 #include "peer/agent/transport.h"
 #include "protocol/err.h"

@@ -26,7 +26,16 @@
 #define WAITING_BYTES (2 * TRANSPORT_MESSAGE_MAX)
 #define CALLED_MS     700 /* so long we wait for a call that is due */
 
-enum item { ITEM_ROUTER, ITEM_ZAP, ITEM_GATE, ITEM_CALLER, ITEM_CALLS, ITEM_KNOCKS, ITEM_COUNT };
+enum item {
+    ITEM_ROUTER,
+    ITEM_ZAP,
+    ITEM_GATE,
+    ITEM_CALLER,
+    ITEM_CALLS,
+    SOCKETS,
+    ITEM_KNOCKS = SOCKETS,
+    ITEM_COUNT
+};
 
 /* Whether the peer's agent is there is for its beacons to tell; here it is only for a connection not to
  * outlive the other host, and that the kernels settle with fewer bytes than libzmq. */
@@ -295,6 +304,7 @@ void transport_unlink(struct transport *t, const struct peer_id *peer)
 /* KPEER_ENOTFOUND: the connection is gone; whoever waits for that is told by lose_route. */
 static int answer(struct transport *t, struct link *l, const uint8_t *bytes, size_t n)
 {
+    t->touched = true;
     if (zmq_send(t->router, l->route, l->route_bytes, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
         l->route_dead = zmq_errno() == EHOSTUNREACH;
         return l->route_dead ? KPEER_ENOTFOUND : KPEER_ELIMIT;
@@ -369,16 +379,35 @@ void transport_knock(struct transport *t, const struct peer_id *peer)
         knock(t->knocks, peer, l->ipv4, l->port, t->now_ms);
 }
 
-void transport_items(const struct transport *t, zmq_pollitem_t items[static TRANSPORT_ITEMS])
+/* The sockets are the first items. */
+static void sockets_of(const struct transport *t, void *out[static SOCKETS])
 {
-    void *const sockets[ITEM_COUNT] = {[ITEM_ROUTER] = t->router,
-                                       [ITEM_ZAP] = t->zap,
-                                       [ITEM_GATE] = t->router_monitor,
-                                       [ITEM_CALLER] = t->caller,
-                                       [ITEM_CALLS] = t->caller_monitor};
-    for (int i = 0; i < ITEM_COUNT; i++)
-        items[i] = (zmq_pollitem_t){.socket = sockets[i], .fd = -1, .events = ZMQ_POLLIN};
-    items[ITEM_KNOCKS].fd = knocks_fd(t->knocks);
+    void *const sockets[SOCKETS] = {[ITEM_ROUTER] = t->router,
+                                    [ITEM_ZAP] = t->zap,
+                                    [ITEM_GATE] = t->router_monitor,
+                                    [ITEM_CALLER] = t->caller,
+                                    [ITEM_CALLS] = t->caller_monitor};
+    memcpy(out, sockets, sizeof sockets);
+}
+
+void transport_items(const struct transport *t, struct pollfd items[static TRANSPORT_ITEMS])
+{
+    void *socket[SOCKETS];
+    sockets_of(t, socket);
+    for (int i = 0; i < SOCKETS; i++)
+        items[i] = (struct pollfd){.fd = zsocket_fd(socket[i]), .events = POLLIN};
+    items[ITEM_KNOCKS] = (struct pollfd){.fd = knocks_fd(t->knocks), .events = POLLIN};
+}
+
+bool transport_due(struct transport *t)
+{
+    void *socket[SOCKETS];
+    sockets_of(t, socket);
+    for (int i = 0; t->touched && i < SOCKETS; i++)
+        if (zsocket_has_some(socket[i]))
+            return true;
+    t->touched = false;
+    return false;
 }
 
 /* ---- what comes in ---- */
@@ -464,11 +493,6 @@ static void take_refusal(void *ctx, const struct peer_id *peer)
         t->callbacks.refused(t->ctx, peer);
 }
 
-static void serve_knocks(struct transport *t)
-{
-    knocks_serve(t->knocks, t->now_ms);
-}
-
 static void serve_gate(struct transport *t)
 {
     for (int i = 0; i < CONNS_AT_ONCE; i++) {
@@ -490,17 +514,26 @@ static void serve_gate(struct transport *t)
     keep_gate(t, false);
 }
 
-void transport_ready(struct transport *t, const zmq_pollitem_t items[static TRANSPORT_ITEMS], uint64_t now_ms)
+void transport_ready(struct transport *t, const struct pollfd items[static TRANSPORT_ITEMS], uint64_t now_ms)
 {
-    static void (*const serve[ITEM_COUNT])(struct transport * t) = {
-        [ITEM_ROUTER] = serve_router, [ITEM_ZAP] = admit_serve,         [ITEM_GATE] = serve_gate,
-        [ITEM_CALLER] = call_serve,   [ITEM_CALLS] = call_serve_events, [ITEM_KNOCKS] = serve_knocks};
-    _Static_assert(ITEM_COUNT == TRANSPORT_ITEMS, "an item for each socket");
+    static void (*const serve[SOCKETS])(struct transport * t) = {[ITEM_ROUTER] = serve_router,
+                                                                 [ITEM_ZAP] = admit_serve,
+                                                                 [ITEM_GATE] = serve_gate,
+                                                                 [ITEM_CALLER] = call_serve,
+                                                                 [ITEM_CALLS] = call_serve_events};
+    _Static_assert(ITEM_COUNT == TRANSPORT_ITEMS, "an item for each socket, and one for the knocks");
+    void *socket[SOCKETS];
     t->now_ms = now_ms;
-    serve_gate(t); /* first, and always: a connection's descriptor may be the next one's by now */
-    for (int i = 0; i < ITEM_COUNT; i++)
-        if (items[i].revents & ZMQ_POLLIN && i != ITEM_GATE)
+    sockets_of(t, socket);
+    for (int i = 0; i < SOCKETS; i++)
+        t->touched |= items[i].revents != 0;
+    if (t->touched)
+        serve_gate(t); /* first, and always: a connection's descriptor may be the next one's by now */
+    for (int i = 0; t->touched && i < SOCKETS; i++)
+        if (i != ITEM_GATE && zsocket_has_some(socket[i]))
             serve[i](t);
+    if (items[ITEM_KNOCKS].revents)
+        knocks_serve(t->knocks, t->now_ms);
 }
 
 /* Whoever was to call us has not: perhaps it cannot, or does not hear us. */

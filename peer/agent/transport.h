@@ -12,10 +12,10 @@
 #ifndef KPEER_TRANSPORT_H
 #define KPEER_TRANSPORT_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <zmq.h>
 
 #include "protocol/err.h"
 #include "protocol/identity.h"
@@ -64,11 +64,15 @@ int transport_send(struct transport *t, const struct peer_id *peer, const uint8_
 /* Asks the host of a linked peer whether anybody listens there still. */
 void transport_knock(struct transport *t, const struct peer_id *peer);
 
-void transport_items(const struct transport *t, zmq_pollitem_t items[static TRANSPORT_ITEMS]);
+/* What to poll for reading, before which transport_due is asked each time. */
+void transport_items(const struct transport *t, struct pollfd items[static TRANSPORT_ITEMS]);
+
+/* There is more to take already: do not wait. libzmq's descriptors tell of what comes, not of what is there,
+ * and whatever was done with a socket may have used that up. */
+bool transport_due(struct transport *t);
 
 /* Takes what is ready, in bounded portions; `items` as polled. Callbacks may link, unlink and send. */
-void transport_ready(struct transport *t, const zmq_pollitem_t items[static TRANSPORT_ITEMS],
-                     uint64_t now_ms);
+void transport_ready(struct transport *t, const struct pollfd items[static TRANSPORT_ITEMS], uint64_t now_ms);
 
 /* Makes connections anew that libzmq gave up, and those that the other side was to make. Returns when to call
  * again at the latest. */

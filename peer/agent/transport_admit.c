@@ -33,6 +33,7 @@ int admit_open(struct transport *t, struct err *err)
 static void answer(struct transport *t, zmq_msg_t *frame, const struct link *l)
 {
     char user[PEER_ID_TEXT] = "";
+    t->touched = true;
     if (l)
         peer_id_text(&l->peer, user);
     else

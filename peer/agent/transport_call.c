@@ -58,6 +58,7 @@ static int begin(struct transport *t, struct link *l, struct err *err)
     bool v6 = strchr(l->address, ':') != NULL;
     const struct zsocket_option options[] = {{ZMQ_IPV6, v6}};
     uint64_t name = ++t->serial;
+    t->touched = true;
     snprintf(l->endpoint, sizeof l->endpoint, v6 ? "tcp://[%s]:%u" : "tcp://%s:%u", l->address, l->port);
     if (is_taken(t, l))
         return err_set(err, KPEER_ESTATE, "another peer is at %s", l->endpoint);
@@ -93,8 +94,10 @@ int call(struct transport *t, struct link *l, struct err *err)
 
 void call_end(struct transport *t, struct link *l)
 {
-    if (l->call)
+    if (l->call) {
         zmq_disconnect(t->caller, l->endpoint);
+        t->touched = true;
+    }
     l->call = 0;
     l->up = l->announced = false;
     l->remake_ms = 0;
@@ -102,6 +105,7 @@ void call_end(struct transport *t, struct link *l)
 
 int call_send(struct transport *t, struct link *l, const uint8_t *bytes, size_t n)
 {
+    t->touched = true;
     if (zmq_send(t->caller, &l->call, sizeof l->call, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
         bool ended = zmq_errno() == EHOSTUNREACH; /* by libzmq, for good, and not always with an event */
         if (ended) {

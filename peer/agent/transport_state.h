@@ -5,6 +5,8 @@
 #ifndef KPEER_TRANSPORT_STATE_H
 #define KPEER_TRANSPORT_STATE_H
 
+#include <zmq.h>
+
 #include "peer/agent/gate.h"
 #include "peer/agent/knock.h"
 #include "peer/agent/transport.h"
@@ -68,6 +70,7 @@ struct transport {
     void *caller_monitor; /* tells of each connection that it makes or loses */
     struct gate *gate;
     struct knocks *knocks;
+    bool touched;    /* something was done with a socket since all were looked at */
     int listener;    /* the router's */
     uint64_t serial; /* of our calls */
     uint64_t now_ms;

@@ -33,6 +33,21 @@ int zsocket_watch(void *context, void *socket, const char *endpoint, int events,
     return 0;
 }
 
+int zsocket_fd(void *socket)
+{
+    int fd = -1;
+    size_t n = sizeof fd;
+    zmq_getsockopt(socket, ZMQ_FD, &fd, &n);
+    return fd;
+}
+
+bool zsocket_has_some(void *socket)
+{
+    int events = 0;
+    size_t n = sizeof events;
+    return zmq_getsockopt(socket, ZMQ_EVENTS, &events, &n) == 0 && (events & ZMQ_POLLIN);
+}
+
 void zsocket_close(void **socket)
 {
     if (*socket)

@@ -29,6 +29,12 @@ int zsocket_set_key(void *socket, int name, const uint8_t key[static 32], struct
 int zsocket_watch(void *context, void *socket, const char *endpoint, int events, int queue, void **watcher,
                   struct err *err);
 
+/* The descriptor that becomes readable when the socket is to be looked at, which zsocket_has_some does:
+ * whether a message can be received. It tells of what comes, so a socket is looked at after each use as well.
+ */
+int zsocket_fd(void *socket);
+bool zsocket_has_some(void *socket);
+
 /* Closes what is open, and forgets it. */
 void zsocket_close(void **socket);
 

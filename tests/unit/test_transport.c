@@ -99,7 +99,7 @@ static bool serve_until(struct end **ends, size_t n, const void *counter, uint64
                         uint64_t ms)
 {
     uint64_t end_ms = clock_ms() + ms;
-    zmq_pollitem_t items[24 * TRANSPORT_ITEMS];
+    struct pollfd items[24 * TRANSPORT_ITEMS];
     for (;;) {
         uint64_t value = 0;
         memcpy(&value, counter, bytes);
@@ -108,11 +108,13 @@ static bool serve_until(struct end **ends, size_t n, const void *counter, uint64
         if (clock_ms() >= end_ms)
             return false;
         size_t count = 0;
+        bool due = false;
         for (size_t i = 0; i < n; i++) {
             transport_items(ends[i]->t, items + count);
+            due |= transport_due(ends[i]->t);
             count += TRANSPORT_ITEMS;
         }
-        zmq_poll(items, (int)count, 20);
+        poll(items, count, due ? 0 : 20);
         for (size_t i = 0, at = 0; i < n; i++) {
             transport_ready(ends[i]->t, items + at, clock_ms());
             transport_tick(ends[i]->t, clock_ms());
