@@ -56,9 +56,11 @@ static const struct link *link_of_key(const struct transport *t, const uint8_t *
 
 static bool keep(struct transport *t, zmq_msg_t *frame)
 {
-    if (t->asking_count == ASKING_MAX)
+    struct asking *a = t->asking;
+    while (a < t->asking + ASKING_MAX && a->until_ms)
+        a++;
+    if (a == t->asking + ASKING_MAX)
         return false;
-    struct asking *a = &t->asking[t->asking_count++];
     memcpy(a->box_pk, zmq_msg_data(&frame[KEY]), BOX_PK_BYTES);
     a->until_ms = t->now_ms + UNKNOWN_MS;
     for (int i = ROUTE; i <= REQUEST; i++) {
@@ -68,12 +70,11 @@ static bool keep(struct transport *t, zmq_msg_t *frame)
     return true;
 }
 
-static void end_asking(struct transport *t, size_t i, const struct link *l)
+static void end_asking(struct transport *t, struct asking *a, const struct link *l)
 {
-    struct asking a = t->asking[i];
-    t->asking[i] = t->asking[--t->asking_count];
-    answer(t, a.frame, l);
-    zsocket_free(a.frame, COUNT_OF(a.frame));
+    answer(t, a->frame, l);
+    zsocket_free(a->frame, COUNT_OF(a->frame));
+    a->until_ms = 0;
 }
 
 static void take_question(struct transport *t, zmq_msg_t *frame, size_t n)
@@ -104,26 +105,27 @@ void admit_serve(struct transport *t)
 
 void admit_linked(struct transport *t, const struct link *l)
 {
-    for (size_t i = t->asking_count; i > 0; i--)
-        if (memcmp(t->asking[i - 1].box_pk, l->box_pk, BOX_PK_BYTES) == 0)
-            end_asking(t, i - 1, l);
+    for (struct asking *a = t->asking; a < t->asking + ASKING_MAX; a++)
+        if (a->until_ms && memcmp(a->box_pk, l->box_pk, BOX_PK_BYTES) == 0)
+            end_asking(t, a, l);
 }
 
 uint64_t admit_tick(struct transport *t)
 {
     uint64_t wake = UINT64_MAX;
-    for (size_t i = t->asking_count; i > 0; i--)
-        if (t->now_ms >= t->asking[i - 1].until_ms)
-            end_asking(t, i - 1, NULL);
-    for (size_t i = 0; i < t->asking_count; i++)
-        if (t->asking[i].until_ms < wake)
-            wake = t->asking[i].until_ms;
+    for (struct asking *a = t->asking; a < t->asking + ASKING_MAX; a++) {
+        if (a->until_ms && t->now_ms >= a->until_ms)
+            end_asking(t, a, NULL);
+        if (a->until_ms && a->until_ms < wake)
+            wake = a->until_ms;
+    }
     return wake;
 }
 
 void admit_close(struct transport *t)
 {
-    for (size_t i = 0; i < t->asking_count; i++)
-        zsocket_free(t->asking[i].frame, COUNT_OF(t->asking[i].frame));
+    for (struct asking *a = t->asking; a < t->asking + ASKING_MAX; a++)
+        if (a->until_ms)
+            zsocket_free(a->frame, COUNT_OF(a->frame));
     zsocket_close(&t->zap);
 }

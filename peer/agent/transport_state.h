@@ -54,7 +54,7 @@ struct link {
 /* Whether one that calls is to be let in, asked by libzmq and not answered yet. */
 struct asking {
     uint8_t box_pk[BOX_PK_BYTES];
-    uint64_t until_ms;
+    uint64_t until_ms; /* 0: unused */
     zmq_msg_t frame[ASKING_FRAMES];
 };
 
@@ -76,7 +76,6 @@ struct transport {
     uint64_t now_ms;
     uint64_t idle_look_ms;
     struct transport_stats stats;
-    size_t asking_count;
     struct asking asking[ASKING_MAX];
     size_t link_count;
     struct link *link[TRANSPORT_LINKS_MAX];
