@@ -104,7 +104,7 @@ int discovery_places(const struct evidence_pin *pin, struct evidence_place out[s
 
 static void add_net(struct host_nets *nets, const struct network *net)
 {
-    char text[STEP_CIDR_BYTES];
+    char text[STEP_CIDR_BYTES] = ""; /* to its end: it is compared as bytes */
     network_text(net, text);
     for (size_t i = 0; i < nets->net_count; i++)
         if (strcmp(nets->net[i], text) == 0)
