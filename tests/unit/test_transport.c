@@ -202,7 +202,7 @@ static void test_many_call_before_they_are_known(void **state)
     (void)serve_messages(ends, CALLERS + 1, b, 1, 300);
     for (size_t i = 0; i < CALLERS; i++)
         link_to(b, &end[i]);
-    assert_true(serve_messages(ends, CALLERS + 1, b, CALLERS, 2 * WAIT_MS));
+    assert_true(serve_messages(ends, CALLERS + 1, b, CALLERS, 6 * WAIT_MS));
     for (size_t i = 0; i <= CALLERS; i++)
         end_close(&end[i]);
 }
