@@ -190,7 +190,10 @@ static void test_many_call_before_they_are_known(void **state)
     enum { CALLERS = 16 + 4 };
     static struct end end[CALLERS + 1];
     struct end *ends[CALLERS + 1], *b = &end[CALLERS];
+    const char *preload = getenv("LD_PRELOAD");
     (void)state;
+    if (preload && strstr(preload, "vgpreload"))
+        skip(); /* under valgrind so many handshakes at once take longer than libzmq gives one */
     for (size_t i = 0; i <= CALLERS; i++) {
         end_open(&end[i], (uint8_t)(40 + i));
         ends[i] = &end[i];
@@ -202,7 +205,7 @@ static void test_many_call_before_they_are_known(void **state)
     (void)serve_messages(ends, CALLERS + 1, b, 1, 300);
     for (size_t i = 0; i < CALLERS; i++)
         link_to(b, &end[i]);
-    assert_true(serve_messages(ends, CALLERS + 1, b, CALLERS, 6 * WAIT_MS));
+    assert_true(serve_messages(ends, CALLERS + 1, b, CALLERS, 2 * WAIT_MS));
     for (size_t i = 0; i <= CALLERS; i++)
         end_close(&end[i]);
 }
