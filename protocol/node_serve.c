@@ -7,7 +7,6 @@
 
 #define RETRY_MS   2000
 #define CONSOLE_MS 15000
-#define AGAIN_MS   1000 /* a founder that was just started knows nobody for a member of its cluster yet */
 
 static bool serving(const struct node *n)
 {
@@ -179,7 +178,7 @@ static void await_founder(struct node *n)
                       "see `kpeer members`: is the master alive?");
             p->request = 0;
         } else if (p->request && n->now_ms >= p->again_ms && founder) {
-            p->again_ms = n->now_ms + AGAIN_MS;
+            p->again_ms = n->now_ms + FOUNDER_AGAIN_MS;
             net_ask_kubeconfig(n, founder, p->request);
         }
     }
@@ -349,7 +348,7 @@ static void ask_founder(struct node *n, uint64_t request)
     }
     slot->request = request;
     slot->until_ms = n->now_ms + CONSOLE_MS;
-    slot->again_ms = n->now_ms + AGAIN_MS;
+    slot->again_ms = n->now_ms + FOUNDER_AGAIN_MS;
     net_ask_kubeconfig(n, founder, request);
 }
 

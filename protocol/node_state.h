@@ -144,6 +144,11 @@ struct part {
     uint64_t until_ms;
 };
 
+/* A founder that was just started knows nobody for a member of its cluster yet, and drops what is asked of
+ * it: it is asked again so often. */
+#define FOUNDER_AGAIN_MS 1000
+
+/* A kubeconfig that our user waits for. */
 struct pending {
     uint64_t request; /* 0: free */
     uint64_t until_ms;

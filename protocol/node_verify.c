@@ -6,7 +6,6 @@
 #include "protocol/node_state.h"
 
 #define ANSWER_MS  15000 /* the founder says at once that it has begun, or why it does not */
-#define AGAIN_MS   1000  /* … unless it was just started, and does not know us for a member yet */
 #define GAP_MS     1000  /* from the begin of one for another host to that of its next */
 #define OVERDUE_MS 30000 /* what it may take beyond the time that it was given */
 
@@ -228,7 +227,7 @@ static void ask_founder(struct node *n, uint64_t request, uint32_t timeout_ms)
     v->until_ms = n->now_ms + ANSWER_MS;
     v->timeout_ms = bounded(timeout_ms);
     v->last_ms = n->now_ms + v->timeout_ms + OVERDUE_MS;
-    v->again_ms = n->now_ms + AGAIN_MS;
+    v->again_ms = n->now_ms + FOUNDER_AGAIN_MS;
     ask(n, founder, request, v->timeout_ms);
 }
 
@@ -267,7 +266,7 @@ static void await_founder(struct node *n)
     bool away = is_away(founder) || founder->instance != v->instance;
     if (!away && n->now_ms < v->until_ms && !n->work.leaving) {
         if (v->again_ms && n->now_ms >= v->again_ms) {
-            v->again_ms = n->now_ms + AGAIN_MS;
+            v->again_ms = n->now_ms + FOUNDER_AGAIN_MS;
             ask(n, founder, request, v->timeout_ms);
         }
         return;

@@ -8,7 +8,7 @@
     2000                  /* a set that is not constituted by then, and is not what we see, is signed off */
 #define DISAGREE_MS 1000  /* how long we look on while somebody is bound to a set that we do not see */
 #define PROPOSE_MS  500   /* from giving a set up to proposing the next, expected or not */
-#define UNHEARD_MS  15000 /* how long we wait for the ballots of those with whom a newcomer is bound */
+#define UNHEARD_MS  15000 /* how long, since we met a peer, we wait for the ballots of its set */
 #define HOPELESS_MS 10000 /* how long a constituted set may be without anybody alive who could found */
 
 static const struct peer_id *self(const struct formation_input *in)

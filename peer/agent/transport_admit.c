@@ -18,6 +18,7 @@
 #define UNKNOWN_MS   1500 /* so long the answer is kept: a beat, and half of one */
 
 enum zap_frame { ROUTE, EMPTY, VERSION, REQUEST, DOMAIN, ADDRESS, IDENTITY, MECHANISM, KEY, ZAP_FRAMES };
+_Static_assert(REQUEST + 1 == ASKING_FRAMES, "an answer begins with the question's first frames");
 
 int admit_open(struct transport *t, struct err *err)
 {
