@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +25,7 @@
 
 #define ENV_FIXED      3    /* PATH, HOME, LANG */
 #define LINE_RAW_BYTES 1024 /* what is kept of a line before it is escaped and cut */
+#define LOOK_MS        20   /* between two looks whether a program has ended, without pidfd */
 
 static volatile sig_atomic_t canceled;
 static volatile sig_atomic_t cancel_fd = -1;
@@ -43,7 +44,7 @@ struct run {
     struct spawn_result *res;
     struct stream out, err;
     pid_t pid;
-    int pidfd;
+    int pidfd; /* -1 where what stands before the kernel does not know it: a container's filter, valgrind */
     bool reaped;
     int why;            /* 0, or the code for which it is being ended */
     uint64_t end_ms;    /* when it is told to end; 0: never */
@@ -379,14 +380,8 @@ static int start(struct run *run, const char *path, struct err *err)
     close_fd(&errp[1]);
     run->out.fd = out[0];
     run->err.fd = errp[0];
-    if (code)
-        return code;
-    run->pidfd = pidfd_open(run->pid, 0);
-    if (run->pidfd >= 0)
-        return 0;
-    code = err_errno(err, errno, "cannot watch %s", path);
-    kill(-run->pid, SIGKILL);
-    waitpid(run->pid, NULL, 0);
+    if (code == 0)
+        run->pidfd = (int)syscall(SYS_pidfd_open, run->pid, 0); /* glibc has a name for it only since 2.36 */
     return code;
 }
 
@@ -419,16 +414,27 @@ static void reap(struct run *run)
     close_fd(&run->pidfd);
 }
 
+/* Whether the program is a zombie; told: the kernel says so of its descriptor. */
+static bool ended(const struct run *run, bool told)
+{
+    siginfo_t info = {0};
+
+    if (run->reaped || run->pidfd >= 0)
+        return !run->reaped && told;
+    return waitid(P_PID, (id_t)run->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == run->pid;
+}
+
 /* Milliseconds until the next thing that time brings, -1 for never. */
 static int next_wait(const struct run *run, uint64_t now)
 {
     uint64_t at = run->reaped ? run->linger_ms : run->why ? run->kill_ms : run->end_ms;
+    int most = run->reaped || run->pidfd >= 0 ? -1 : LOOK_MS;
+    int left;
 
     if (at == 0)
-        return -1;
-    if (at <= now)
-        return 0;
-    return at - now < INT_MAX ? (int)(at - now) : INT_MAX;
+        return most;
+    left = at <= now ? 0 : at - now < INT_MAX ? (int)(at - now) : INT_MAX;
+    return most >= 0 && most < left ? most : left;
 }
 
 static void act_on_time(struct run *run, uint64_t now)
@@ -467,7 +473,7 @@ static void follow(struct run *run)
             end_group(run, KPEER_ENOMEM);
         if (p[1].revents && run->err.fd >= 0 && drain(run, &run->err))
             end_group(run, KPEER_ENOMEM);
-        if (p[2].revents && !run->reaped)
+        if (ended(run, p[2].revents))
             reap(run);
     }
 }

@@ -19,6 +19,7 @@
 #include "peer/executor/kube/kube.h"
 #include "peer/executor/kube/kubeadm.h"
 #include "peer/executor/kube/token.h"
+#include "tests/unit/under_valgrind.h"
 
 #define TOKEN "abcdef.0123456789abcdef"
 
@@ -116,7 +117,10 @@ static void make_context(void)
         snprintf(cfg.tools[tool], sizeof cfg.tools[tool], "/nonexistent/tool");
     snprintf(cfg.tools[TOOL_KUBEADM], sizeof cfg.tools[0], "%s/kubeadm", root);
     snprintf(cfg.tools[TOOL_KUBECTL], sizeof cfg.tools[0], "%s/kubectl", root);
-    ctx = (struct exec_ctx){.cfg = &cfg, .deadline_ms = clock_ms() + 30000, .step_id = 1, .progress = note};
+    ctx = (struct exec_ctx){.cfg = &cfg,
+                            .deadline_ms = clock_ms() + (under_valgrind() ? 300000 : 30000),
+                            .step_id = 1,
+                            .progress = note};
 }
 
 static int setup(void **state)
