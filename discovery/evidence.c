@@ -345,6 +345,27 @@ static bool chosen_stands(const struct evidence *ev, uint64_t now_ms)
     return false;
 }
 
+static bool heard_on(const struct evidence *ev, uint32_t index, uint64_t now_ms)
+{
+    for (size_t i = 0; i < ev->peer_count; i++)
+        for (size_t k = 0; k < CLAIMS_MAX; k++)
+            if (ev->peer[i].claim[k].index == index && fresh(ev, ev->peer[i].claim[k].last_ms, now_ms))
+                return true;
+    return false;
+}
+
+/* How long the first choice waits for other places: as a peer speaks on all of its interfaces at once, a
+ * place where nobody was heard by now most likely leads nowhere, as VirtualBox's NAT does. */
+static uint64_t dwell_ms(const struct evidence *ev, uint64_t now_ms)
+{
+    size_t live = 0;
+    if (pinned(ev) || ev->place_count < 2)
+        return 0;
+    for (size_t i = 0; i < ev->place_count; i++)
+        live += heard_on(ev, ev->place[i].index, now_ms);
+    return live > 1 ? EVIDENCE_DWELL_MS : EVIDENCE_QUIET_MS;
+}
+
 bool evidence_own(struct evidence *ev, uint64_t now_ms, struct evidence_place *out)
 {
     const struct evidence_place *best = best_place(ev, now_ms);
@@ -352,7 +373,7 @@ bool evidence_own(struct evidence *ev, uint64_t now_ms, struct evidence_place *o
         ev->first_proof_ms = now_ms;
     bool stands = ev->chosen.index != 0 && chosen_stands(ev, now_ms);
     bool keep = stands && (!best || proofs(ev, &ev->chosen, now_ms) > 0 || pinned(ev));
-    bool dwelt = pinned(ev) || now_ms >= ev->first_proof_ms + EVIDENCE_DWELL_MS;
+    bool dwelt = now_ms >= ev->first_proof_ms + dwell_ms(ev, now_ms);
     if (!keep) {
         ev->chosen = (struct evidence_place){0};
         if (best && dwelt)
@@ -507,7 +528,8 @@ bool evidence_deaf(const struct evidence *ev, uint64_t now_ms, struct address *o
 
 uint64_t evidence_wake(const struct evidence *ev, uint64_t now_ms)
 {
-    if (ev->first_proof_ms && now_ms < ev->first_proof_ms + EVIDENCE_DWELL_MS)
-        return ev->first_proof_ms + EVIDENCE_DWELL_MS;
+    uint64_t choice = ev->first_proof_ms + dwell_ms(ev, now_ms);
+    if (ev->first_proof_ms && now_ms < choice)
+        return choice;
     return ev->peer_count ? now_ms + ev->beat_ms : UINT64_MAX;
 }

@@ -23,8 +23,10 @@
 
 #define EVIDENCE_PLACES_MAX 32
 #define EVIDENCE_PEERS_MAX  1024
-#define EVIDENCE_DWELL_MS                                                                                    \
-    250 /* from the first proof to the first choice, so that other interfaces can speak up */
+/* From the first proof to the first choice, so that other interfaces can speak up: where somebody was heard
+ * on several of them, and where on one alone. Who has only one does not wait. */
+#define EVIDENCE_DWELL_MS 250
+#define EVIDENCE_QUIET_MS 50
 
 /* An own address on an own interface. */
 struct evidence_place {

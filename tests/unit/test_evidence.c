@@ -121,8 +121,32 @@ static void test_heard_there_and_told_so_proves(void **state)
     struct fixture *f = *state;
     assert_int_equal(hear(f, 2, "192.168.56.12", ETH1, 1, "192.168.56.11"), 0);
     assert_true(own_is(f, NULL)); /* other interfaces may still speak up */
-    assert_true(evidence_wake(f->ev, f->now) <= f->now + EVIDENCE_DWELL_MS);
-    f->now += EVIDENCE_DWELL_MS;
+    assert_true(evidence_wake(f->ev, f->now) <= f->now + EVIDENCE_QUIET_MS);
+    f->now += EVIDENCE_QUIET_MS;
+    assert_true(own_is(f, "192.168.56.11"));
+}
+
+/* Nobody on the first interface: the second is chosen soon; somebody there: it has more time to be proven. */
+static void test_the_first_choice_waits_for_live_interfaces(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(hear(f, 2, "192.168.56.12", ETH1, 1, "192.168.56.11"), 0);
+    assert_true(own_is(f, NULL));
+    assert_int_equal(evidence_wake(f->ev, f->now), f->now + EVIDENCE_QUIET_MS);
+    assert_int_equal(hear(f, 2, "10.0.2.99", ETH0, 0, NULL), 0);
+    assert_int_equal(evidence_wake(f->ev, f->now), f->now + EVIDENCE_DWELL_MS);
+    f->now += EVIDENCE_QUIET_MS;
+    assert_true(own_is(f, NULL));
+    f->now += EVIDENCE_DWELL_MS - EVIDENCE_QUIET_MS;
+    assert_true(own_is(f, "192.168.56.11"));
+}
+
+static void test_nobody_waits_for_a_second_interface_that_is_not_there(void **state)
+{
+    struct fixture *f = *state;
+    const struct evidence_place only = place(ETH1, "eth1", "192.168.56.11/24");
+    evidence_set_places(f->ev, &only, 1);
+    assert_int_equal(hear(f, 2, "192.168.56.12", ETH1, 1, "192.168.56.11"), 0);
     assert_true(own_is(f, "192.168.56.11"));
 }
 
@@ -508,6 +532,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_heard_alone_proves_nothing),
         TEST(test_heard_there_and_told_so_proves),
+        TEST(test_the_first_choice_waits_for_live_interfaces),
+        TEST(test_nobody_waits_for_a_second_interface_that_is_not_there),
         TEST(test_an_echo_on_another_interface_proves_nothing),
         TEST(test_an_echo_of_an_earlier_start_proves_nothing),
         TEST(test_virtualbox_nat_is_never_used),

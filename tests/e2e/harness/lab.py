@@ -39,13 +39,24 @@ class Stopped(Exception):
     """The whole run was interrupted."""
 
 
+# Set by tests/memcheck: the agents and commands run under valgrind.
+UNDER_MEMCHECK = bool(os.environ.get("KPEER_MEMCHECK"))
+
 # How much longer a test waits than it says before it gives up: it says what a machine needs that does nothing else. Bounds
 # end what hangs; no test measures by them.
-SLACK = 3
+SLACK = 3 if not UNDER_MEMCHECK else 15
 
 
-# What a build with sanitizers says when it finds something.
-HARM = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error: ")
+# What a build with sanitizers, and valgrind, say when they find something.
+HARM = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error: |^==\d+== .*", re.MULTILINE)
+
+# kpeer under valgrind, but no program that it runs; each process writes what is wrong with it to a file of its own.
+MEMCHECK = "/var/log/memcheck"
+LAUNCHER = f"""#!/bin/sh
+exec valgrind -q --trace-children=yes --trace-children-skip='/usr/*,/bin/*,/sbin/*,/opt/standin/*' --leak-check=full \\
+    --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect --log-file={MEMCHECK}/%%p \\
+    /opt/kpeer/%s "$@"
+"""
 
 
 def wait_until(what, check, seconds):
@@ -232,7 +243,8 @@ class Host:
 
     def arguments(self, pid):
         with contextlib.suppress(OSError):
-            return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+            words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+            return words if "valgrind" not in words[0] else words[words.index(f"/opt/kpeer/{Lab.kpeer.name}"):]
         return [""]
 
     def parent(self, pid):
@@ -292,10 +304,12 @@ class Host:
         return self.has("/var/log/standin.log") and word in self.get("/var/log/standin.log")
 
     def harm(self):
-        """What sanitizers say in the agent's log."""
-        with contextlib.suppress(OSError):
-            text = self.get(f"{STATE}/agent.log")
-            return text[found.start():][:6000] if (found := HARM.search(text)) else ""
+        """What sanitizers say in the agent's log, and valgrind in its own."""
+        for path in [self.path(f"{STATE}/agent.log"), *self.path(MEMCHECK).glob("*")]:
+            with contextlib.suppress(OSError):
+                text = path.read_text(errors="replace")
+                if found := HARM.search(text):
+                    return text[found.start():][:6000]
         return ""
 
     def log_tail(self, lines=25):
@@ -369,7 +383,12 @@ class Lab:
         host.put("/etc/rc.local", "#!/bin/sh\necho 1 >/proc/sys/net/ipv4/ip_forward\nsystemctl default\n", 0o755)
         host.put("/etc/standin/settings", "".join(f"{name}={value}\n" for name, value in self.settings.items()))
         host.put("/etc/standin/forbid-token-argv", "")
-        host.path("/usr/bin/kpeer").symlink_to(f"/opt/kpeer/{Lab.kpeer.name}")
+        if UNDER_MEMCHECK:
+            host.put("/usr/bin/kpeer", LAUNCHER % Lab.kpeer.name, 0o755)
+            host.path(MEMCHECK).mkdir(exist_ok=True)
+            host.path(MEMCHECK).chmod(0o1777)
+        else:
+            host.path("/usr/bin/kpeer").symlink_to(f"/opt/kpeer/{Lab.kpeer.name}")
         host.path("/etc/kpeer").mkdir(mode=0o755)
         if key:
             host.put(KEY, (self.key if key is True else key) + "\n", 0o600)
