@@ -27,6 +27,11 @@ class Plan:
     loss_seconds: float = 60
     rounds: int = 8  # at most
     seconds: float = math.inf  # for all of it
+    large: int = 1 << 30  # from so many hosts on a part is measured as often as `seldom` says
+    seldom: dict = dataclasses.field(default_factory=dict)
+
+    def times(self, size):
+        return self.seldom if size >= self.large else self.often
 
 
 QUICK = Plan(sizes=(3, 8),
@@ -34,7 +39,8 @@ QUICK = Plan(sizes=(3, 8),
              settle=4, rest=8, loss=(25,), loss_sizes=(8,), rounds=5, seconds=400)
 FULL = Plan(sizes=(3, 8, 32, 64, 128),
             often={"converge": 7, "join": 7, "rest": 2, "kill": 3, "cut": 3, "leave": 3, "halves": 3, "loss": 1},
-            settle=15, rest=30, loss=(10, 25), loss_sizes=(8, 32, 64, 128), rounds=10)
+            settle=15, rest=30, loss=(10, 25), loss_sizes=(8, 32, 64, 128), rounds=10, seconds=4200, large=32,
+            seldom={"converge": 4, "join": 4, "rest": 1, "kill": 2, "cut": 2, "leave": 2, "halves": 2, "loss": 1})
 
 
 class Round:
@@ -49,7 +55,7 @@ class Round:
     def wanted(self, part, rows=None):
         """Whether there are too few samples that count, and there is time for another one."""
         least = min(self.figures.good(self.size, self.program.key, row) for row in rows or ROWS_OF[part])
-        return least < self.plan.often[part] and time.monotonic() < self.end
+        return least < self.plan.times(self.size)[part] and time.monotonic() < self.end
 
     def measured(self, action):
         """Runs it; its figures, by row, are noted with the load meanwhile."""
@@ -276,5 +282,6 @@ def measure(plan, programs, figures, tell):
 
 def missing(plan, program, size, figures):
     """Whether a part has too few samples that count."""
-    parts = plan.often if program.whole else ("converge", "join")
-    return any(figures.good(size, program.key, row) < plan.often[part] for part in parts for row in ROWS_OF[part])
+    times = plan.times(size)
+    parts = times if program.whole else ("converge", "join")
+    return any(figures.good(size, program.key, row) < times[part] for part in parts for row in ROWS_OF[part])
