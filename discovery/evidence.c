@@ -494,11 +494,12 @@ static const struct claim *last_claim(const struct evidence *ev, const struct pe
     return last;
 }
 
-/* How long somebody may leave us out: beacons are lost, and in a larger group it names us in every fourth
- * alone. */
+/* How long somebody may leave us out: beacons are lost, five in a row hardly, and in a larger group it names
+ * us in every eighth alone. */
 static uint64_t unnamed_ms(const struct evidence *ev)
 {
-    return (ev->peer_count > OTHERS_LEAST ? 2 : 1) * expiry_ms(ev);
+    size_t turns = (ev->peer_count + share(ev) - 1) / share(ev);
+    return expiry_ms(ev) / 2 * (turns > 2 ? turns : 2);
 }
 
 static bool hears_us(const struct evidence *ev, const struct peer *p, uint64_t now_ms)

@@ -79,7 +79,7 @@ bool evidence_conflicted(const struct evidence *ev, const struct address *addres
 bool evidence_deaf(const struct evidence *ev, uint64_t now_ms, struct address *out, bool *all);
 
 /* Who was lately heard on interface `index`, for one beacon: at most `max` entries, first those who are new
- * there, then a quarter of the others (four at least), whose turn it is. */
+ * there, then an eighth of the others (two at least), whose turn it is. */
 size_t evidence_heard(const struct evidence *ev, uint32_t index, uint64_t now_ms, struct beacon_heard *out,
                       size_t max);
 
