@@ -380,6 +380,7 @@ static int start_unit(const struct call *call, char *how, size_t how_bytes, stru
 {
     static const char *const journal[] = {"journalctl", "-u",  DAEMON_UNIT,  "-n", "5",
                                           "-o",         "cat", "--no-pager", NULL};
+    bool stood = daemon_is_set_up(&call->cfg);
     int code = make_unit(call, err);
 
     if (!code)
@@ -390,8 +391,10 @@ static int start_unit(const struct call *call, char *how, size_t how_bytes, stru
     /* ^C reached systemctl as well, which only waited: systemd goes on. */
     if (code && !command_stopped()) {
         run_tool("journalctl", journal);
-        /* It would be started again and again, at boot too, by nobody's wish. */
-        daemon_remove(&call->cfg, NULL);
+        /* It would be started again and again, at boot too, by nobody's wish, unless it was set up before: a
+         * member whose disk is full comes back by itself once there is room. */
+        if (!stood)
+            daemon_remove(&call->cfg, NULL);
         return err_hint(err, "journalctl -u kpeer");
     }
     snprintf(how, how_bytes, "systemd unit %s", DAEMON_UNIT);
