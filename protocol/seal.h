@@ -17,7 +17,7 @@
 #include "protocol/identity.h"
 #include "protocol/secret.h"
 
-#define SEAL_VERSION            1
+#define SEAL_VERSION            2
 #define SEAL_NONCE_BYTES        24
 #define SEAL_HEADER_BYTES       (4 + GROUP_ID_BYTES + SEAL_NONCE_BYTES)
 #define SEAL_OVERHEAD_BYTES     (SEAL_HEADER_BYTES + 16)

@@ -99,7 +99,7 @@ static void forge(struct frame *f, const uint8_t *group)
         uint64_t word = draw();
         memcpy(f->data + i, &word, 8);
     }
-    memcpy(f->data, "KP\x01\x01", 4);
+    memcpy(f->data, "KP\x02\x01", 4); /* the datagram's version, and a beacon */
     memcpy(f->data + 4, group, 16);
 }
 
