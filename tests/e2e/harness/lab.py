@@ -51,10 +51,9 @@ SLACK = 3 if not UNDER_MEMCHECK else 15
 HARM = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error: |^==\d+== .*", re.MULTILINE)
 
 # kpeer under valgrind, but no program that it runs; each process writes what is wrong with it to a file of its own.
-MEMCHECK = "/var/log/memcheck"
-LAUNCHER = f"""#!/bin/sh
-exec valgrind -q --trace-children=yes --trace-children-skip='/usr/*,/bin/*,/sbin/*,/opt/standin/*' --leak-check=full \\
-    --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect --log-file={MEMCHECK}/%%p \\
+LAUNCHER = """#!/bin/sh
+exec valgrind -q --vgdb=no --trace-children=yes --trace-children-skip='/usr/*,/bin/*,/sbin/*,/opt/standin/*' --leak-check=full \\
+    --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect --log-file=/memcheck/%s/%%p \\
     /opt/kpeer/%s "$@"
 """
 
@@ -305,7 +304,7 @@ class Host:
 
     def harm(self):
         """What sanitizers say in the agent's log, and valgrind in its own."""
-        for path in [self.path(f"{STATE}/agent.log"), *self.path(MEMCHECK).glob("*")]:
+        for path in [self.path(f"{STATE}/agent.log"), *self.lab.reports(self.name)]:
             with contextlib.suppress(OSError):
                 text = path.read_text(errors="replace")
                 if found := HARM.search(text):
@@ -335,11 +334,15 @@ class Lab:
             Lab.counter += 1
             self.name = f"e2e{os.getpid()}-{Lab.counter}"
             self.instance = state.Instance(self.name)
-            self.jobs, self.hosts = [], []
+            self.jobs, self.hosts, self.folder = [], [], None
             Lab.alive.append(self)
             words = ["up", count, *self.first_words(), "--bind", f"{Lab.kpeer.parent}:/opt/kpeer"]
             if os.environ.get("KPEER_COVERAGE"):  # where tests/coverage wants the counts of its build
                 words += ["--bind", f"{os.environ['KPEER_COVERAGE']}:/coverage:rw"]
+            if UNDER_MEMCHECK:
+                self.folder = pathlib.Path(tempfile.mkdtemp(prefix="kpeer-memcheck-"))
+                self.folder.chmod(0o755)
+                words += ["--bind", f"{self.folder}:/memcheck:rw"]
             for name, value in options.items():
                 words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [value])
             self.tool(*words)
@@ -384,15 +387,18 @@ class Lab:
         host.put("/etc/standin/settings", "".join(f"{name}={value}\n" for name, value in self.settings.items()))
         host.put("/etc/standin/forbid-token-argv", "")
         if UNDER_MEMCHECK:
-            host.put("/usr/bin/kpeer", LAUNCHER % Lab.kpeer.name, 0o755)
-            host.path(MEMCHECK).mkdir(exist_ok=True)
-            host.path(MEMCHECK).chmod(0o1777)
+            host.put("/usr/bin/kpeer", LAUNCHER % (host.name, Lab.kpeer.name), 0o755)
+            (self.folder / host.name).mkdir(exist_ok=True)
         else:
             host.path("/usr/bin/kpeer").symlink_to(f"/opt/kpeer/{Lab.kpeer.name}")
         host.path("/etc/kpeer").mkdir(mode=0o755)
         if key:
             host.put(KEY, (self.key if key is True else key) + "\n", 0o600)
         host.sh("echo 1 >/proc/sys/net/ipv4/ip_forward").expect(0)
+
+    def reports(self, host):
+        """Files of what valgrind says of this host's processes."""
+        return (self.folder / host).glob("*") if self.folder else ()
 
     # --- all hosts --------------------------------------------------------------------------------------------------
 
@@ -442,6 +448,8 @@ class Lab:
         """Leaves nothing, and may be called twice and by another thread."""
         subprocess.run(self.command("down"), capture_output=True, check=False, timeout=120 * SLACK, start_new_session=True)
         self.end_jobs()
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
         with Lab.guard:
             if self in Lab.alive:
                 Lab.alive.remove(self)
