@@ -106,6 +106,9 @@ static void start(struct node *n, const struct node_event *ev)
     n->boot = boot > UINT32_MAX ? UINT32_MAX : boot;
     n->start_ms = n->now_ms;
     n->start_wall_ms = ev->wall_ms;
+    for (size_t i = 0; i < n->member_count; i++)
+        n->member[i]->discovered_ms =
+            n->now_ms; /* those from the disk have all their time to be heard, too */
     struct member *self = node_self(n);
     self->boot = n->boot;
     self->instance = n->instance;

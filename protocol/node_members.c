@@ -213,11 +213,12 @@ void node_check_group(struct node *n)
 /* Who is alive and not known yet may be in a cluster already: a moment is given to learn that. */
 #define UNKNOWN_MS 15000
 
-/* Nothing is known of it, or it is in a cluster whose record we have not got yet: a host that was installed
- * anew is not let in at once where its earlier self had the address. */
+/* Nothing is known of it, or not yet what it is bound to, or it is in a cluster whose record we have not got
+ * yet: a host that was installed anew is not let in at once where its earlier self had the address. */
 static bool is_untold(const struct node *n, const struct member *m)
 {
-    return !m->has_profile || (m->profile.cluster_id[0] && m->profile.rehearse == n->cfg.dry_run);
+    return !m->has_profile || (!m->self && !m->ballot) ||
+           (m->profile.cluster_id[0] && m->profile.rehearse == n->cfg.dry_run);
 }
 
 struct formation_input node_formation_input(struct node *n)

@@ -916,6 +916,22 @@ static void test_whose_ballot_is_unheard_is_not_counted_on(void **state)
     m->ballot = NULL;
     assert_false(node_formation_input(n).peer[at].in_view);
     assert_true(node_formation_input(n).peer[1 - at].in_view); /* our own is known */
+    assert_int_equal(node_formation_input(n).unknown_until_ms, m->discovered_ms + 15000); /* but waited for */
+    world_free(w);
+}
+
+/* A host that is started again has as long to hear ballots as one that never heard of the others. */
+static void test_members_from_the_disk_have_their_time_to_be_heard(void **state)
+{
+    struct world *w = formed(2);
+    (void)state;
+    world_run(w, 30000);
+    world_stop(w, 0);
+    world_start(w, 0);
+    world_run(w, 0);
+    struct node *n = w->peer[0].node;
+    struct member *m = node_member(n, &w->peer[1].me->id);
+    assert_true(m && m->has_profile && m->discovered_ms == n->start_ms);
     world_free(w);
 }
 
@@ -1078,6 +1094,7 @@ int main(void)
         cmocka_unit_test(test_promises_are_stored_before_they_are_told),
         cmocka_unit_test(test_no_second_election_after_all_restart),
         cmocka_unit_test(test_whose_ballot_is_unheard_is_not_counted_on),
+        cmocka_unit_test(test_members_from_the_disk_have_their_time_to_be_heard),
         cmocka_unit_test(test_a_cluster_that_is_heard_of_is_waited_for),
         cmocka_unit_test(test_two_clusters_that_meet_are_told),
         cmocka_unit_test(test_same_seed_same_bytes),
