@@ -20,14 +20,14 @@ STATE = ("/var/lib/kpeer", "/run/kpeer")
 class Bed(Lab):
     """A lab without stand-ins, the faults of which take no time to begin."""
 
-    serf = None  # the folder of Serf's program
+    serf = at_once = None  # the folders of Serf's program, and of the kpeer whose steps take no time
 
     def __init__(self, count):
         super().__init__(count)
         wait_until("addresses of IPv6, by which Serf finds its like", self.settled, 20)
 
     def first_words(self):
-        return ["--bind", f"{Bed.serf}:/opt/serf"]
+        return ["--bind", f"{Bed.serf}:/opt/serf", "--bind", f"{Bed.at_once}:/opt/at-once"]
 
     def settled(self):
         """No address is tentative any more: sending fails from such a one."""

@@ -39,7 +39,7 @@ QUICK = Plan(sizes=(3, 8),
              settle=4, rest=8, loss=(25,), loss_sizes=(8,), rounds=5, seconds=400)
 FULL = Plan(sizes=(3, 8, 32, 64, 128),
             often={"converge": 7, "join": 7, "rest": 2, "kill": 3, "cut": 3, "leave": 3, "halves": 3, "loss": 1},
-            settle=15, rest=30, loss=(10, 25), loss_sizes=(8, 32, 64, 128), rounds=10, seconds=4200, large=32,
+            settle=15, rest=30, loss=(10, 25), loss_sizes=(8, 32, 64, 128), rounds=10, seconds=3600, large=32,
             seldom={"converge": 4, "join": 4, "rest": 1, "kill": 2, "cut": 2, "leave": 2, "halves": 2, "loss": 1})
 
 
@@ -116,30 +116,11 @@ class Round:
         began = self.group.start(self.hosts)
         values = {"converge": max(self.times("know", self.others_all(), mark, began, "join"))}
         if self.program.key == "kpeer":
-            formed = self.times("formed", {(name, name) for name in self.there}, mark, began, "join")
-            values["formed"] = max(formed)
-            values["own"] = max(formed) - self.in_steps(mark, began, began + max(formed))
+            values["formed"] = max(self.times("formed", {(name, name) for name in self.there}, mark, began, "join"))
         return values
 
     def others_all(self):
         return {(one, other) for one in self.there for other in self.there if one != other}
-
-    def in_steps(self, mark, began, end):
-        """Seconds between the two in which a step was under way on some host."""
-        running, covered, since = {}, 0.0, None
-        for event in self.listener.events[mark:]:
-            if event.kind not in ("step", "stepped") or event.at > end:
-                continue
-            before = sum(running.values())
-            running[event.host] = max(0, running.get(event.host, 0) + (1 if event.kind == "step" else -1))
-            after = sum(running.values())
-            if not before and after:
-                since = event.at
-            elif before and not after:
-                covered += event.at - max(since, began)
-        if sum(running.values()) and math.isfinite(end):
-            covered += end - since
-        return covered
 
     def join(self):
         newcomer = self.bed.hosts[self.size]
@@ -260,7 +241,24 @@ def start_to_ready(bed, program, figures, tell):
         group.close()
 
 
-def measure(plan, programs, figures, tell):
+def own_share(bed, program, size, figures, tell):
+    """Of a formation: the time until all are ready, where steps take none."""
+    group = Group(bed, program, size)
+    try:
+        meter, hosts = Meter(bed.instance), bed.hosts[:size]
+        began = group.start(hosts)
+        pairs = {(host.name, host.name) for host in hosts}
+        found = group.listener.wait_for("formed", pairs, 0, BOUND["join"])
+        group.listener.idle(meter.missing())
+        load = meter.load()
+        value = max(found.get(pair, math.inf) for pair in pairs) - began
+        figures.add(size, "kpeer", "own", value, load)
+        tell(f"{size} hosts, {program.title}: own {value:.4g} (machine {load.busy:.0%}, others {load.foreign:.0%})")
+    finally:
+        group.close()
+
+
+def measure(plan, programs, at_once, figures, tell):
     """All rounds. A part that was disturbed is measured again in a later one, as long as there is time."""
     began = time.monotonic()
     for number, size in enumerate(plan.sizes):
@@ -273,6 +271,8 @@ def measure(plan, programs, figures, tell):
                         if program.whole:
                             start_to_ready(bed, program, figures, tell)
             for _ in range(plan.rounds):
+                if figures.good(size, "kpeer", "own") < plan.times(size)["converge"] and time.monotonic() < end:
+                    own_share(bed, at_once, size, figures, tell)
                 for program in programs:
                     if missing(plan, program, size, figures) and time.monotonic() < end:
                         Round(bed, program, size, plan, figures, tell, end).run()

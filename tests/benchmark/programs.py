@@ -14,10 +14,9 @@ class Kpeer:
     key, title = "kpeer", "kpeer"
     whole = True  # measured in every row
     LINE = re.compile(r"\S+ (?:info|warn) +(agent-started|member-discovered|member-alive|member-failed|member-left|"
-                      r"node-ready|record-committed|step-started|step-finished|step-failed) ([^\s:]+)")
+                      r"node-ready|record-committed) ([^\s:]+)")
     KINDS = {"agent-started": "ready", "member-discovered": "know", "member-alive": "know", "member-failed": "failed",
-             "member-left": "left", "node-ready": "formed", "record-committed": "founded",
-             "step-started": "step", "step-finished": "stepped", "step-failed": "stepped"}
+             "member-left": "left", "node-ready": "formed", "record-committed": "founded"}
 
     def agent(self, host, first, size):
         return ["kpeer", "agent", "--dry-run", "--expect", str(size)]
@@ -31,6 +30,15 @@ class Kpeer:
             return None
         kind = self.KINDS[found[1]]
         return kind, "" if kind == "ready" else found[2]
+
+
+class KpeerAtOnce(Kpeer):
+    """In earnest, with an executor that has done each step as soon as it is asked (steps_at_once.c)."""
+
+    key, title = "kpeer-at-once", "kpeer, steps at once"
+
+    def agent(self, host, first, size):
+        return ["/opt/at-once/kpeer", "agent", "--expect", str(size)]
 
 
 class KpeerAlone(Kpeer):

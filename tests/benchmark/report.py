@@ -60,8 +60,8 @@ ALONE = (
 )
 ROWS = (
     Row("converge", "all started at once: everyone knows all", seconds, {64: Aim(0.3), 128: Aim(1.0)}),
-    Row("formed", "… and all are ready (rehearsal)", seconds, {3: Aim(0.150)}),
-    Row("own", "… of which no step runs on any host", seconds),
+    Row("formed", "… and all are ready (rehearsal)", seconds),
+    Row("own", "… and all are ready, with steps that take no time", seconds, {3: Aim(0.150)}),
     Row("join-knows", "one more joins: it knows all", seconds),
     Row("join-known", "one more joins: all know it", seconds, {32: Aim(0.030)}),
     Row("kill-first", "SIGKILL of a process: the first has noticed", seconds),
