@@ -347,9 +347,13 @@ class Lab:
                 words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [value])
             self.tool(*words)
         self.settings, self.key = settings or QUICK, new_key()
-        self.refresh()
-        for host in self.hosts:
-            self.furnish(host, key=keys)
+        try:
+            self.refresh()
+            for host in self.hosts:
+                self.furnish(host, key=keys)
+        except BaseException:
+            self.down()  # nobody has it yet who would
+            raise
 
     def first_words(self):
         """The kind of hosts."""
