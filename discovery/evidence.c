@@ -366,6 +366,13 @@ static uint64_t dwell_ms(const struct evidence *ev, uint64_t now_ms)
     return live > 1 ? EVIDENCE_DWELL_MS : EVIDENCE_QUIET_MS;
 }
 
+/* Whether the first choice has waited; who was heard where is looked at only while that is open. */
+static bool has_dwelt(const struct evidence *ev, uint64_t now_ms)
+{
+    return now_ms >= ev->first_proof_ms + EVIDENCE_DWELL_MS ||
+           now_ms >= ev->first_proof_ms + dwell_ms(ev, now_ms);
+}
+
 bool evidence_own(struct evidence *ev, uint64_t now_ms, struct evidence_place *out)
 {
     const struct evidence_place *best = best_place(ev, now_ms);
@@ -373,10 +380,9 @@ bool evidence_own(struct evidence *ev, uint64_t now_ms, struct evidence_place *o
         ev->first_proof_ms = now_ms;
     bool stands = ev->chosen.index != 0 && chosen_stands(ev, now_ms);
     bool keep = stands && (!best || proofs(ev, &ev->chosen, now_ms) > 0 || pinned(ev));
-    bool dwelt = now_ms >= ev->first_proof_ms + dwell_ms(ev, now_ms);
     if (!keep) {
         ev->chosen = (struct evidence_place){0};
-        if (best && dwelt)
+        if (best && has_dwelt(ev, now_ms))
             ev->chosen = *best;
     }
     if (ev->chosen.index == 0)
@@ -529,8 +535,7 @@ bool evidence_deaf(const struct evidence *ev, uint64_t now_ms, struct address *o
 
 uint64_t evidence_wake(const struct evidence *ev, uint64_t now_ms)
 {
-    uint64_t choice = ev->first_proof_ms + dwell_ms(ev, now_ms);
-    if (ev->first_proof_ms && now_ms < choice)
-        return choice;
+    if (ev->first_proof_ms && !has_dwelt(ev, now_ms))
+        return ev->first_proof_ms + dwell_ms(ev, now_ms);
     return ev->peer_count ? now_ms + ev->beat_ms : UINT64_MAX;
 }
