@@ -71,6 +71,8 @@ static bool told_apart(const struct look *l, const uint16_t *who, size_t count)
     return true;
 }
 
+enum own { OWN_NAME, OWN_MACHINE_ID, OWN_PRODUCT_UUID, OWN_MACS, OWN_COUNT };
+
 struct mark {
     const char *check;
     bool (*same)(const struct profile *a, const struct profile *b);
@@ -78,16 +80,17 @@ struct mark {
     const char *hint;
 };
 
-static const struct mark marks[] = {
-    {"name", same_name, NULL,
-     "on one of them: kpeer preflight --fix (or hostnamectl set-hostname NAME, then kpeer up again); for all "
-     "clones at once: hostnames: auto in kpeer.yaml"},
-    {"machine-id", same_machine_id, "the same machine-id",
-     "on one of them: rm /etc/machine-id && systemd-machine-id-setup, then reboot it"},
-    {"product-uuid", same_product_uuid, "the same product UUID",
-     "give the cloned VM a hardware UUID of its own in its hypervisor"},
-    {"hardware", same_all_macs, "the same hardware addresses",
-     "give the cloned VM new hardware addresses in its hypervisor"},
+static const struct mark marks[OWN_COUNT] = {
+    [OWN_NAME] = {"name", same_name, NULL,
+                  "on one of them: kpeer preflight --fix (or hostnamectl set-hostname NAME, then kpeer up "
+                  "again); for all "
+                  "clones at once: hostnames: auto in kpeer.yaml"},
+    [OWN_MACHINE_ID] = {"machine-id", same_machine_id, "the same machine-id",
+                        "on one of them: rm /etc/machine-id && systemd-machine-id-setup, then reboot it"},
+    [OWN_PRODUCT_UUID] = {"product-uuid", same_product_uuid, "the same product UUID",
+                          "give the cloned VM a hardware UUID of its own in its hypervisor"},
+    [OWN_MACS] = {"hardware", same_all_macs, "the same hardware addresses",
+                  "give the cloned VM new hardware addresses in its hypervisor"},
 };
 
 static void tell_shared(struct look *l, const struct mark *mark, const uint16_t *who, size_t count)
@@ -256,14 +259,13 @@ struct numbers {
     uint64_t slot[NUMBERS]; /* 0: free */
 };
 
-enum own { OWN_NAME = 1, OWN_MACHINE_ID, OWN_PRODUCT_UUID, OWN_MACS, OWN_COUNT };
-
 static uint64_t number_of(enum own own, const void *p, size_t n)
 {
     uint64_t v = 0xcbf29ce484222325u ^ own; /* FNV-1a */
     for (size_t i = 0; i < n; i++)
         v = (v ^ ((const uint8_t *)p)[i]) * 0x100000001b3u;
-    return v;
+    v = (v ^ v >> 33) * 0xff51afd7ed558ccdu; /* a last byte alone moves few bits: sums would be alike */
+    return v ^ v >> 33;
 }
 
 /* Hosts with the same addresses have the same number, in whatever order they name them. */
@@ -288,33 +290,36 @@ static bool put_number(struct numbers *s, uint64_t v)
     return there;
 }
 
-static bool may_share(const struct look *l)
+/* Which of a host's own things several of them may have; the others nobody shares. */
+static void may_share(const struct look *l, bool shared[static OWN_COUNT])
 {
     struct numbers s = {0};
-    bool found = false;
-    if (l->count > NUMBERS / 2 / (OWN_COUNT - 1))
-        return true;
-    for (size_t i = 0; i < l->count && !found; i++) {
+    bool too_many = l->count > NUMBERS / 2 / OWN_COUNT;
+    for (size_t own = 0; own < OWN_COUNT; own++)
+        shared[own] = too_many;
+    for (size_t i = 0; i < l->count && !too_many; i++) {
         const struct profile *p = look_at(l, i);
         const struct facts *f = &p->facts;
-        found |= put_number(&s, number_of(OWN_NAME, p->name, strlen(p->name)));
+        shared[OWN_NAME] |= put_number(&s, number_of(OWN_NAME, p->name, strlen(p->name)));
         if (!is_zero(f->machine_id))
-            found |= put_number(&s, number_of(OWN_MACHINE_ID, f->machine_id, FACTS_ID_BYTES));
+            shared[OWN_MACHINE_ID] |=
+                put_number(&s, number_of(OWN_MACHINE_ID, f->machine_id, FACTS_ID_BYTES));
         if (!is_zero(f->product_uuid))
-            found |= put_number(&s, number_of(OWN_PRODUCT_UUID, f->product_uuid, FACTS_ID_BYTES));
+            shared[OWN_PRODUCT_UUID] |=
+                put_number(&s, number_of(OWN_PRODUCT_UUID, f->product_uuid, FACTS_ID_BYTES));
         if (p->nets.mac_count > 0)
-            found |= put_number(&s, number_of_macs(&p->nets));
+            shared[OWN_MACS] |= put_number(&s, number_of_macs(&p->nets));
     }
-    return found;
 }
 
 void look_at_own(struct look *l, bool first)
 {
-    if (!first && !may_share(l))
-        return;
-    for (size_t k = 0; k < COUNT_OF(marks); k++)
-        for (size_t i = 0; i < (first ? 1 : l->count) && !check_full(l->list); i++)
-            look_at_shared(l, &marks[k], i);
+    bool shared[OWN_COUNT] = {true, true, true, true};
+    if (!first)
+        may_share(l, shared);
+    for (size_t own = 0; own < OWN_COUNT; own++)
+        for (size_t i = 0; shared[own] && i < (first ? 1 : l->count) && !check_full(l->list); i++)
+            look_at_shared(l, &marks[own], i);
 }
 
 void look_at_traits(struct look *l)
