@@ -4,7 +4,7 @@
 
 #include "protocol/pack.h"
 
-#define HELLO_FIELDS   11u
+#define HELLO_FIELDS   12u
 #define HELLO_OUTBID   3u /* … and these where there is somebody outbid to name */
 #define HELLO_FAILED   2u /* … a failed peer */
 #define BEACON_FIELDS  4
@@ -55,6 +55,7 @@ static void put_hello(struct pack_writer *w, const struct hello *h)
     pack_put_int(w, h->wall_ms);
     pack_put_uint(w, h->digest);
     pack_put_uint(w, h->members);
+    pack_put_uint(w, h->next_ms);
     pack_put_bin(w, h->sign_pk, sizeof h->sign_pk);
     pack_put_bin(w, h->box_pk, sizeof h->box_pk);
     pack_put_uint(w, h->port);
@@ -137,6 +138,7 @@ static void get_hello(struct pack_reader *r, struct hello *h)
     h->wall_ms = pack_int(r, INT64_MIN, INT64_MAX);
     h->digest = pack_uint(r, UINT64_MAX);
     h->members = (uint32_t)pack_uint(r, UINT32_MAX);
+    h->next_ms = (uint32_t)pack_uint(r, UINT32_MAX);
     pack_bin_copy(r, h->sign_pk, sizeof h->sign_pk);
     pack_bin_copy(r, h->box_pk, sizeof h->box_pk);
     h->port = (uint16_t)pack_uint(r, UINT16_MAX);

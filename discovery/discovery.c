@@ -7,6 +7,7 @@
 
 #include "discovery/multicast.h"
 #include "discovery/nic.h"
+#include "discovery/pulse.h"
 #include "protocol/mem.h"
 
 #define DATAGRAMS_AT_ONCE 64
@@ -376,6 +377,17 @@ static void take_stranger(struct discovery *d, const struct multicast_from *from
     see(d, SIGN_OTHER_GROUP, &from->source);
 }
 
+static void take_pulse(struct discovery *d, const struct ring_key *key, const uint8_t *bytes, size_t n)
+{
+    struct pulse pulse;
+    if (pulse_decode(key->seal, bytes, n, &pulse, NULL)) {
+        d->dropped[DROP_BAD]++;
+        return;
+    }
+    pulse.epoch = key->epoch;
+    d->callbacks.pulse(d->ctx, &pulse);
+}
+
 static void take_datagram(struct discovery *d, const uint8_t *bytes, size_t n,
                           const struct multicast_from *from)
 {
@@ -392,6 +404,8 @@ static void take_datagram(struct discovery *d, const uint8_t *bytes, size_t n,
         take_stranger(d, from);
     else if (kind == SEAL_KEY)
         d->callbacks.handed(d->ctx, bytes, n);
+    else if (kind == SEAL_PULSE)
+        take_pulse(d, key, bytes, n);
     else
         take_beacon(d, key, bytes, n, from);
 }
@@ -450,17 +464,39 @@ static void send_to_seed(void *ctx, const struct seed *seed)
             (void)multicast_send_to(net, &places[i], &seed->address, seed->port, out, n);
 }
 
+/* From where to send to this address: the place that we use if it is on its subnet, else the one that the
+ * kernel would take; NULL: there is no way. */
+static const struct evidence_place *place_towards(const struct discovery *d, const struct address *to)
+{
+    const struct evidence_place *places;
+    size_t count = evidence_places(d->evidence, &places);
+    struct address own = d->own.net.address;
+    if (d->own.index == 0 || !network_contains(&d->own.net, to))
+        if (multicast_route(to, &own))
+            return NULL;
+    for (size_t i = 0; i < count; i++)
+        if (address_equal(&places[i].net.address, &own))
+            return &places[i];
+    return NULL;
+}
+
 void discovery_hand(struct discovery *d, const char *address, const uint8_t *bytes, size_t n)
 {
     const struct multicast *net = d->seed_net.fd >= 0 ? &d->seed_net : &d->net;
-    const struct evidence_place *places;
-    size_t count = evidence_places(d->evidence, &places);
-    struct address to, own;
-    if (address_parse(address, &to) || multicast_route(&to, &own))
-        return;
-    for (size_t i = 0; i < count; i++)
-        if (address_equal(&places[i].net.address, &own))
-            (void)multicast_send_to(net, &places[i], &to, d->cfg.seed_port, bytes, n);
+    const struct evidence_place *place;
+    struct address to;
+    if (address_parse(address, &to) == 0 && (place = place_towards(d, &to)) != NULL)
+        (void)multicast_send_to(net, place, &to, d->cfg.seed_port, bytes, n);
+}
+
+void discovery_pulse(struct discovery *d, const char *address, const struct pulse *pulse)
+{
+    const struct ring_key *key = keyring_epoch(d->cfg.keys, pulse->epoch);
+    uint8_t nonce[SEAL_NONCE_BYTES], out[PULSE_MAX_BYTES];
+    size_t n;
+    randombytes_buf(nonce, sizeof nonce);
+    if (key && pulse_encode(key->seal, nonce, pulse, out, &n, NULL) == 0)
+        discovery_hand(d, address, out, n);
 }
 
 static void note_interval(struct discovery *d)

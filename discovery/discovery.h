@@ -43,6 +43,8 @@ struct discovery_callbacks {
      * another instance. One under a
      * closed key is told as well, and is evidence of nothing. */
     void (*hello)(void *ctx, const struct hello *hello, const char *address);
+    /* A pulse was opened. */
+    void (*pulse)(void *ctx, const struct pulse *pulse);
     /* A datagram of kind SEAL_KEY came, under one of the keys. */
     void (*handed)(void *ctx, const uint8_t *bytes, size_t n);
     /* A datagram of kind SEAL_INVITE came from `from` (text). True: `reply` goes back there. */
@@ -90,6 +92,9 @@ void discovery_announce(struct discovery *d, const struct hello *hello, uint64_t
 
 /* Sends a datagram to a host that was just heard at `address` (text), or drops it. */
 void discovery_hand(struct discovery *d, const char *address, const uint8_t *bytes, size_t n);
+
+/* Sends a pulse to the member that was heard at `address` (text), or drops it. */
+void discovery_pulse(struct discovery *d, const char *address, const struct pulse *pulse);
 
 /* Looks at what only time changes. Returns when to call again at the latest. */
 uint64_t discovery_tick(struct discovery *d, uint64_t now_ms);

@@ -203,6 +203,9 @@ static void dispatch(struct node *n, const struct node_event *ev)
     case EV_HELLO:
         net_hello(n, ev);
         break;
+    case EV_PULSE:
+        pulse_heard(n, ev);
+        break;
     case EV_MESSAGE:
         net_message(n, ev);
         break;
@@ -376,6 +379,7 @@ static uint64_t wake(struct node *n)
     bool out = n->keys.evicted; /* says and does nothing any more but leave */
     uint64_t at = min64(alive_wake(n), min64(survey_wake(n), verify_wake(n)));
     at = min64(at, key_wake(n));
+    at = min64(at, pulse_wake(n));
     if (!out)
         at = min64(at, min64(n->beacon_ms, serve_wake(n)));
     if (!out || n->work.leaving != LEAVE_NONE)
@@ -407,8 +411,8 @@ int node_step(struct node *n, const struct node_event *event, uint64_t now_ms, s
     if (!n->stopped && (n->started || event->kind == EV_START)) {
         bool was_committed = n->committed;
         alive_late(n, n->wake_ms);
-        n->hears = event->kind == EV_HELLO || event->kind == EV_MESSAGE || event->kind == EV_HANDED ||
-                   event->kind == EV_TICK;
+        n->hears = event->kind == EV_HELLO || event->kind == EV_PULSE || event->kind == EV_MESSAGE ||
+                   event->kind == EV_HANDED || event->kind == EV_TICK;
         n->formation_stale |= !n->hears;
         dispatch(n, event);
         net_publish_profile(n);

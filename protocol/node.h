@@ -73,7 +73,7 @@ struct node_config {
     char service_cidr[STEP_CIDR_BYTES];
     char kubernetes_version[STEP_VERSION_BYTES]; /* wanted; empty: that of the kubeadm at hand */
     uint32_t settle_ms;                          /* default 3000 */
-    uint32_t beat_ms;                            /* beacon interval of a small group at rest, default 1000 */
+    uint32_t beat_ms;                            /* whoever is silent for two is gone; default 1000 */
     uint32_t lease_ms;                           /* default 5000 */
     uint32_t ticket_ttl_ms;                      /* default 600000 */
     uint32_t key_overlap_ms; /* how long a rotated key is kept for members that come back; default 7 days */
@@ -112,6 +112,7 @@ struct hello {
     int64_t wall_ms;  /* the sender's wall clock, Unix ms: only to find clocks that differ */
     uint64_t digest;  /* of the sender's gossip view */
     uint32_t members; /* how many live members the sender sees, itself included */
+    uint32_t next_ms; /* its next one comes after so long, or a tenth later */
     uint8_t sign_pk[SIGN_PK_BYTES];
     uint8_t box_pk[BOX_PK_BYTES];
     uint16_t port; /* TCP */
@@ -120,18 +121,39 @@ struct hello {
     struct peer_id outbid;
     uint64_t outbid_boot;
     uint64_t outbid_instance;
-    /* Whom the sender has just found failed, so that others look at once; told only where the group is large.
-     * Or the sender itself, whose agent is being stopped and may be back. Zero id: nobody. */
+    /* Whom the sender has just found silent or failed, so that others look at once; told only where not
+     * everybody sees it. Or the sender itself, whose agent is being stopped and may be back. Zero id: nobody.
+     */
     struct peer_id failed;
     uint64_t failed_instance;
     /* Of the key that it is to be sealed with, or was opened with; no part of the bytes inside. */
     uint32_t epoch;
 };
 
+/* What two neighbours tell each other at each beat, so that all others need be told seldom. */
+enum pulse_wish {
+    PULSE_NOTHING = 0,
+    PULSE_ANSWER = 1, /* a pulse in return, at once */
+    PULSE_BEACON = 2, /* a beacon: its sender does not know the one that it is for */
+    PULSE_WISHES
+};
+struct pulse {
+    struct peer_id id; /* the sender's, and the same as in its beacons: */
+    uint64_t boot;
+    uint64_t instance;
+    uint64_t counter; /* one row of numbers for beacons and pulses */
+    uint64_t digest;
+    uint32_t every_ms; /* the next one to the same peer comes after so long, or a tenth later; 0: none does */
+    uint32_t next_ms;  /* the sender's next beacon, likewise */
+    enum pulse_wish wish;
+    uint32_t epoch; /* of the key, as in a hello */
+};
+
 enum node_event_kind {
     EV_START,     /* first event */
     EV_TICK,      /* the wake time has come (harmless at any time) */
     EV_HELLO,     /* a beacon was heard, opened and its source address found usable */
+    EV_PULSE,     /* a pulse was heard and opened */
     EV_MESSAGE,   /* bytes over a link */
     EV_LINK_DOWN, /* the connection to `peer` closed */
     EV_REFUSED,   /* nobody listens where `peer` was knocked at */
@@ -164,6 +186,7 @@ struct node_event {
     enum node_event_kind kind;
     int64_t wall_ms; /* our wall clock, Unix ms; used by EV_START and EV_HELLO */
     const struct hello *hello;
+    const struct pulse *pulse;
     char address[STEP_ADDRESS_BYTES];     /* EV_HELLO: where the sender was heard; EV_ADDRESS: our own */
     char interface[STEP_INTERFACE_BYTES]; /* EV_ADDRESS */
     struct peer_id peer;  /* EV_MESSAGE: as the transport authenticated it; EV_LINK_DOWN, EV_REFUSED */
@@ -183,6 +206,7 @@ struct node_event {
 
 enum action_kind {
     ACT_BEACON,  /* announce `hello` on every usable interface now */
+    ACT_PULSE,   /* send `pulse` to the host at `address`, where `peer` was heard */
     ACT_SEND,    /* send bytes to peer over its link, or drop them if there is none */
     ACT_PERSIST, /* store bytes under `store`, synced, before any later action; if that fails, stop the agent
                     at once */
@@ -247,16 +271,17 @@ const char *event_word(enum event_kind kind); /* "member-discovered" */
 
 struct action {
     enum action_kind kind;
-    struct peer_id peer;  /* SEND, LINK, UNLINK, KNOCK; EVENT: the member it is about, or zero */
+    struct peer_id peer;  /* PULSE, SEND, LINK, UNLINK, KNOCK; EVENT: the member it is about, or zero */
     const uint8_t *bytes; /* SEND, HAND, PERSIST, REPLY; owned by the node until its next step */
     size_t n;
     enum store_key store;
     const struct hello *hello;          /* BEACON */
+    struct pulse pulse;                 /* PULSE */
     const struct step *step;            /* RUN, CANCEL */
     const struct reach_order *reach;    /* REACH */
     const struct survey_report *survey; /* REPLY to EV_SURVEY; valid until the next step */
     const struct verify_report *verify; /* REPLY to EV_VERIFY; likewise */
-    char address[STEP_ADDRESS_BYTES];   /* LINK, HAND; EVENT address-proven */
+    char address[STEP_ADDRESS_BYTES];   /* PULSE, LINK, HAND; EVENT address-proven */
     uint16_t port;
     uint8_t box_pk[BOX_PK_BYTES];
     bool keep;

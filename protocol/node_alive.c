@@ -1,22 +1,30 @@
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
-/* In hundredths of a beat of silence, so that all is over within two. */
-#define ASK_AT     118
-#define ASK_AGAIN  148
-#define SUSPECT_AT 172
-#define FAIL_AT    195
+/* When something is due about a peer that is silent: in hundredths of the time after which it was to be heard
+ * again, and in milliseconds since another found it silent, which finds out the same in a moment. A neighbour
+ * of a host that is cut off has all others know it within two beats. */
+struct due {
+    uint16_t silent, doubted;
+};
+static const struct due ask_at[] = {{118, 0},   {128, 50},  {138, 100}, {148, 150},
+                                    {158, 200}, {168, 250}, {178, 300}};
+static const struct due suspect_at = {160, 150};
+static const struct due fail_at = {195, 350};
 
-#define CONFIRM_MS    200 /* … and so long after it became suspect at least */
-#define HELPERS       3   /* members asked to probe for us */
-#define FAILED_GAP_MS 50  /* between beacons that tell of failed ones */
+#define ASK_OTHERS    3   /* at every third time its host and others are asked as well */
+#define HELPERS       3   /* … so many */
+#define CONFIRM_MS    200 /* from suspect to failed at least */
+#define MISSED_GAP_MS 50  /* between beacons that tell of silent or failed ones */
+#define CLEAR_GAP_MS  500 /* between bursts of beacons that say that we are there */
 #define LATE_MS       50  /* later than this is not the clock's grain */
 #define LATE_MAX_MS   1000
 #define LATE_BEATS    4
 #define LATE_MOST                                                                                            \
     2 /* beats that are allowed for in pieces, since it was heard: or overload would hide the dead */
-#define BUSY_TIMES 2 /* whoever installs or starts Kubernetes may be slow to speak */
-#define STOP_TIMES 5 /* an upgrade of kpeer, or a restart of its service, is no failure */
+#define NEXT_MOST_MS 120000 /* whatever a peer promises, it is missed after that */
+#define BUSY_TIMES   2      /* whoever installs or starts Kubernetes may be slow to speak */
+#define STOP_TIMES   5      /* an upgrade of kpeer, or a restart of its service, is no failure */
 #define BEAT_MEMBERS                                                                                         \
     32 /* up to this many members the beat is as configured; beyond it slows in proportion                   \
         */
@@ -39,6 +47,7 @@ void alive_late(struct node *n, uint64_t due_ms)
         m->allowed_ms += more;
         m->heard_ms += more;
         m->suspect_ms += more;
+        m->doubted_ms += m->doubted_ms ? more : 0;
     }
     if (late > LATE_MAX_MS)
         late = LATE_MAX_MS;
@@ -55,12 +64,45 @@ static bool busy(const struct member *m)
     return m->has_profile && m->profile.phase >= PHASE_PREPARING && m->profile.phase < PHASE_READY;
 }
 
-/* When so many hundredths of a beat of silence are over. */
-static uint64_t silent_ms(const struct node *n, const struct member *m, uint64_t hundredths)
+/* After how long it was to be heard again. */
+static uint64_t promised_ms(const struct node *n, const struct member *m)
 {
-    uint64_t patience = alive_beat_ms(n) * hundredths / 100;
+    uint64_t beat = n->cfg.beat_ms, busy = alive_beat_ms(n), ms = m->every_ms ? m->every_ms : m->next_ms;
+    uint64_t most = busy > NEXT_MOST_MS ? busy : NEXT_MOST_MS;
+    return ms < beat ? beat : ms < most ? ms : most;
+}
+
+static uint64_t due_ms(const struct node *n, const struct member *m, struct due due)
+{
     uint64_t times = m->stopping ? STOP_TIMES : busy(m) ? BUSY_TIMES : 1;
-    return m->heard_ms + n->late_ms + times * patience;
+    uint64_t silent = m->heard_ms + n->late_ms + times * (promised_ms(n, m) * due.silent / 100);
+    uint64_t doubted = m->doubted_ms + n->late_ms + times * due.doubted;
+    return m->doubted_ms && doubted < silent ? doubted : silent;
+}
+
+/* When to look at this one again. */
+static uint64_t look_ms(const struct node *n, const struct member *m)
+{
+    uint64_t fail_ms = due_ms(n, m, fail_at), next;
+    if (m->self)
+        return UINT64_MAX;
+    if (m->state == STATE_LEFT && m->linked)
+        return fail_ms;
+    if (m->state == STATE_ALIVE)
+        next = due_ms(n, m, suspect_at);
+    else if (m->state == STATE_SUSPECT)
+        next = fail_ms > m->suspect_ms + CONFIRM_MS ? fail_ms : m->suspect_ms + CONFIRM_MS;
+    else
+        return UINT64_MAX;
+    uint64_t ask_ms = m->asked < COUNT_OF(ask_at) ? due_ms(n, m, ask_at[m->asked]) : UINT64_MAX;
+    return ask_ms < next ? ask_ms : next;
+}
+
+static void look_soon(struct node *n, const struct member *m)
+{
+    uint64_t at = look_ms(n, m);
+    if (at < n->alive_ms)
+        n->alive_ms = at;
 }
 
 void alive_heard(struct node *n, struct member *m)
@@ -68,13 +110,13 @@ void alive_heard(struct node *n, struct member *m)
     enum member_state was = m->state;
     m->heard_ms = n->now_ms;
     m->asked = 0;
-    m->knocked = m->told_failed = false;
+    m->knocked = false;
+    m->doubted_ms = 0;
     m->allowed_ms = 0;
     if (m->has_profile && m->profile.phase == PHASE_LEFT)
         return; /* its goodbye stands until it says something newer */
     node_set_state(n, m, STATE_ALIVE);
-    if (was != STATE_ALIVE && silent_ms(n, m, ASK_AT) < n->alive_ms)
-        n->alive_ms = silent_ms(n, m, ASK_AT);
+    look_soon(n, m);
     if (was != STATE_ALIVE && m->has_profile && n->started)
         out_event(n, EVENT_MEMBER_ALIVE, &m->id);
 }
@@ -83,6 +125,8 @@ void alive_stopping(struct node *n, struct member *m, bool stopping)
 {
     if (m->stopping && !stopping)
         n->alive_ms = 0;
+    if (stopping)
+        m->every_ms = 0;
     m->stopping = stopping;
 }
 
@@ -94,10 +138,9 @@ static void ask_host(struct node *n, struct member *m)
     out_action(n, ACT_KNOCK)->peer = m->id;
 }
 
-/* Asks the peer itself, its host, and a few others whether it is there. */
-static void probe(struct node *n, struct member *m)
+/* Asks the peer over its link, its host, and a few others whether it is there. */
+static void ask_others(struct node *n, struct member *m)
 {
-    m->asked++;
     ask_host(n, m);
     net_probe(n, m, &m->id, &n->me->id);
     uint64_t from = n->member_count ? node_random(n) % n->member_count : 0;
@@ -111,11 +154,34 @@ static void probe(struct node *n, struct member *m)
     }
 }
 
+static void probe(struct node *n, struct member *m)
+{
+    if (m->linked)
+        pulse_send(n, m, PULSE_ANSWER);
+    if (m->doubted_ms && !m->knocked)
+        ask_host(n, m); /* all do, so each one goes by what it finds itself */
+    else if (!m->doubted_ms && m->asked % ASK_OTHERS == 0)
+        ask_others(n, m);
+}
+
+/* So that the others look at once, each for itself. */
+static void tell_missed(struct node *n, const struct member *m)
+{
+    uint64_t at = n->missed_ms + MISSED_GAP_MS > n->now_ms ? n->missed_ms + MISSED_GAP_MS : n->now_ms;
+    n->hello.failed = m->id;
+    n->hello.failed_instance = m->instance;
+    n->missed_ms = n->now_ms;
+    if (at < n->beacon_ms)
+        n->beacon_ms = at;
+}
+
 static void suspect(struct node *n, struct member *m)
 {
     node_set_state(n, m, STATE_SUSPECT);
     m->suspect_ms = n->now_ms;
     out_event(n, EVENT_MEMBER_SUSPECT, &m->id);
+    if (node_alive_count(n) > CLOSE_GROUP && !m->doubted_ms)
+        tell_missed(n, m);
 }
 
 static void unlink_member(struct node *n, struct member *m)
@@ -126,20 +192,33 @@ static void unlink_member(struct node *n, struct member *m)
     out_action(n, ACT_UNLINK)->peer = m->id;
 }
 
+/* Others may have died with it, who are not watched by anybody who lives: from now on all are to be heard at
+ * each beat, since all are told of this. */
+static void miss_all(struct node *n)
+{
+    uint64_t beat = alive_beat_ms(n);
+    for (size_t i = 0; i < n->member_count; i++) {
+        struct member *m = n->member[i];
+        if (m->state != STATE_ALIVE || m->every_ms || m->next_ms <= beat)
+            continue;
+        m->next_ms = (uint32_t)beat;
+        m->heard_ms = n->now_ms;
+    }
+}
+
 static void fail(struct node *n, struct member *m)
 {
+    bool told = m->doubted_ms || (m->state == STATE_SUSPECT && node_alive_count(n) > CLOSE_GROUP);
     node_set_state(n, m, STATE_FAILED);
     m->heard = false; /* its next beacon is answered at once, like a newcomer's */
+    m->every_ms = 0;
+    m->doubted_ms = 0;
+    n->lost_ms = n->now_ms;
     out_event(n, EVENT_MEMBER_FAILED, &m->id);
     unlink_member(n, m);
-    if (node_alive_count(n) <= SMALL_GROUP || m->told_failed)
-        return; /* everybody sees it, or has heard it from where we did */
-    n->hello.failed = m->id;
-    n->hello.failed_instance = m->instance;
-    uint64_t at = n->failed_ms + FAILED_GAP_MS > n->now_ms ? n->failed_ms + FAILED_GAP_MS : n->now_ms;
-    n->failed_ms = n->now_ms;
-    if (at < n->beacon_ms)
-        n->beacon_ms = at;
+    miss_all(n);
+    if (node_alive_count(n) > SMALL_GROUP && !told) /* in a small group everybody sees it */
+        tell_missed(n, m);
 }
 
 /* A process that dies closes its connections at once, and its host says that nobody listens there any more.
@@ -148,7 +227,7 @@ void alive_link_down(struct node *n, struct member *m)
 {
     if (m->self || m->state != STATE_ALIVE || !m->kept || m->stopping)
         return;
-    probe(n, m);
+    ask_others(n, m);
 }
 
 /* The host's own word, which nobody else can give: but only where we had reason to ask. */
@@ -158,15 +237,30 @@ void alive_refused(struct node *n, struct member *m)
         fail(n, m);
 }
 
+/* Before all whom that was told have asked us each for itself. */
+static void clear_ourselves(struct node *n)
+{
+    if (n->cleared_ms && n->now_ms < n->cleared_ms + CLEAR_GAP_MS)
+        return;
+    n->cleared_ms = n->now_ms;
+    n->beacons_sent = 0; /* as at a start, several in a row: one may be lost */
+    net_answer(n);
+}
+
 /* Another's finding is a reason to look, no more. */
-void alive_told_failed(struct node *n, const struct hello *h)
+void alive_doubted(struct node *n, const struct hello *h)
 {
     struct member *m = node_member(n, &h->failed);
-    if (!m || m->self || m->state != STATE_ALIVE || m->instance != h->failed_instance || m->knocked ||
-        m->stopping)
+    if (!m || m->instance != h->failed_instance)
         return;
-    m->told_failed = true;
-    ask_host(n, m);
+    if (m->self) {
+        clear_ourselves(n);
+        return;
+    }
+    if (m->state != STATE_ALIVE || m->doubted_ms || m->stopping)
+        return;
+    m->doubted_ms = n->now_ms;
+    look_soon(n, m);
 }
 
 void alive_left(struct node *n, struct member *m)
@@ -187,19 +281,26 @@ void alive_evicted(struct node *n, struct member *m)
         out_event(n, EVENT_EVICTED, &m->id);
 }
 
+static void ask(struct node *n, struct member *m)
+{
+    if (m->asked == COUNT_OF(ask_at) || n->now_ms < due_ms(n, m, ask_at[m->asked]))
+        return;
+    probe(n, m);
+    while (m->asked < COUNT_OF(ask_at) && n->now_ms >= due_ms(n, m, ask_at[m->asked]))
+        m->asked++; /* those that were missed are not made up for */
+}
+
 static void look_at(struct node *n, struct member *m)
 {
+    if (node_lives(m))
+        ask(n, m);
     if (m->state == STATE_ALIVE) {
-        uint8_t due = n->now_ms >= silent_ms(n, m, ASK_AGAIN) ? 2 : n->now_ms >= silent_ms(n, m, ASK_AT);
-        if (m->asked < due)
-            probe(n, m);
-        m->asked = m->asked < due ? due : m->asked;
-        if (m->asked && n->now_ms >= silent_ms(n, m, SUSPECT_AT))
+        if (m->asked && n->now_ms >= due_ms(n, m, suspect_at))
             suspect(n, m);
     } else if (m->state == STATE_SUSPECT) {
-        if (n->now_ms >= silent_ms(n, m, FAIL_AT) && n->now_ms >= m->suspect_ms + CONFIRM_MS)
+        if (n->now_ms >= due_ms(n, m, fail_at) && n->now_ms >= m->suspect_ms + CONFIRM_MS)
             fail(n, m);
-    } else if (m->state == STATE_LEFT && m->linked && n->now_ms >= silent_ms(n, m, FAIL_AT)) {
+    } else if (m->state == STATE_LEFT && m->linked && n->now_ms >= due_ms(n, m, fail_at)) {
         unlink_member(n, m);
     }
 }
@@ -217,21 +318,8 @@ void alive_tick(struct node *n)
     } while (n->alive_count != alive);
 }
 
-/* When to look at this one again. */
-static uint64_t look_ms(const struct node *n, const struct member *m)
-{
-    static const uint16_t next[] = {ASK_AT, ASK_AGAIN, SUSPECT_AT};
-    uint64_t fail_ms = silent_ms(n, m, FAIL_AT);
-    if (m->self)
-        return UINT64_MAX;
-    if (m->state == STATE_ALIVE)
-        return silent_ms(n, m, next[m->asked < COUNT_OF(next) ? m->asked : COUNT_OF(next) - 1]);
-    if (m->state == STATE_SUSPECT)
-        return fail_ms > m->suspect_ms + CONFIRM_MS ? fail_ms : m->suspect_ms + CONFIRM_MS;
-    return m->state == STATE_LEFT && m->linked ? fail_ms : UINT64_MAX;
-}
-
-/* Whatever was heard since only moved it further away, so it is looked for anew when it has come. */
+/* Whatever was heard since moved it further away, or nearer by look_soon, so it is looked for anew when it
+ * has come. */
 uint64_t alive_wake(struct node *n)
 {
     if (n->now_ms < n->alive_ms)

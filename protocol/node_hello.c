@@ -5,16 +5,25 @@
 #include "protocol/node_state.h"
 
 #define CLOCK_MOVED_MS 250
-#define FAILED_TOLD_MS 2000
-#define ANSWERS        64 /* to a new peer in a second, of a large group */
-#define PULL_GAP_MS    4  /* and member: news are pushed, so most of what differs at a beacon is on its way */
+#define MISSED_TOLD_MS 2000
+#define REST_BEATS     10    /* after so many without a change the group is at rest: then … */
+#define REST_MOST_MS   60000 /* … nobody waits longer than this between two beacons, */
+#define REST_GAP       2     /* one goes out in so many beats in all, */
+#define SEARCH_RATE    8     /* … and so many in one beat while somebody was lost lately, who may be back */
+#define SEARCH_BEATS   600
+#define CROWD          8 /* each so many members more, the first beacons of a start are as much further apart */
+#define CROWD_MOST     64
+#define PULL_GAP_MS    4 /* and member: news are pushed, so most of what differs at a beacon is on its way */
 
 /* Whoever hears a new peer answers at once, spread a little, so that a newcomer knows everybody within
- * milliseconds. In a large group they are spread so that a subnet carries no more of them than of the beat.
+ * milliseconds. Where many come at once everybody's answers are answers to all of them: they are spread so
+ * that the subnet carries a few hundred in a second.
  */
-static void answer_soon(struct node *n)
+void net_answer(struct node *n)
 {
-    uint64_t alive = node_alive_count(n), spread = alive <= ANSWERS ? 5 + alive : alive * 1000 / ANSWERS;
+    uint64_t alive = node_alive_count(n), last = n->beacon_sent_ms, spread = 5 + alive;
+    if (last && n->now_ms < last + n->cfg.beat_ms) /* they are many at once */
+        spread = 1 + alive * (alive < CROWD_MOST ? alive : CROWD_MOST) / 4;
     uint64_t at = n->now_ms + 1 + node_random(n) % spread;
     if (at < n->beacon_ms)
         n->beacon_ms = at;
@@ -39,7 +48,7 @@ void net_outbid(struct node *n, uint64_t boot)
     n->profile_told_bytes = 0; /* told anew, under the new number */
     node_persist_promises(n);
     net_publish_ballot(n);
-    answer_soon(n);
+    net_answer(n);
 }
 
 /* Our own identity, alive on another host: the later of the two renews itself. */
@@ -105,7 +114,7 @@ void net_hello(struct node *n, const struct node_event *ev)
         net_drop(n, DROP_LIMIT);
         return;
     }
-    bool first = !m->heard;
+    bool first = !m->heard, starts = first || h->boot > m->boot;
     if (!net_of_this_start(m, h->boot, h->instance)) {
         n->hello.outbid = m->id; /* if it lives, it should know */
         n->hello.outbid_boot = m->boot;
@@ -126,23 +135,50 @@ void net_hello(struct node *n, const struct node_event *ev)
         net_outbid(n, h->outbid_boot);
     take_clock(n, m, h->wall_ms - n->wall_ms);
     alive_stopping(n, m, peer_id_equal(&h->failed, &h->id));
-    alive_told_failed(n, h);
+    alive_doubted(n, h);
     n->formation_stale |= !m->keyed;
     m->keyed = m->heard = true;
-    m->digest = h->digest;
-    if (m->digest != n->agreed)
-        n->agreed = 0;
-    if (first || was_gone)
-        answer_soon(n);
+    m->next_ms = h->next_ms;
+    net_digest_heard(n, m, h->digest);
+    if (starts || was_gone)
+        net_answer(n);
     if (first && m->has_profile)
         out_event(n, EVENT_MEMBER_DISCOVERED, &m->id);
     net_link(n, m, ev);
     alive_heard(n, m);
 }
 
-static uint64_t digest(const struct node *n)
+uint64_t net_digest(const struct node *n)
 {
     return n->gossip.digest ^ n->record_digest;
+}
+
+void net_digest_heard(struct node *n, struct member *m, uint64_t digest)
+{
+    m->digest = digest;
+    if (digest != n->agreed)
+        n->agreed = 0;
+}
+
+/* Between two beacons. All listen to all at each beat while something moves, and where they are few; at rest
+ * neighbours alone do, and the subnet carries the same however many there are. */
+static uint64_t interval_ms(const struct node *n)
+{
+    uint64_t beat = n->cfg.beat_ms, alive = node_alive_count(n), busy = alive_beat_ms(n);
+    if (alive <= CLOSE_GROUP || n->now_ms < n->moved_ms + REST_BEATS * beat)
+        return busy;
+    bool searching = n->lost_ms && n->now_ms < n->lost_ms + SEARCH_BEATS * beat;
+    uint64_t rest = searching ? alive * beat / SEARCH_RATE : alive * beat * REST_GAP;
+    rest = rest < REST_MOST_MS ? rest : REST_MOST_MS;
+    return rest < busy ? busy : rest;
+}
+
+void net_stir(struct node *n)
+{
+    uint64_t busy = alive_beat_ms(n);
+    n->moved_ms = n->now_ms;
+    if (n->beacon_ms > n->now_ms + busy)
+        n->beacon_ms = n->now_ms + 1 + node_random(n) % busy;
 }
 
 static void beacon(struct node *n)
@@ -150,15 +186,17 @@ static void beacon(struct node *n)
     static const uint32_t early_ms[] = {50, 150, 300, 500}; /* after the first, second, … of a start */
     struct hello *h = &n->hello;
     static const struct peer_id nobody;
-    bool told = n->failed_ms && n->now_ms < n->failed_ms + FAILED_TOLD_MS;
+    bool told = n->missed_ms && n->now_ms < n->missed_ms + MISSED_TOLD_MS;
+    uint64_t steady = interval_ms(n);
     *h = (struct hello){.id = n->me->id,
                         .boot = n->boot,
                         .instance = n->instance,
                         .counter = ++n->hello_counter,
                         .age_ms = n->now_ms - n->start_ms,
                         .wall_ms = n->wall_ms,
-                        .digest = digest(n),
+                        .digest = net_digest(n),
                         .members = node_alive_count(n),
+                        .next_ms = (uint32_t)steady,
                         .port = n->cfg.port,
                         .epoch = key_beacon(n),
                         .outbid = h->outbid,
@@ -169,11 +207,13 @@ static void beacon(struct node *n)
     memcpy(h->sign_pk, n->me->sign_pk, sizeof h->sign_pk);
     memcpy(h->box_pk, n->me->box_pk, sizeof h->box_pk);
     out_action(n, ACT_BEACON)->hello = h;
-    uint64_t steady = alive_beat_ms(n);
-    uint64_t wait = n->beacons_sent < COUNT_OF(early_ms) ? early_ms[n->beacons_sent] : steady;
+    uint64_t wait = n->beacons_sent < COUNT_OF(early_ms)
+                        ? early_ms[n->beacons_sent] * (1 + node_alive_count(n) / CROWD)
+                        : steady;
     if (wait >= steady)
         wait = steady - steady / 10 + node_random(n) % (steady / 5 + 1);
     n->beacons_sent++;
+    n->beacon_sent_ms = n->now_ms;
     n->beacon_ms = n->now_ms + wait;
 }
 
@@ -184,7 +224,7 @@ void net_say_stopping(struct node *n)
         return;
     n->hello.failed = n->me->id;
     n->hello.failed_instance = n->instance;
-    n->failed_ms = n->now_ms;
+    n->missed_ms = n->moved_ms = n->now_ms;
     beacon(n);
 }
 
@@ -205,7 +245,7 @@ static bool pull_news(struct node *n, struct member *m, uint64_t mine)
 
 static void pull_all(struct node *n)
 {
-    uint64_t mine = digest(n);
+    uint64_t mine = net_digest(n);
     bool differ = false;
     if (n->now_ms < n->pull_ms || mine == n->agreed)
         return;
@@ -220,6 +260,7 @@ void net_tick(struct node *n)
         return;
     if (n->now_ms >= n->beacon_ms)
         beacon(n);
+    pulse_tick(n);
     pull_all(n);
     net_news_tick(n);
 }

@@ -160,12 +160,17 @@ uint32_t key_beacon(const struct node *n)
     uint32_t epoch = keyring_newest(&n->keys.ring);
     /* Every other one is for newcomers, who have the newest alone and must not take themselves to be alone.
      */
-    if (keyring_settled(&n->keys.ring) || n->hello_counter & 1)
+    if (keyring_settled(&n->keys.ring) || n->beacons_sent & 1)
         return epoch;
     for (size_t i = 0; i < n->member_count; i++)
         if (counts(n->member[i]) && n->member[i]->key_epoch < epoch)
             epoch = n->member[i]->key_epoch;
     return keyring_for(&n->keys.ring, epoch)->epoch;
+}
+
+uint32_t key_for(const struct node *n, const struct member *to)
+{
+    return keyring_for(&n->keys.ring, to->key_epoch)->epoch;
 }
 
 const struct seal *key_seal(const struct node *n, const struct member *to)

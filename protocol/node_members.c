@@ -116,8 +116,11 @@ void node_set_state(struct node *n, struct member *m, enum member_state state)
         return;
     n->alive_count -= is_alive(m->state);
     n->alive_count += is_alive(state);
-    if (is_alive(m->state) != is_alive(state))
+    if (is_alive(m->state) != is_alive(state)) {
         net_keep_soon(n);
+        pulse_soon(n);
+    }
+    net_stir(n);
     m->state = state;
     n->group_checked = false;
     n->formation_stale = true;

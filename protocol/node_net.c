@@ -130,8 +130,10 @@ static int keep_statement(struct node *n, const struct statement *s, bool stored
         rc = KPEER_ELIMIT;
     if (rc == 0)
         rc = gossip_put(&n->gossip, s);
-    if (rc == 1)
+    if (rc == 1) {
         take_payload(n, m, s, &p, stored);
+        net_stir(n);
+    }
     free(p.ballot);
     return rc < 0 ? rc : 0;
 }
@@ -375,6 +377,7 @@ static void new_instance(struct member *m, uint64_t boot, uint64_t instance)
     m->boot = boot;
     m->instance = instance;
     m->hello_counter = 0;
+    m->every_ms = 0;
     m->message_counter = m->message_window = 0;
 }
 

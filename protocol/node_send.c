@@ -84,6 +84,7 @@ bool net_state(struct node *n, enum statement_kind kind, const struct peer_id *s
     struct statement s;
     uint64_t version = n->boot << 32 | ++n->statement_count;
     n->formation_stale = true;
+    net_stir(n);
     if (bytes == 0 || statement_encode(n->me, n->group_id, kind, subject, version, payload, bytes, &wire,
                                        &wire_bytes, NULL) != 0) {
         n->no_memory = true;

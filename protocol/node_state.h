@@ -9,6 +9,7 @@
  *   node_net.c     messages that come in
  *   node_send.c    messages that go out
  *   node_alive.c   liveness
+ *   node_pulse.c   neighbours that tell each other that they are there
  *   node_work.c    what this host does next: the ordered steps from inspection to ready
  *   node_result.c  what the outcome of a step changes; founding
  *   node_join.c    asking for a ticket, opening and using it
@@ -37,6 +38,7 @@
 #define SIDE_MAX         16 /* steps at once for others */
 #define PENDING_MAX      8  /* users' requests that wait for another host */
 #define SMALL_GROUP      16 /* up to this many members everybody is told directly, and kept connected with */
+#define CLOSE_GROUP      5  /* up to this many members everybody listens to everybody, at each beat */
 #define NEWS_MS          50 /* in a group larger than that, what others say is collected this long and passed on */
 #define FORMATION_GAP_MS 20  /* in a group larger than that, formation looks at what others say so often */
 #define NEWS_SOME        4   /* to so many */
@@ -92,11 +94,14 @@ struct member {
     uint32_t heard_epoch; /* that its last beacon was under */
     struct outline outline;
     uint64_t heard_ms;
+    uint32_t next_ms;  /* it said then that it will be heard by all after so long … */
+    uint32_t every_ms; /* … and by us as its neighbour; 0: we are none */
+    bool near;         /* a neighbour of ours: it gets our pulses */
     uint64_t suspect_ms;
     /* Since it was heard: */
     uint8_t asked;       /* how often it was asked whether it is there */
     bool knocked;        /* its host was asked */
-    bool told_failed;    /* … because another said so */
+    uint64_t doubted_ms; /* when another said that it is silent or has failed; 0: nobody did */
     bool stopping;       /* it said that its agent stops, maybe to start again */
     uint64_t allowed_ms; /* for our own lateness */
     uint64_t digest;
@@ -272,7 +277,11 @@ struct node {
     uint64_t wake_ms;       /* when the next step was due at the latest; 0: before the first */
     uint64_t late_ms;       /* how much later it came lately … */
     uint64_t late_until_ms; /* … which is remembered so long */
-    uint64_t failed_ms;     /* when somebody was last found failed, in a large group */
+    uint64_t missed_ms;     /* when somebody was last found silent or failed, and others were told so */
+    uint64_t lost_ms;       /* when somebody was last found failed; 0: never */
+    uint64_t moved_ms;      /* when something changed that all are to learn of */
+    uint64_t pulse_ms;      /* when the neighbours are to be told that we are there */
+    uint64_t cleared_ms;    /* when we last said that we are there although somebody doubts it */
     struct gossip gossip;
     struct formation formation;
     uint64_t keep_since_ms;
@@ -306,8 +315,9 @@ struct node {
     uint64_t hello_counter;
     uint64_t message_counter;
     uint32_t statement_count;
-    uint64_t beacon_ms; /* when the next is due */
-    uint64_t pull_ms;   /* ask nobody for news before */
+    uint64_t beacon_ms;      /* when the next is due */
+    uint64_t beacon_sent_ms; /* when the last was sent; 0: none was */
+    uint64_t pull_ms;        /* ask nobody for news before */
     uint32_t beacons_sent;
     uint64_t agreed; /* every digest that we were told was this one; 0: not so */
     struct gossip_key news[NEWS_MAX];
@@ -395,6 +405,14 @@ void out_cancel(struct node *n, uint32_t id);
 /* node_hello.c */
 void net_hello(struct node *n, const struct node_event *ev);
 void net_say_stopping(struct node *n);
+/* The next beacon goes out within milliseconds: somebody wants to know that we are here. */
+void net_answer(struct node *n);
+/* Something changed, and all are to be heard at each beat for a while, and to hear of it. */
+void net_stir(struct node *n);
+/* Of what this host keeps; others' are compared with it. */
+uint64_t net_digest(const struct node *n);
+/* A peer's digest was heard. */
+void net_digest_heard(struct node *n, struct member *m, uint64_t digest);
 void net_tick(struct node *n);
 bool node_lives(const struct member *m); /* alive or suspect */
 /* Somebody with our identity has told the group a start numbered `boot`: what we say must be newer than that,
@@ -480,6 +498,7 @@ void key_heard(struct member *m, uint32_t epoch);
 /* The key for the next beacon, and for a message to one member. */
 uint32_t key_beacon(const struct node *n);
 const struct seal *key_seal(const struct node *n, const struct member *to);
+uint32_t key_for(const struct node *n, const struct member *to); /* its epoch */
 /* Opens a message under whichever key it is; as seal_open. */
 int key_open(const struct node *n, const uint8_t *bytes, size_t bytes_n, uint8_t *out, size_t *out_n,
              uint32_t *epoch);
@@ -534,12 +553,20 @@ void alive_refused(struct node *n, struct member *m);
 /* The step comes later than was asked for (0: no time was). */
 void alive_late(struct node *n, uint64_t due_ms);
 void alive_stopping(struct node *n, struct member *m, bool stopping);
-void alive_told_failed(struct node *n, const struct hello *h);
+void alive_doubted(struct node *n, const struct hello *h);
 void alive_left(struct node *n, struct member *m);
 void alive_evicted(struct node *n, struct member *m);
 void alive_tick(struct node *n);
 uint64_t alive_wake(struct node *n);
 uint64_t alive_beat_ms(const struct node *n);
+
+/* node_pulse.c */
+void pulse_heard(struct node *n, const struct node_event *ev);
+void pulse_send(struct node *n, const struct member *to, enum pulse_wish wish);
+/* Somebody came or went: the neighbours may be others. */
+void pulse_soon(struct node *n);
+void pulse_tick(struct node *n);
+uint64_t pulse_wake(const struct node *n);
 
 /* node_work.c */
 #define WORK_RECHECK_MS     30000 /* what was refused is looked at again, since the user may be mending it */

@@ -9,7 +9,7 @@
 
 struct seal {
     uint8_t key_id[GROUP_ID_BYTES];
-    uint8_t key[SEAL_KEY][32]; /* by kind - 1; a newcomer has none */
+    uint8_t key[SEAL_PULSE][32]; /* by kind - 1; a newcomer and an invitation have none */
 };
 
 int seal_new(struct seal **out, const struct secret *group_key, struct err *err)
@@ -21,6 +21,7 @@ int seal_new(struct seal **out, const struct secret *group_key, struct err *err)
     secret_derive(group_key, "kpeer beacon key 1", s->key[SEAL_BEACON - 1]);
     secret_derive(group_key, "kpeer message key 1", s->key[SEAL_MESSAGE - 1]);
     secret_derive(group_key, "kpeer handing key 1", s->key[SEAL_KEY - 1]);
+    secret_derive(group_key, "kpeer pulse key 1", s->key[SEAL_PULSE - 1]);
     *out = s;
     return 0;
 }
@@ -62,7 +63,7 @@ static int check_header(const uint8_t *bytes, size_t n)
         return KPEER_EINVAL;
     if (bytes[2] != SEAL_VERSION)
         return KPEER_EVERSION;
-    if (bytes[3] < SEAL_BEACON || bytes[3] > SEAL_INVITE)
+    if (bytes[3] < SEAL_BEACON || bytes[3] > SEAL_PULSE)
         return KPEER_EINVAL;
     return 0;
 }

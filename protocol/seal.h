@@ -17,15 +17,22 @@
 #include "protocol/identity.h"
 #include "protocol/secret.h"
 
-#define SEAL_VERSION            2
+#define SEAL_VERSION            3
 #define SEAL_NONCE_BYTES        24
 #define SEAL_HEADER_BYTES       (4 + GROUP_ID_BYTES + SEAL_NONCE_BYTES)
 #define SEAL_OVERHEAD_BYTES     (SEAL_HEADER_BYTES + 16)
 #define SEAL_BOX_OVERHEAD_BYTES (32 + 16)
 
-/* SEAL_KEY: the newest key for one member that comes back with an older one, sealed under that. SEAL_INVITE
- * is sealed under no key of a group: see invite.h. */
-enum seal_kind { SEAL_BEACON = 1, SEAL_MESSAGE = 2, SEAL_NEWCOMER = 3, SEAL_KEY = 4, SEAL_INVITE = 5 };
+/* SEAL_PULSE: see discovery/pulse.h. SEAL_KEY: the newest key for one member that comes back with an older
+ * one, sealed under that. SEAL_INVITE is sealed under no key of a group: see invite.h. */
+enum seal_kind {
+    SEAL_BEACON = 1,
+    SEAL_MESSAGE = 2,
+    SEAL_NEWCOMER = 3,
+    SEAL_KEY = 4,
+    SEAL_INVITE = 5,
+    SEAL_PULSE = 6
+};
 
 /* What is derived from one group key. Guarded memory; free with seal_free. */
 struct seal;

@@ -36,6 +36,13 @@ static int do_beacon(struct agent *a, const struct action *act, struct err *err)
     return 0;
 }
 
+static int do_pulse(struct agent *a, const struct action *act, struct err *err)
+{
+    (void)err;
+    discovery_pulse(a->discovery, act->address, &act->pulse);
+    return 0;
+}
+
 /* Dropped where there is no link or its queue is full: the core knows that bytes get lost. */
 static int do_send(struct agent *a, const struct action *act, struct err *err)
 {
@@ -210,10 +217,10 @@ static int do_stop(struct agent *a, const struct action *act, struct err *err)
 }
 
 static int (*const carry_out[])(struct agent *, const struct action *, struct err *) = {
-    [ACT_BEACON] = do_beacon, [ACT_SEND] = do_send,   [ACT_PERSIST] = do_persist, [ACT_RUN] = do_run,
-    [ACT_CANCEL] = do_cancel, [ACT_LINK] = do_link,   [ACT_UNLINK] = do_unlink,   [ACT_EVENT] = do_event,
-    [ACT_REACH] = do_reach,   [ACT_REPLY] = do_reply, [ACT_RENEW] = do_renew,     [ACT_STOP] = do_stop,
-    [ACT_HAND] = do_hand,     [ACT_KNOCK] = do_knock,
+    [ACT_BEACON] = do_beacon, [ACT_PULSE] = do_pulse,   [ACT_SEND] = do_send,   [ACT_PERSIST] = do_persist,
+    [ACT_RUN] = do_run,       [ACT_CANCEL] = do_cancel, [ACT_LINK] = do_link,   [ACT_UNLINK] = do_unlink,
+    [ACT_EVENT] = do_event,   [ACT_REACH] = do_reach,   [ACT_REPLY] = do_reply, [ACT_RENEW] = do_renew,
+    [ACT_STOP] = do_stop,     [ACT_HAND] = do_hand,     [ACT_KNOCK] = do_knock,
 };
 
 /* One event and its actions. */

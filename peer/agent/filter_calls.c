@@ -42,7 +42,7 @@ const struct filter_call filter_allowed[] = {
     CALL(connect, FILTER_ALWAYS, "links, tries of ports"),
     CALL(shutdown, FILTER_ALWAYS, "a local client is sent away after its answer"),
     CALL(sendto, FILTER_ALWAYS, "beacons, links, steps for the executor, readiness and log for systemd"),
-    CALL(sendmsg, FILTER_ALWAYS, "beacons by a chosen interface"),
+    CALL(sendmsg, FILTER_ALWAYS, "beacons and pulses by a chosen interface"),
     CALL(recvfrom, FILTER_ALWAYS, "links, the executor's answers, local clients"),
     CALL(recvmsg, FILTER_ALWAYS, "beacons with the interface they came by; netlink"),
     CALL(getsockname, FILTER_ALWAYS, "which port was bound"),

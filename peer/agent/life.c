@@ -19,6 +19,12 @@ static void on_hello(void *ctx, const struct hello *hello, const char *address)
         agent_feed(ctx, &ev);
 }
 
+static void on_pulse(void *ctx, const struct pulse *pulse)
+{
+    struct node_event ev = {.kind = EV_PULSE, .pulse = pulse};
+    agent_feed(ctx, &ev);
+}
+
 static void on_handed(void *ctx, const uint8_t *bytes, size_t n)
 {
     struct node_event ev = {.kind = EV_HANDED, .bytes = bytes, .n = n};
@@ -168,6 +174,7 @@ static int fill_pin(const struct config *cfg, struct evidence_pin *pin, struct e
 static int open_discovery(struct agent *a, struct err *err)
 {
     static const struct discovery_callbacks callbacks = {.hello = on_hello,
+                                                         .pulse = on_pulse,
                                                          .handed = on_handed,
                                                          .invited = agent_invited,
                                                          .own_address = on_own_address,

@@ -187,7 +187,7 @@ const struct config_key config_schema[] = {
      FIELD(settle_ms)},
     {.key = "heartbeat",
      .def = "1s",
-     .doc = "how often a small group's hosts announce themselves",
+     .doc = "a host that is silent for two of these has failed",
      .min = 100,
      .max = 60000,
      .type = CONFIG_DURATION,

@@ -21,6 +21,7 @@ enum piece_kind {
     PIECE_DOWN,      /* the link goes down */
     PIECE_USER,      /* [what]: the user asks */
     PIECE_REACH,     /* [what each place holds…]: what the survey's sockets saw */
+    PIECE_PULSE,     /* [wish, instance, every, next…]: a pulse was heard */
     PIECE_KINDS,
 };
 
@@ -183,6 +184,23 @@ static void hello(struct talk *t, const uint8_t *at, size_t n)
     feed(t, &ev);
 }
 
+static void pulse(struct talk *t, const uint8_t *at, size_t n)
+{
+    struct pulse p = {.id = other_of(t)->id, .boot = t->boot, .instance = INSTANCE, .counter = ++t->counter};
+    struct node_event ev = {.kind = EV_PULSE, .pulse = &p};
+    if (n > 0)
+        p.wish = at[0] % PULSE_WISHES;
+    if (n > 1)
+        p.instance += at[1] / 128;
+    if (n > 2)
+        p.every_ms = (uint32_t)at[2] << at[2] % 25;
+    if (n > 3)
+        p.next_ms = (uint32_t)at[3] << at[3] % 25;
+    if (n > 4)
+        p.digest = at[4];
+    feed(t, &ev);
+}
+
 static void result(struct talk *t, const uint8_t *at, size_t n)
 {
     struct step_result r = {.id = t->step, .kind = t->step_kind, .code = n ? -(at[0] % 15) : 0};
@@ -252,6 +270,9 @@ static void piece(struct talk *t, unsigned kind, const uint8_t *at, size_t n)
         break;
     case PIECE_REACH:
         reach(t, at, n);
+        break;
+    case PIECE_PULSE:
+        pulse(t, at, n);
         break;
     case PIECE_KINDS:
         break;

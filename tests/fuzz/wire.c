@@ -8,6 +8,7 @@
 #include "discovery/address.h"
 #include "discovery/beacon.h"
 #include "discovery/nic.h"
+#include "discovery/pulse.h"
 #include "protocol/check.h"
 #include "protocol/field.h"
 #include "protocol/gossip.h"
@@ -52,7 +53,7 @@ static void datagram(const uint8_t *bytes, size_t n)
     set_up();
     int peek = seal_peek(bytes, n, &kind, group);
     FUZZ_MUST(peek == 0 || n < SEAL_HEADER_BYTES || peek < 0);
-    for (enum seal_kind k = SEAL_BEACON; k <= SEAL_MESSAGE; k++) {
+    for (enum seal_kind k = SEAL_BEACON; k <= SEAL_PULSE; k++) {
         if (n > sizeof plain || seal_open(seal, k, bytes, n, plain, &plain_bytes))
             continue;
         FUZZ_MUST(peek == 0 && kind == k && memcmp(group, seal_key_id(seal), sizeof group) == 0);
@@ -67,6 +68,7 @@ static void seed_datagram(struct fuzz_sink *sink)
     set_up();
     fuzz_give(sink, out, seal_close(seal, SEAL_BEACON, nonce, (const uint8_t *)"plain", 5, out));
     fuzz_give(sink, out, seal_close(seal, SEAL_MESSAGE, nonce, (const uint8_t *)"plain", 5, out));
+    fuzz_give(sink, out, seal_close(seal, SEAL_PULSE, nonce, (const uint8_t *)"plain", 5, out));
     fuzz_give(sink, out, seal_newcomer(nonce, nonce, out));
 }
 
@@ -114,6 +116,42 @@ static void seed_beacon(struct fuzz_sink *sink)
         }
         FUZZ_MUST(beacon_encode(seal, nonce, &b, sealed, &n, NULL) == 0);
         FUZZ_MUST(seal_open(seal, SEAL_BEACON, sealed, n, plain, &plain_bytes) == 0);
+        fuzz_give(sink, plain, plain_bytes);
+    }
+}
+
+static void pulse(const uint8_t *bytes, size_t n)
+{
+    uint8_t sealed[PULSE_MAX_BYTES], again[PULSE_MAX_BYTES];
+    struct pulse p;
+    size_t again_bytes = 0;
+    set_up();
+    if (n > PULSE_MAX_BYTES - SEAL_OVERHEAD_BYTES)
+        return;
+    size_t sealed_bytes = seal_close(seal, SEAL_PULSE, nonce, bytes, n, sealed);
+    if (pulse_decode(seal, sealed, sealed_bytes, &p, NULL))
+        return;
+    FUZZ_MUST(p.wish < PULSE_WISHES);
+    FUZZ_MUST(pulse_encode(seal, nonce, &p, again, &again_bytes, NULL) == 0);
+    same(sealed, sealed_bytes, again, again_bytes);
+}
+
+static void seed_pulse(struct fuzz_sink *sink)
+{
+    uint8_t sealed[PULSE_MAX_BYTES], plain[PULSE_MAX_BYTES];
+    size_t n = 0, plain_bytes = 0;
+    set_up();
+    for (enum pulse_wish wish = PULSE_NOTHING; wish < PULSE_WISHES; wish++) {
+        struct pulse p = {.id = peer[0]->id,
+                          .boot = 1700000000,
+                          .instance = wish ? UINT64_MAX : 5,
+                          .counter = 42,
+                          .digest = wish ? UINT64_MAX : 0,
+                          .every_ms = wish ? 1000 : 0,
+                          .next_ms = 60000,
+                          .wish = wish};
+        FUZZ_MUST(pulse_encode(seal, nonce, &p, sealed, &n, NULL) == 0);
+        FUZZ_MUST(seal_open(seal, SEAL_PULSE, sealed, n, plain, &plain_bytes) == 0);
         fuzz_give(sink, plain, plain_bytes);
     }
 }
@@ -664,6 +702,7 @@ const struct fuzz_target fuzz_wire[] = {
     {"netlink", "what the kernel says of interfaces", 1024, netlink, seed_netlink},
     {"datagram", "a datagram as it comes", 1500, datagram, seed_datagram},
     {"beacon", "a beacon's plain bytes", BEACON_MAX_BYTES, beacon, seed_beacon},
+    {"pulse", "a pulse's plain bytes", PULSE_MAX_BYTES, pulse, seed_pulse},
     {"statement", "a signed statement", 1024, statement, seed_statement},
     {"profile", "a profile, and what the group's check says of it", 1024, profile, seed_profile},
     {"ballot", "a ballot", 1024, ballot, seed_ballot},

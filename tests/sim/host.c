@@ -193,6 +193,9 @@ static void carry_out(struct world *w, struct host *h, const struct action *a)
     case ACT_BEACON:
         wire_beacon(w, h, a->hello);
         break;
+    case ACT_PULSE:
+        wire_pulse(w, h, a);
+        break;
     case ACT_SEND:
         watch_send(w, h, a->bytes, a->n);
         wire_send(w, h, &a->peer, a->bytes, a->n);
@@ -302,7 +305,7 @@ static const char *action_word(const struct action *a)
         [ACT_RUN] = "a step",          [ACT_CANCEL] = "a step's end",  [ACT_LINK] = "a link",
         [ACT_UNLINK] = "a link's end", [ACT_KNOCK] = "a knock",        [ACT_EVENT] = "an event",
         [ACT_REPLY] = "an answer",     [ACT_RENEW] = "a new identity", [ACT_REACH] = "a survey",
-        [ACT_STOP] = "its end",        [ACT_HAND] = "a key",
+        [ACT_STOP] = "its end",        [ACT_HAND] = "a key",           [ACT_PULSE] = "a pulse",
     };
     return a->kind == ACT_EVENT ? event_word(a->event) : word[a->kind];
 }

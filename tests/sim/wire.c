@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "discovery/beacon.h"
+#include "discovery/pulse.h"
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 #include "tests/sim/world.h"
@@ -83,7 +84,7 @@ static void deliver(struct world *w, const struct host *from, const struct host 
                                            .packet = p});
         w->out->messages++;
         w->out->bytes += p->n;
-        if (p->multicast) {
+        if (p->kind == PACKET_BEACON) {
             w->out->beacons.messages++;
             w->out->beacons.bytes += p->n;
         }
@@ -93,7 +94,7 @@ static void deliver(struct world *w, const struct host *from, const struct host 
 void wire_cast(struct world *w, struct host *h, const uint8_t *bytes, size_t n)
 {
     struct packet *p = packet_new(w, h, bytes, n);
-    p->multicast = true;
+    p->kind = PACKET_BEACON;
     remember(w, p);
     for (uint32_t i = 0; i < w->slots; i++) {
         const struct host *to = &w->host[i];
@@ -139,6 +140,41 @@ void wire_beacon(struct world *w, struct host *h, const struct hello *hello)
         liar_beacon(w, h, hello);
 }
 
+static struct host *at_address(struct world *w, const char *address)
+{
+    for (uint32_t i = 0; i < w->slots; i++)
+        if (strcmp(w->host[i].address, address) == 0)
+            return &w->host[i];
+    return NULL;
+}
+
+/* A datagram of this kind to whoever has that address, if anybody. */
+static void send_alone(struct world *w, struct host *h, const struct action *a, enum packet_kind kind,
+                       const uint8_t *bytes, size_t n)
+{
+    struct host *to = at_address(w, a->address);
+    if (!to)
+        return;
+    struct packet *p = packet_new(w, h, bytes, n);
+    p->kind = kind;
+    p->to = to->slot;
+    remember(w, p);
+    deliver(w, h, to, p);
+    packet_release(p);
+}
+
+void wire_pulse(struct world *w, struct host *h, const struct action *a)
+{
+    uint8_t nonce[SEAL_NONCE_BYTES], bytes[PULSE_MAX_BYTES];
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof nonce; i++)
+        nonce[i] = (uint8_t)draw(&w->net_rng);
+    if (pulse_encode(keys_seal(h, a->pulse.epoch), nonce, &a->pulse, bytes, &n, NULL) != 0)
+        broken(w, 0, "%s makes a pulse that cannot be written", h->name);
+    else
+        send_alone(w, h, a, PACKET_PULSE, bytes, n);
+}
+
 /* ---- links ---- */
 
 static bool leads_to(const struct host *h, uint32_t slot, const struct peer_id *peer)
@@ -165,14 +201,6 @@ void wire_send(struct world *w, struct host *h, const struct peer_id *to, const 
         wire_pass(w, h, partner, bytes, n);
     if (liar_is(w, h))
         liar_message(w, h, to);
-}
-
-static struct host *at_address(struct world *w, const char *address)
-{
-    for (uint32_t i = 0; i < w->slots; i++)
-        if (strcmp(w->host[i].address, address) == 0)
-            return &w->host[i];
-    return NULL;
 }
 
 void wire_link(struct world *w, struct host *h, const struct action *a)
@@ -273,14 +301,14 @@ static void beacon_arrives(struct world *w, struct host *h, struct packet *p)
         return;
     }
     bool own = peer_id_equal(&p->hello.id, &h->identity->id); /* reflected, or a clone's */
-    struct heard *last = &h->heard[p->from];
+    struct heard_packet *last = &h->heard[p->from].beacon;
     bool again = p->number <= last->number && peer_id_equal(&last->id, &p->hello.id);
     if (again && !own && !liar_is(w, &w->host[p->from])) {
         host_feed_again(w, h, &ev, "a beacon that it had heard before");
         return;
     }
-    struct heard was = *last;
-    *last = (struct heard){p->number, p->hello.id};
+    struct heard_packet was = *last;
+    *last = (struct heard_packet){p->number, p->hello.id};
     if (of_another_instance(h, &p->hello))
         host_feed_again(w, h, &ev, "a beacon of another instance");
     else if (!taken(w, h, &ev))
@@ -318,27 +346,47 @@ static void message_arrives(struct world *w, struct host *h, struct packet *p)
 
 void wire_hand(struct world *w, struct host *h, const struct action *a)
 {
-    struct host *to = at_address(w, a->address);
-    if (!to)
+    send_alone(w, h, a, PACKET_KEY, a->bytes, a->n);
+}
+
+static void pulse_arrives(struct world *w, struct host *h, const struct packet *p)
+{
+    const struct ring_key *k = keys_find(h, p->bytes, p->n);
+    struct pulse pulse;
+    struct node_event ev = {.kind = EV_PULSE, .pulse = &pulse};
+    if (!k || pulse_decode(k->seal, p->bytes, p->n, &pulse, NULL) != 0)
         return;
-    struct packet *p = packet_new(w, h, a->bytes, a->n);
-    p->handed = true;
-    p->to = to->slot;
-    remember(w, p);
-    deliver(w, h, to, p);
-    packet_release(p);
+    if (p->group != h->group || p->altered)
+        broken(w, 7, "%s opened a pulse that was %s", h->name, p->altered ? "altered" : "of another group");
+    pulse.epoch = k->epoch;
+    struct heard_packet *last = &h->heard[p->from].pulse;
+    if (p->number <= last->number && peer_id_equal(&last->id, &pulse.id) && !liar_is(w, &w->host[p->from])) {
+        host_feed_again(w, h, &ev, "a pulse that it had heard before");
+        return;
+    }
+    uint64_t generation = h->generation, before = host_dropped(h);
+    host_feed(w, h, &ev);
+    if (h->generation == generation && host_dropped(h) == before)
+        *last = (struct heard_packet){p->number, pulse.id};
 }
 
 void wire_arrive(struct world *w, struct host *h, struct packet *p)
 {
-    if (p->handed && keys_find(h, p->bytes, p->n))
-        host_feed(w, h, &(struct node_event){.kind = EV_HANDED, .bytes = p->bytes, .n = p->n});
-    else if (p->handed)
-        return;
-    else if (p->multicast)
-        beacon_arrives(w, h, p);
-    else
+    switch (p->kind) {
+    case PACKET_MESSAGE:
         message_arrives(w, h, p);
+        break;
+    case PACKET_BEACON:
+        beacon_arrives(w, h, p);
+        break;
+    case PACKET_PULSE:
+        pulse_arrives(w, h, p);
+        break;
+    case PACKET_KEY:
+        if (keys_find(h, p->bytes, p->n))
+            host_feed(w, h, &(struct node_event){.kind = EV_HANDED, .bytes = p->bytes, .n = p->n});
+        break;
+    }
 }
 
 /* What was recorded is sent again, or altered by a bit. Links would not take it (CURVE); the core must not.
@@ -349,18 +397,21 @@ void wire_replay(struct world *w, struct host *at)
         struct packet *p = w->memory[i];
         if (!p || draw(&w->net_rng) % 3 == 0)
             continue;
-        bool altered = p->multicast && p->n > 0 && draw(&w->net_rng) % 4 == 0;
+        bool datagram = p->kind == PACKET_BEACON || p->kind == PACKET_PULSE;
+        bool altered = datagram && p->n > 0 && draw(&w->net_rng) % 4 == 0;
         struct packet *again = p;
         if (altered) {
             again = packet_new(w, &w->host[p->from], p->bytes, p->n);
-            again->multicast = again->altered = true;
+            again->kind = p->kind;
+            again->to = p->to;
+            again->altered = true;
             again->bytes[draw_below(&w->net_rng, p->n)] ^= (uint8_t)(1 << draw(&w->net_rng) % 8);
         } else {
             p->holders++;
         }
         queue_put(&w->queue, (struct item){.at_ms = w->now_ms + 1 + draw_below(&w->net_rng, 50),
                                            .kind = H_PACKET,
-                                           .host = p->multicast ? at->slot : p->to,
+                                           .host = p->kind == PACKET_BEACON ? at->slot : p->to,
                                            .packet = again});
     }
 }

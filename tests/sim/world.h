@@ -86,13 +86,19 @@ void queue_free(struct queue *q);
 
 /* ---- wire.c ---- */
 
+enum packet_kind {
+    PACKET_MESSAGE = 0, /* over a link */
+    PACKET_BEACON,      /* to all */
+    PACKET_PULSE,       /* to one address, as is … */
+    PACKET_KEY,         /* … a key for who comes back */
+};
+
 /* One datagram or message on its way; shared by all who will receive it. */
 struct packet {
     unsigned holders;
-    bool multicast;
-    bool handed; /* a key for who comes back, to one address */
+    enum packet_kind kind;
     uint32_t from;
-    uint32_t to;           /* of a message */
+    uint32_t to;           /* where it is no beacon */
     uint64_t taken;        /* the receiver's generation when it took this message in; 0: not yet */
     uint64_t number;       /* rises with each packet */
     struct peer_id sender; /* as a link authenticates it */
@@ -107,10 +113,12 @@ struct packet {
     struct hello hello;
 };
 
-/* The latest beacon that a host took in during this life, and whose it was. */
+/* The latest beacon and the latest pulse that a host took in during this life, and whose they were. */
 struct heard {
-    uint64_t number;
-    struct peer_id id;
+    struct heard_packet {
+        uint64_t number;
+        struct peer_id id;
+    } beacon, pulse;
 };
 
 struct link {
@@ -315,6 +323,7 @@ void wire_pass(struct world *w, struct host *h, struct host *to, const uint8_t *
 /* The same with a message that must change nothing. */
 void wire_forge(struct world *w, struct host *h, struct host *to, const uint8_t *bytes, size_t n);
 struct host *wire_partner(struct world *w, const struct host *h, const struct peer_id *peer);
+void wire_pulse(struct world *w, struct host *h, const struct action *a);
 void wire_hand(struct world *w, struct host *h, const struct action *a);
 void wire_arrive(struct world *w, struct host *h, struct packet *p);
 void wire_link(struct world *w, struct host *h, const struct action *a);

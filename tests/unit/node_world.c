@@ -118,6 +118,11 @@ static void carry_out(struct world *w, size_t who, const struct action *a)
             if (i != who)
                 post(w, (struct world_mail){.from = who, .to = i, .hello = *a->hello}, NULL);
         break;
+    case ACT_PULSE:
+        to = index_of(w, &a->peer);
+        if (to >= 0)
+            post(w, (struct world_mail){.from = who, .to = (size_t)to, .pulse = a->pulse}, NULL);
+        break;
     case ACT_SEND:
         to = index_of(w, &a->peer);
         if (to >= 0)
@@ -255,6 +260,10 @@ static void deliver(struct world *w, const struct world_mail *m)
     if (w->on_message)
         w->on_message(w, m);
     memcpy(ev.address, w->peer[m->from].address, sizeof ev.address);
+    if (m->pulse.instance) {
+        ev.kind = EV_PULSE;
+        ev.pulse = &m->pulse;
+    }
     if (m->bytes) {
         ev.kind = m->handed ? EV_HANDED : EV_MESSAGE;
         ev.peer = w->peer[m->from].me->id;

@@ -31,6 +31,7 @@ struct world_peer {
 struct world_mail {
     size_t from, to;
     struct hello hello; /* when bytes is NULL */
+    struct pulse pulse; /* … and it has an instance */
     uint8_t *bytes;
     size_t n;
     bool handed;   /* bytes are a datagram that hands a key */

@@ -21,6 +21,7 @@ struct seen {
     bool knocked[WORLD_PEERS][WORLD_PEERS]; /* [at whom][who] */
     unsigned suspected[WORLD_PEERS], failed[WORLD_PEERS];
     uint64_t failed_ms;
+    unsigned beacons, pulses;
     bool kept[WORLD_PEERS][WORLD_PEERS];
 };
 
@@ -36,6 +37,8 @@ static size_t index_of(const struct world *w, const struct peer_id *id)
 static void note(struct world *w, size_t who, const struct action *a)
 {
     struct seen *s = w->ctx;
+    s->beacons += a->kind == ACT_BEACON;
+    s->pulses += a->kind == ACT_PULSE;
     if (a->kind == ACT_KNOCK)
         s->knocked[index_of(w, &a->peer)][who] = true;
     if (a->kind == ACT_LINK)
@@ -284,13 +287,99 @@ static void test_a_word_fails_nobody(void **state)
     (void)state;
     liar->hello.failed = w->peer[2].me->id;
     liar->hello.failed_instance = w->peer[2].node->instance;
-    liar->failed_ms = w->now_ms;
+    liar->missed_ms = w->now_ms;
     liar->beacon_ms = w->now_ms;
+    world_feed(w, 1, &(struct node_event){.kind = EV_TICK});
     world_run(w, 50);
     assert_true(s.knocked[2][0]);
     world_run(w, 10000);
     for (size_t i = 0; i < LARGE; i++)
         assert_int_equal(s.failed[i] + s.suspected[i], 0);
+    world_free(w);
+}
+
+/* Where nothing happens, everybody is heard by two neighbours at each beat, and by all now and then. */
+static void test_a_large_group_at_rest(void **state)
+{
+    struct seen s;
+    struct world *w = group(LARGE, &s);
+    (void)state;
+    s.beacons = s.pulses = 0;
+    world_run(w, 60000);
+    assert_in_range(s.beacons, 20, 45); /* one in two seconds in all */
+    assert_in_range(s.pulses, 2 * 60 * LARGE * 9 / 10, 2 * 60 * LARGE * 11 / 10);
+    for (size_t i = 0; i < LARGE; i++)
+        assert_int_equal(s.failed[i] + s.suspected[i], 0);
+
+    world_stop(w, 3);
+    world_start(w, 3); /* whatever happens is told at once, to all by all */
+    s.beacons = 0;
+    world_run(w, 5000);
+    assert_true(s.beacons > 4 * LARGE);
+    world_free(w);
+}
+
+static struct member *as_seen(const struct world *w, size_t by, size_t who)
+{
+    return node_member(w->peer[by].node, &w->peer[who].me->id);
+}
+
+static void test_a_silent_host_of_a_large_group(void **state)
+{
+    struct seen s;
+    struct world *w = group(LARGE, &s);
+    uint64_t beat = w->peer[0].cfg.beat_ms, heard = w->now_ms;
+    size_t dead = 5;
+    (void)state;
+    world_stop(w, dead);
+    world_run(w, 2 * beat);
+    for (size_t i = 0; i < LARGE; i++)
+        if (i != dead)
+            assert_int_equal(s.failed[i], 1);
+    assert_true(s.failed_ms - heard < 2 * beat);
+    assert_true(s.failed_ms - heard > beat / 2);
+    world_free(w);
+}
+
+/* Four in a row of the ring die together: nobody watches the two in the middle. */
+static void test_silent_neighbours(void **state)
+{
+    struct seen s;
+    struct world *w = group(LARGE, &s);
+    const struct node *one = w->peer[0].node;
+    uint64_t beat = w->peer[0].cfg.beat_ms;
+    (void)state;
+    size_t self = 0, up = 0;
+    while (one->member[self] != one->self)
+        self++;
+    for (size_t i = 1; i <= 4; i++)
+        world_stop(w, index_of(w, &one->member[(self + i) % LARGE]->id));
+    world_run(w, 9 * beat / 2);
+    for (size_t i = 0; i < LARGE; i++) {
+        up += w->peer[i].node != NULL;
+        if (w->peer[i].node)
+            assert_int_equal(node_alive_count(w->peer[i].node), LARGE - 4);
+    }
+    assert_int_equal(up, LARGE - 4);
+    world_free(w);
+}
+
+/* Whoever was held for failed and is not, says so as soon as it is heard by the one that did. */
+static void test_a_wrong_word_of_a_host(void **state)
+{
+    struct seen s;
+    struct world *w = group(LARGE, &s);
+    size_t near = LARGE;
+    (void)state;
+    for (size_t i = 1; i < LARGE; i++)
+        near = as_seen(w, i, 0)->near ? i : near;
+    assert_true(near < LARGE);
+    feed(w, 0, EV_LINK_DOWN, near);
+    feed(w, 0, EV_REFUSED, near);
+    assert_int_equal(as_seen(w, 0, near)->state, STATE_FAILED);
+    world_run(w, 1200);
+    assert_int_equal(as_seen(w, 0, near)->state, STATE_ALIVE);
+    assert_true(as_seen(w, 0, near)->linked);
     world_free(w);
 }
 
@@ -306,6 +395,10 @@ int main(void)
         cmocka_unit_test(test_a_small_group_keeps_all_links),
         cmocka_unit_test(test_a_large_group_keeps_a_ring),
         cmocka_unit_test(test_a_word_fails_nobody),
+        cmocka_unit_test(test_a_large_group_at_rest),
+        cmocka_unit_test(test_a_silent_host_of_a_large_group),
+        cmocka_unit_test(test_silent_neighbours),
+        cmocka_unit_test(test_a_wrong_word_of_a_host),
     };
     return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }
