@@ -318,8 +318,8 @@ static void commit_if_decided(struct node *n, const struct formation_input *in)
 /* In a large group what others say is looked at together. */
 static bool formation_waits(const struct node *n)
 {
-    return n->alive_count > SMALL_GROUP && n->hears && n->now_ms < n->formed_ms + FORMATION_GAP_MS &&
-           n->now_ms < n->formation_ms;
+    return n->alive_count > SMALL_GROUP && n->hears &&
+           n->now_ms < n->formed_ms + node_pause_ms(n, FORMATION_GAP_MS) && n->now_ms < n->formation_ms;
 }
 
 /* Formation depends on what changed since it ran, and on time only as far as it said so. */
@@ -392,7 +392,7 @@ static uint64_t wake(struct node *n)
         at = min64(at, n->members_dirty_ms + NODE_SNAPSHOT_MS);
     if (!n->committed && !n->work.leaving) {
         if (formation_waits(n)) {
-            at = min64(at, n->formed_ms + FORMATION_GAP_MS);
+            at = min64(at, n->formed_ms + node_pause_ms(n, FORMATION_GAP_MS));
         } else if (n->formation_ms <= n->now_ms || n->formation_stale) {
             struct formation_input in = node_formation_input(n);
             n->formation_ms = formation_wake(&n->formation, &in);

@@ -4,9 +4,10 @@
 
 #include "protocol/node_state.h"
 
-/* Many come at once: the links are chosen when no more come. */
+/* For one who comes alone the links are chosen at once; where many do, when no more come. */
 #define KEEP_WAIT_MS     4
 #define KEEP_WAIT_MAX_MS 200
+#define KEEP_ALONE_MS    500 /* nobody came or went for so long before */
 
 static void put_link(struct node *n, const struct member *m)
 {
@@ -88,6 +89,7 @@ void net_keep(struct node *n)
     if (!n->keep_ms || n->now_ms < n->keep_ms)
         return;
     n->keep_ms = 0;
+    n->kept_ms = n->now_ms;
     r = calloc(1, sizeof *r);
     if (!r) {
         n->no_memory = true;
@@ -118,9 +120,12 @@ void net_keep(struct node *n)
 void net_keep_soon(struct node *n)
 {
     uint64_t wait_ms = KEEP_WAIT_MS + 2 * (uint64_t)node_alive_count(n);
+    if (n->keep_ms && n->keep_alone)
+        return;
+    n->keep_alone = !n->keep_ms && n->now_ms >= n->kept_ms + KEEP_ALONE_MS;
     if (!n->keep_ms)
         n->keep_since_ms = n->now_ms;
-    n->keep_ms = n->now_ms + wait_ms;
+    n->keep_ms = n->now_ms + (n->keep_alone ? KEEP_WAIT_MS : wait_ms);
     if (n->keep_ms > n->keep_since_ms + KEEP_WAIT_MAX_MS)
         n->keep_ms = n->keep_since_ms + KEEP_WAIT_MAX_MS;
 }

@@ -134,6 +134,11 @@ uint32_t node_alive_count(const struct node *n)
     return n->alive_count;
 }
 
+uint64_t node_pause_ms(const struct node *n, uint64_t ms)
+{
+    return ms * n->alive_count / 32;
+}
+
 bool node_is_founder(const struct node *n)
 {
     return n->committed && peer_id_equal(&n->record.founder, &n->me->id);

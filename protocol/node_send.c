@@ -313,8 +313,9 @@ void net_introduce(struct node *n, const struct member *to)
 
 void net_pass_on(struct node *n, const struct statement *s)
 {
+    uint64_t next_ms = n->passed_ms + node_pause_ms(n, NEWS_MS);
     if (n->news_ms == 0)
-        n->news_ms = n->now_ms + NEWS_MS;
+        n->news_ms = next_ms > n->now_ms ? next_ms : n->now_ms;
     if (n->news_count < NEWS_MAX)
         n->news[n->news_count++] = (struct gossip_key){s->owner, s->kind, s->subject};
 }
@@ -353,6 +354,7 @@ void net_news_tick(struct node *n)
     }
     n->news_count = 0;
     n->news_ms = 0;
+    n->passed_ms = n->now_ms;
 }
 
 void net_pull(struct node *n, struct member *m)

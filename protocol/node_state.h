@@ -39,8 +39,8 @@
 #define PENDING_MAX      8  /* users' requests that wait for another host */
 #define SMALL_GROUP      16 /* up to this many members everybody is told directly, and kept connected with */
 #define CLOSE_GROUP      5  /* up to this many members everybody listens to everybody, at each beat */
-#define NEWS_MS          50 /* in a group larger than that, what others say is collected this long and passed on */
-#define FORMATION_GAP_MS 20  /* in a group larger than that, formation looks at what others say so often */
+#define NEWS_MS          50 /* in a larger one, of 32, what others say is collected this long and passed on … */
+#define FORMATION_GAP_MS 40  /* … and formation looks at what they say so often; in proportion for others */
 #define NEWS_SOME        4   /* to so many */
 #define NEWS_MAX         256 /* so much of it: what is beyond, the others find for themselves */
 
@@ -286,6 +286,8 @@ struct node {
     struct formation formation;
     uint64_t keep_since_ms;
     uint64_t keep_ms;      /* when net_keep is to look, since somebody came or went; 0: no need */
+    bool keep_alone;       /* … who does so alone, as far as seen */
+    uint64_t kept_ms;      /* when it looked last */
     bool formation_stale;  /* something changed that formation looks at … */
     uint64_t formation_ms; /* … and when to run it anyway */
     uint64_t formed_ms;    /* when it ran last */
@@ -323,6 +325,7 @@ struct node {
     struct gossip_key news[NEWS_MAX];
     size_t news_count;
     uint64_t news_ms;          /* when to pass on what is new; 0: nothing is */
+    uint64_t passed_ms;        /* when it was done last */
     uint64_t members_dirty_ms; /* 0: the snapshot is up to date */
     struct hello hello;
     uint8_t profile_told[STATEMENT_PAYLOAD_MAX];
@@ -374,6 +377,8 @@ void node_set_state(struct node *n, struct member *m, enum member_state state);
 void node_profile_taken(struct node *n, struct member *m);
 bool node_is_founder(const struct node *n);
 uint32_t node_alive_count(const struct node *n);
+/* A pause of `ms` in a group of 32, in proportion for others: the more there are the more each one hears. */
+uint64_t node_pause_ms(const struct node *n, uint64_t ms);
 uint32_t node_expected(const struct node *n);
 const char *node_kubernetes_version(const struct node *n);
 
