@@ -470,7 +470,8 @@ static int watch(struct watch *w, json_int_t since_ms, struct err *err)
 
 /* ---- the command ---- */
 
-/* An agent runs: what failed is tried again. */
+/* An agent runs: what failed is tried again. KPEER_ENOAGENT: it was just ending, and is gone without a word.
+ */
 static int resume(struct watch *w, struct err *err)
 {
     json_t *answer = NULL;
@@ -480,6 +481,11 @@ static int resume(struct watch *w, struct err *err)
     do
         code = look(w, err);
     while (!code && w->silent && in_time(w));
+    if (code == KPEER_EIO && !w->status.last) {
+        end_question(&w->status);
+        w->status = (struct question){0};
+        return KPEER_ENOAGENT;
+    }
     if (!code && w->silent)
         code = tell_timeout(w, err);
     ready = strcmp(phase_of(w), "ready") == 0;
@@ -567,11 +573,12 @@ int cmd_up(struct call *call, struct err *err)
     if (!code && command_flag(call, "code")) {
         code = err_set(err, KPEER_EREFUSED, "this host is a member already: it needs no code");
         err_hint(err, "kpeer status; for another group: sudo kpeer leave first");
-    } else if (code == KPEER_ENOAGENT) {
-        code = start(&w, err);
-        since_ms = progress_now_ms() - w.started_ms + 1000;
     } else if (!code) {
         code = resume(&w, err);
+    }
+    if (code == KPEER_ENOAGENT) {
+        code = start(&w, err);
+        since_ms = progress_now_ms() - w.started_ms + 1000;
     }
     if (!code && command_flag(call, "invite") && !command_stopped())
         code = invite(&w, err);

@@ -73,6 +73,29 @@ def test_up_waits_for_an_agent_that_stands_still(trial):
     job.wait(110).expect(0, "ready")
 
 
+ENDS = """
+import os, socket
+os.makedirs("/run/kpeer", exist_ok=True)
+server = socket.socket(socket.AF_UNIX)
+server.bind("/run/kpeer/kpeer.sock")
+server.listen()
+print("listens", flush=True)
+caller, _ = server.accept()
+caller.recv(1, socket.MSG_PEEK)
+os._exit(0)
+"""
+
+
+def test_up_starts_where_an_agent_has_just_ended(trial):
+    """It still took the call, and went away without a word: one is started, as where nobody took it."""
+    host = trial.lab(1).hosts[0]
+    ending = host.start("python3", "-c", ENDS)
+    wait_until("it listens", lambda: "listens" in ending.text(), 10)
+    job = host.up("--expect", "1", "--interface", "eth1", "--timeout", "300s")
+    job.wait(110).expect(0, "ready")
+    ending.wait(10).expect(0)
+
+
 def test_wrong_usage(trial):
     host = trial.lab(1).hosts[0]
     host.kpeer("up", "--expct", "3").expect(2, "--expct", "--expect|--help")
