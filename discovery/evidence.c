@@ -18,6 +18,9 @@ struct claim {
     uint64_t counter; /* the last one heard here */
     uint64_t first_ms;
     uint64_t last_ms;
+    uint64_t heard;      /* how many of the peer's beacons had been heard by then, wherever */
+    uint32_t next_ms;    /* it said then that its next beacon comes after so long … */
+    uint32_t slow_ms;    /* … or lately: this falls by a quarter with each beacon */
     struct address echo; /* where it said it hears us on that interface */
     uint64_t echo_ms;
 };
@@ -28,6 +31,9 @@ struct peer {
     uint64_t instance;
     uint64_t first_ms;
     uint64_t last_ms;
+    uint64_t counter; /* the last beacon */
+    uint64_t heard;   /* how many */
+    uint32_t next_ms, slow_ms;
     struct address chosen;
     struct claim claim[CLAIMS_MAX];
 };
@@ -44,6 +50,7 @@ struct evidence {
     size_t turn;                               /* whose it is in evidence_heard: a place in the table */
     struct evidence_place chosen;              /* index 0: none */
     uint64_t first_proof_ms;                   /* 0: none yet */
+    uint64_t unproven_ms; /* since when another place has proofs and the chosen one none */
     size_t peer_count;
     struct peer peer[EVIDENCE_PEERS_MAX];
 };
@@ -78,14 +85,21 @@ static bool within(uint64_t then_ms, uint64_t now_ms, uint64_t limit_ms)
     return then_ms != 0 && (then_ms >= now_ms || now_ms - then_ms < limit_ms);
 }
 
-static uint64_t expiry_ms(const struct evidence *ev)
+/* A peer at rest speaks more seldom than we do, or we than it. */
+static uint64_t expiry_ms(const struct evidence *ev, uint32_t slow_ms)
 {
-    return (uint64_t)EXPIRY_BEATS * ev->beat_ms;
+    return (uint64_t)EXPIRY_BEATS * (slow_ms > ev->beat_ms ? slow_ms : ev->beat_ms);
 }
 
-static bool fresh(const struct evidence *ev, uint64_t then_ms, uint64_t now_ms)
+static bool heard_lately(const struct evidence *ev, const struct claim *c, uint64_t now_ms)
 {
-    return within(then_ms, now_ms, expiry_ms(ev));
+    return within(c->last_ms, now_ms, expiry_ms(ev, c->slow_ms));
+}
+
+/* It says that it hears us there. */
+static bool proves(const struct evidence *ev, const struct claim *c, uint64_t now_ms)
+{
+    return within(c->echo_ms, now_ms, expiry_ms(ev, c->slow_ms));
 }
 
 static bool pinned(const struct evidence *ev)
@@ -147,7 +161,7 @@ static struct peer *add_peer(struct evidence *ev, const struct hello *h, uint64_
         for (size_t i = 0; i < ev->peer_count; i++)
             if (!slot || ev->peer[i].last_ms < slot->last_ms)
                 slot = &ev->peer[i];
-        if (fresh(ev, slot->last_ms, now_ms))
+        if (within(slot->last_ms, now_ms, expiry_ms(ev, slot->slow_ms)))
             return NULL;
     }
     *slot = (struct peer){
@@ -167,6 +181,7 @@ static bool enter_instance(struct peer *p, uint64_t boot, uint64_t instance, uin
     p->boot = boot;
     p->instance = instance;
     p->first_ms = now_ms;
+    p->counter = p->heard = 0;
     memset(p->claim, 0, sizeof p->claim);
     return true;
 }
@@ -180,7 +195,7 @@ static struct claim *enter_claim(struct evidence *ev, struct peer *p, const stru
         struct claim *c = &p->claim[i];
         if (c->index == index && address_equal(&c->address, a)) {
             /* Back after a long silence is a new beginning: others may have had the address since. */
-            if (!fresh(ev, c->last_ms, now_ms))
+            if (!heard_lately(ev, c, now_ms))
                 c->first_ms = now_ms;
             return c;
         }
@@ -198,13 +213,18 @@ static bool superseded(const struct claim *old, const struct claim *young)
     return old->last_ms <= young->first_ms;
 }
 
+static uint64_t silent_ms(const struct evidence *ev, uint32_t next_ms)
+{
+    return (uint64_t)SILENT_BEATS * (next_ms > ev->beat_ms ? next_ms : ev->beat_ms);
+}
+
 static bool claims_conflict(const struct evidence *ev, const struct claim *a, const struct claim *b,
                             uint64_t now_ms)
 {
     if (!superseded(a, b) && !superseded(b, a))
         return true;
-    uint64_t silent_since = a->last_ms < b->last_ms ? a->last_ms : b->last_ms;
-    return within(silent_since, now_ms, (uint64_t)SILENT_BEATS * ev->beat_ms);
+    const struct claim *silent = a->last_ms < b->last_ms ? a : b;
+    return within(silent->last_ms, now_ms, silent_ms(ev, silent->next_ms));
 }
 
 /* Fresh claims of different peers on one address, at most one a peer: that heard last. */
@@ -216,7 +236,7 @@ static size_t claimants(const struct evidence *ev, const struct address *a, uint
         const struct claim *last = NULL;
         for (size_t k = 0; k < CLAIMS_MAX; k++) {
             const struct claim *c = &ev->peer[i].claim[k];
-            if (fresh(ev, c->last_ms, now_ms) && address_equal(&c->address, a) &&
+            if (heard_lately(ev, c, now_ms) && address_equal(&c->address, a) &&
                 (!last || c->last_ms > last->last_ms))
                 last = c;
         }
@@ -232,7 +252,7 @@ bool evidence_conflicted(const struct evidence *ev, const struct address *addres
     size_t n = claimants(ev, address, now_ms, list);
     for (size_t i = 0; i < ev->place_count; i++)
         if (address_equal(&ev->place[i].net.address, address) &&
-            (n > 0 || fresh(ev, ev->disputed_ms[i], now_ms)))
+            (n > 0 || within(ev->disputed_ms[i], now_ms, expiry_ms(ev, 0))))
             return true;
     for (size_t i = 0; i < n; i++)
         for (size_t k = i + 1; k < n; k++)
@@ -271,6 +291,23 @@ static void take_heard(struct evidence *ev, struct claim *c, const struct beacon
     }
 }
 
+/* When the sender is to be heard again, as it says. */
+static void take_pace(const struct evidence *ev, struct peer *p, struct claim *c, const struct hello *h)
+{
+    uint32_t next = h->next_ms ? h->next_ms : ev->beat_ms;
+    next = next < NODE_REST_MS ? next : NODE_REST_MS;
+    if (h->counter > p->counter) {
+        p->counter = h->counter;
+        p->heard++;
+        p->next_ms = next;
+        p->slow_ms -= p->slow_ms / 4;
+        p->slow_ms = p->slow_ms > next ? p->slow_ms : next;
+    }
+    c->heard = p->heard;
+    c->next_ms = p->next_ms;
+    c->slow_ms = p->slow_ms;
+}
+
 int evidence_hear(struct evidence *ev, const struct beacon *beacon, uint32_t index,
                   const struct address *source, uint64_t now_ms)
 {
@@ -297,6 +334,7 @@ int evidence_hear(struct evidence *ev, const struct beacon *beacon, uint32_t ind
     c->counter = h->counter;
     c->last_ms = now_ms;
     p->last_ms = now_ms;
+    take_pace(ev, p, c, h);
     take_heard(ev, c, beacon, now_ms);
     struct address usable;
     return evidence_peer(ev, &h->id, now_ms, &usable) ? 0 : KPEER_EREFUSED;
@@ -309,7 +347,7 @@ static size_t proofs(const struct evidence *ev, const struct evidence_place *pla
     for (size_t i = 0; i < ev->peer_count; i++)
         for (size_t k = 0; k < CLAIMS_MAX; k++) {
             const struct claim *c = &ev->peer[i].claim[k];
-            if (c->index == place->index && fresh(ev, c->echo_ms, now_ms) &&
+            if (c->index == place->index && proves(ev, c, now_ms) &&
                 address_equal(&c->echo, &place->net.address)) {
                 n++;
                 break;
@@ -349,7 +387,7 @@ static bool heard_on(const struct evidence *ev, uint32_t index, uint64_t now_ms)
 {
     for (size_t i = 0; i < ev->peer_count; i++)
         for (size_t k = 0; k < CLAIMS_MAX; k++)
-            if (ev->peer[i].claim[k].index == index && fresh(ev, ev->peer[i].claim[k].last_ms, now_ms))
+            if (ev->peer[i].claim[k].index == index && heard_lately(ev, &ev->peer[i].claim[k], now_ms))
                 return true;
     return false;
 }
@@ -380,7 +418,12 @@ bool evidence_own(struct evidence *ev, uint64_t now_ms, struct evidence_place *o
         ev->first_proof_ms = now_ms;
     bool stands = ev->chosen.index != 0 && chosen_stands(ev, now_ms);
     bool keep = stands && (!best || proofs(ev, &ev->chosen, now_ms) > 0 || pinned(ev));
-    if (!keep) {
+    if (keep || !stands)
+        ev->unproven_ms = 0;
+    else if (!ev->unproven_ms)
+        ev->unproven_ms = now_ms;
+    /* A beacon's copy for another interface came first: that for this one comes in a moment. */
+    if (!keep && !within(ev->unproven_ms, now_ms, EVIDENCE_DWELL_MS)) {
         ev->chosen = (struct evidence_place){0};
         if (best && has_dwelt(ev, now_ms))
             ev->chosen = *best;
@@ -394,15 +437,18 @@ bool evidence_own(struct evidence *ev, uint64_t now_ms, struct evidence_place *o
 static int claim_score(const struct evidence *ev, const struct peer *p, const struct claim *c,
                        uint64_t now_ms)
 {
-    return (ev->chosen.index && c->index == ev->chosen.index ? 4 : 0) +
-           (fresh(ev, c->echo_ms, now_ms) ? 2 : 0) + (address_equal(&c->address, &p->chosen) ? 1 : 0);
+    return (ev->chosen.index && c->index == ev->chosen.index ? 4 : 0) + (proves(ev, c, now_ms) ? 2 : 0) +
+           (address_equal(&c->address, &p->chosen) ? 1 : 0);
 }
 
-/* Fresh, and not left behind: a peer that is heard elsewhere and no more here has got another address. */
+/* Fresh, and not left behind: a peer that is heard elsewhere, several times, and no more here has got another
+ * address. */
 static bool claim_lives(const struct evidence *ev, const struct peer *p, const struct claim *c,
                         uint64_t now_ms)
 {
-    return fresh(ev, c->last_ms, now_ms) && p->last_ms - c->last_ms < (uint64_t)SILENT_BEATS * ev->beat_ms;
+    bool behind =
+        p->heard - c->heard >= SILENT_BEATS && p->last_ms - c->last_ms >= (uint64_t)SILENT_BEATS * p->next_ms;
+    return heard_lately(ev, c, now_ms) && !behind;
 }
 
 bool evidence_peer(struct evidence *ev, const struct peer_id *id, uint64_t now_ms, struct address *out)
@@ -445,7 +491,7 @@ static const struct claim *last_here(const struct evidence *ev, const struct pee
     const struct claim *last = NULL;
     for (size_t i = 0; i < CLAIMS_MAX; i++) {
         const struct claim *c = &p->claim[i];
-        if (c->index == index && within(c->last_ms, now_ms, expiry_ms(ev) / 2) &&
+        if (c->index == index && within(c->last_ms, now_ms, expiry_ms(ev, c->slow_ms) / 2) &&
             (!last || c->last_ms > last->last_ms))
             last = c;
     }
@@ -495,23 +541,23 @@ static const struct claim *last_claim(const struct evidence *ev, const struct pe
 {
     const struct claim *last = NULL;
     for (size_t i = 0; i < CLAIMS_MAX; i++)
-        if (fresh(ev, p->claim[i].last_ms, now_ms) && (!last || p->claim[i].last_ms > last->last_ms))
+        if (heard_lately(ev, &p->claim[i], now_ms) && (!last || p->claim[i].last_ms > last->last_ms))
             last = &p->claim[i];
     return last;
 }
 
 /* How long somebody may leave us out: beacons are lost, five in a row hardly, and in a larger group it names
  * us in every eighth alone. */
-static uint64_t unnamed_ms(const struct evidence *ev)
+static uint64_t unnamed_ms(const struct evidence *ev, uint32_t slow_ms)
 {
     size_t turns = (ev->peer_count + share(ev) - 1) / share(ev);
-    return expiry_ms(ev) / 2 * (turns > 2 ? turns : 2);
+    return expiry_ms(ev, slow_ms) / 2 * (turns > 2 ? turns : 2);
 }
 
 static bool hears_us(const struct evidence *ev, const struct peer *p, uint64_t now_ms)
 {
     for (size_t i = 0; i < CLAIMS_MAX; i++)
-        if (within(p->claim[i].echo_ms, now_ms, unnamed_ms(ev)))
+        if (within(p->claim[i].echo_ms, now_ms, unnamed_ms(ev, p->slow_ms)))
             return true;
     return false;
 }
@@ -523,7 +569,8 @@ bool evidence_deaf(const struct evidence *ev, uint64_t now_ms, struct address *o
         const struct peer *p = &ev->peer[i];
         const struct claim *last = last_claim(ev, p, now_ms);
         here += last != NULL;
-        if (!last || hears_us(ev, p, now_ms) || within(p->first_ms, now_ms, unnamed_ms(ev)) || deaf++)
+        if (!last || hears_us(ev, p, now_ms) || within(p->first_ms, now_ms, unnamed_ms(ev, p->slow_ms)) ||
+            deaf++)
             continue;
         *out = last->address;
     }
@@ -537,5 +584,7 @@ uint64_t evidence_wake(const struct evidence *ev, uint64_t now_ms)
 {
     if (ev->first_proof_ms && !has_dwelt(ev, now_ms))
         return ev->first_proof_ms + dwell_ms(ev, now_ms);
+    if (ev->unproven_ms)
+        return ev->unproven_ms + EVIDENCE_DWELL_MS;
     return ev->peer_count ? now_ms + ev->beat_ms : UINT64_MAX;
 }

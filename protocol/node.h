@@ -130,6 +130,9 @@ struct hello {
     uint32_t epoch;
 };
 
+/* The longest pause between two beacons of a member of a group at rest, unless the beat is longer. */
+#define NODE_REST_MS 60000
+
 /* What two neighbours tell each other at each beat, so that all others need be told seldom. */
 enum pulse_wish {
     PULSE_NOTHING = 0,
@@ -142,6 +145,7 @@ struct pulse {
     uint64_t boot;
     uint64_t instance;
     uint64_t counter; /* one row of numbers for beacons and pulses */
+    uint32_t to;      /* the first four bytes of the receiver's id */
     uint64_t digest;
     uint32_t every_ms; /* the next one to the same peer comes after so long, or a tenth later; 0: none does */
     uint32_t next_ms;  /* the sender's next beacon, likewise */
@@ -206,7 +210,7 @@ struct node_event {
 
 enum action_kind {
     ACT_BEACON,  /* announce `hello` on every usable interface now */
-    ACT_PULSE,   /* send `pulse` to the host at `address`, where `peer` was heard */
+    ACT_PULSE,   /* send `pulse` to the host at `address`, where `peer` was heard, and its `port` */
     ACT_SEND,    /* send bytes to peer over its link, or drop them if there is none */
     ACT_PERSIST, /* store bytes under `store`, synced, before any later action; if that fails, stop the agent
                     at once */

@@ -20,6 +20,7 @@ struct fixture {
     struct evidence *ev;
     uint64_t now;
     uint64_t counter;
+    uint32_t next_ms; /* what beacons promise; 0: nothing */
 };
 
 static struct address ip(const char *text)
@@ -71,7 +72,11 @@ static int tear_down(void **state)
 static int hear(struct fixture *f, uint8_t n, const char *from, uint32_t index, uint8_t heard,
                 const char *heard_at)
 {
-    struct beacon b = {.hello = {.id = peer(n), .boot = 1, .instance = 500 + n, .counter = ++f->counter},
+    struct beacon b = {.hello = {.id = peer(n),
+                                 .boot = 1,
+                                 .instance = 500 + n,
+                                 .counter = ++f->counter,
+                                 .next_ms = f->next_ms},
                        .address = ip(from)};
     if (heard) {
         b.heard_count = 1;
@@ -356,6 +361,79 @@ static void test_most_peers_then_lowest_interface(void **state)
     assert_true(own_is(f, "192.168.56.11"));
 }
 
+/* One beacon on both interfaces, `first` there before the other; it names us on both. */
+static void hear_on_both(struct fixture *f, uint32_t first)
+{
+    for (uint32_t index = first, i = 0; i < 2; i++, index = index == ETH0 ? ETH1 : ETH0) {
+        if (index == ETH0)
+            assert_int_equal(hear(f, 2, "10.0.2.99", ETH0, 1, "10.0.2.15"), 0);
+        else
+            assert_int_equal(hear(f, 2, "192.168.56.12", ETH1, 1, "192.168.56.11"), 0);
+        f->counter -= i == 0;
+        own_is(f, NULL);
+        if (f->now > 2000000) {
+            assert_true(own_is(f, "10.0.2.15"));
+            assert_true(peer_is(f, 2, "10.0.2.99"));
+        }
+    }
+}
+
+/* The others' pauses become long before ours do, and short again: what was proven stays so. */
+static void test_others_come_to_rest(void **state)
+{
+    struct fixture *f = *state;
+    for (f->now = 1900000; f->now < 2000000; f->now += BEAT)
+        hear_on_both(f, ETH0);
+    assert_true(own_is(f, "10.0.2.15"));
+    f->next_ms = 20 * BEAT;
+    hear_on_both(f, ETH0);
+    for (int i = 0; i < 4; i++) {
+        f->now += 20 * BEAT;
+        hear_on_both(f, i % 2 ? ETH0 : ETH1);
+    }
+    f->next_ms = BEAT;
+    for (int i = 0; i < 20; i++) {
+        f->now += i == 0 ? 20 * BEAT : BEAT;
+        hear_on_both(f, i % 2 ? ETH0 : ETH1);
+    }
+}
+
+/* The same where the beacon that promised a long pause was lost: all proofs are old by then, and the first
+ * copy is of the other place. */
+static void test_a_promise_that_was_lost(void **state)
+{
+    struct fixture *f = *state;
+    for (f->now = 1900000; f->now < 1930000; f->now += BEAT)
+        hear_on_both(f, ETH0);
+    assert_true(own_is(f, "10.0.2.15"));
+    f->now += 20 * BEAT;
+    assert_int_equal(hear(f, 2, "192.168.56.12", ETH1, 1, "192.168.56.11"), 0);
+    assert_true(own_is(f, "10.0.2.15"));
+    f->now += 5;
+    assert_int_equal(hear(f, 2, "10.0.2.99", ETH0, 1, "10.0.2.15"), 0);
+    f->now += EVIDENCE_DWELL_MS;
+    assert_true(own_is(f, "10.0.2.15"));
+    f->now += 20 * BEAT; /* and where no copy comes for this place, the other one is right */
+    assert_int_equal(hear(f, 2, "192.168.56.12", ETH1, 1, "192.168.56.11"), 0);
+    assert_true(own_is(f, "10.0.2.15"));
+    assert_int_equal(evidence_wake(f->ev, f->now), f->now + EVIDENCE_DWELL_MS);
+    f->now += EVIDENCE_DWELL_MS;
+    assert_true(own_is(f, "192.168.56.11"));
+}
+
+static void test_a_peer_that_moved_out_of_rest_is_followed(void **state)
+{
+    struct fixture *f = *state;
+    f->next_ms = 60 * BEAT;
+    for (int i = 0; i < 3; i++, f->now += 60 * BEAT)
+        assert_int_equal(hear(f, 2, "192.168.56.12", ETH1, 0, NULL), 0);
+    f->next_ms = BEAT;
+    for (int i = 0; i < 4; i++, f->now += BEAT) {
+        assert_int_equal(hear(f, 2, "192.168.56.22", ETH1, 0, NULL), 0);
+        assert_true(peer_is(f, 2, i < 2 ? "192.168.56.12" : "192.168.56.22"));
+    }
+}
+
 static void test_pins_need_no_proof(void **state)
 {
     struct fixture *f = *state;
@@ -546,6 +624,9 @@ int main(void)
         TEST(test_a_peer_that_moved_is_followed),
         TEST(test_the_choice_is_stable),
         TEST(test_most_peers_then_lowest_interface),
+        TEST(test_others_come_to_rest),
+        TEST(test_a_promise_that_was_lost),
+        TEST(test_a_peer_that_moved_out_of_rest_is_followed),
         TEST(test_pins_need_no_proof),
         TEST(test_heard_list_takes_turns),
         TEST(test_few_are_all_named),
