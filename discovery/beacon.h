@@ -2,8 +2,8 @@
  * The multicast datagram: what a peer says to the whole subnet, sealed under the group's key.
  *
  *   seal(SEAL_BEACON,
- *     [ [id, boot, instance, counter, age_ms, wall_ms, digest, members, next_ms, sign_pk, box_pk,
- *       port *       (, outbid, outbid_boot, outbid_instance) (, failed, failed_instance)],
+ *     [ [id, boot, instance, counter, age_ms, wall_ms, digest, members, next_ms, sign_pk,
+ *        box_pk, port (, outbid, outbid_boot, outbid_instance) (, failed, failed_instance)],
  *       address, interface,
  *       [ [id, instance, address] … ] ])
  *

@@ -206,14 +206,22 @@ const uint64_t *discovery_dropped(const struct discovery *d)
     return d->dropped;
 }
 
-/* The longest of the last intervals: the members of a group keep one pace, so ours tells when to miss theirs.
- */
+/* The longest of the last intervals and of the next: the members of a group keep one pace, so ours tells when
+ * to miss theirs. */
 static uint32_t pace_ms(const struct discovery *d)
 {
-    uint32_t pace = d->cfg.beat_ms;
+    uint32_t pace = d->hello.next_ms > d->cfg.beat_ms ? d->hello.next_ms : d->cfg.beat_ms;
     for (size_t i = 0; i < INTERVALS_KEPT; i++)
         pace = d->interval_ms[i] > pace ? d->interval_ms[i] : pace;
     return pace;
+}
+
+/* Others may be at rest while we are not, and one who is forgotten misses us: a datagram too many costs less.
+ */
+static uint32_t seed_expiry_ms(const struct discovery *d)
+{
+    uint32_t pace = pace_ms(d);
+    return EXPIRY_BEATS * (pace > NODE_REST_MS ? pace : NODE_REST_MS);
 }
 
 /* Whoever has our address is not heard here, since the kernel drops what comes from there; others tell of it.
@@ -280,7 +288,7 @@ static void meet_heard(struct discovery *d, const struct beacon *b)
     for (size_t i = 0; i < b->heard_count; i++) {
         const struct beacon_heard *h = &b->heard[i];
         if (!peer_id_equal(&h->id, &d->cfg.me) && !evidence_peer(d->evidence, &h->id, d->now_ms, &known))
-            seeds_heard(&d->seeds, &h->address, d->cfg.seed_port, d->now_ms, EXPIRY_BEATS * pace_ms(d));
+            seeds_heard(&d->seeds, &h->address, d->cfg.seed_port, d->now_ms, seed_expiry_ms(d));
     }
 }
 
@@ -341,7 +349,7 @@ static void take_beacon(struct discovery *d, const struct ring_key *key, const u
         return;
     }
     if (!from->to_group && !peer_id_equal(&b.hello.id, &d->cfg.me)) {
-        seeds_heard(&d->seeds, &from->source, from->port, d->now_ms, EXPIRY_BEATS * pace_ms(d));
+        seeds_heard(&d->seeds, &from->source, from->port, d->now_ms, seed_expiry_ms(d));
         meet_heard(d, &b);
     }
     tell_hello(d, &b.hello, &from->source);
@@ -480,23 +488,29 @@ static const struct evidence_place *place_towards(const struct discovery *d, con
     return NULL;
 }
 
-void discovery_hand(struct discovery *d, const char *address, const uint8_t *bytes, size_t n)
+static void send_alone(const struct discovery *d, const char *address, uint16_t port, const uint8_t *bytes,
+                       size_t n)
 {
     const struct multicast *net = d->seed_net.fd >= 0 ? &d->seed_net : &d->net;
     const struct evidence_place *place;
     struct address to;
     if (address_parse(address, &to) == 0 && (place = place_towards(d, &to)) != NULL)
-        (void)multicast_send_to(net, place, &to, d->cfg.seed_port, bytes, n);
+        (void)multicast_send_to(net, place, &to, port, bytes, n);
 }
 
-void discovery_pulse(struct discovery *d, const char *address, const struct pulse *pulse)
+void discovery_hand(struct discovery *d, const char *address, const uint8_t *bytes, size_t n)
+{
+    send_alone(d, address, d->cfg.seed_port, bytes, n);
+}
+
+void discovery_pulse(struct discovery *d, const char *address, uint16_t port, const struct pulse *pulse)
 {
     const struct ring_key *key = keyring_epoch(d->cfg.keys, pulse->epoch);
     uint8_t nonce[SEAL_NONCE_BYTES], out[PULSE_MAX_BYTES];
     size_t n;
     randombytes_buf(nonce, sizeof nonce);
     if (key && pulse_encode(key->seal, nonce, pulse, out, &n, NULL) == 0)
-        discovery_hand(d, address, out, n);
+        send_alone(d, address, port, out, n);
 }
 
 static void note_interval(struct discovery *d)
@@ -520,7 +534,7 @@ void discovery_announce(struct discovery *d, const struct hello *hello, uint64_t
     for (size_t i = 0; i < count; i++)
         if (seal_copy(d, &places[i], out, &n) == 0)
             (void)multicast_send(&d->net, &places[i], out, n);
-    seeds_each(&d->seeds, d->now_ms, EXPIRY_BEATS * pace_ms(d), send_to_seed, d);
+    seeds_each(&d->seeds, d->now_ms, seed_expiry_ms(d), send_to_seed, d);
     evidence_next(d->evidence);
 }
 

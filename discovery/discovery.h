@@ -93,8 +93,8 @@ void discovery_announce(struct discovery *d, const struct hello *hello, uint64_t
 /* Sends a datagram to a host that was just heard at `address` (text), or drops it. */
 void discovery_hand(struct discovery *d, const char *address, const uint8_t *bytes, size_t n);
 
-/* Sends a pulse to the member that was heard at `address` (text), or drops it. */
-void discovery_pulse(struct discovery *d, const char *address, const struct pulse *pulse);
+/* Sends a pulse to the member that was heard at `address` (text) and has that port, or drops it. */
+void discovery_pulse(struct discovery *d, const char *address, uint16_t port, const struct pulse *pulse);
 
 /* Looks at what only time changes. Returns when to call again at the latest. */
 uint64_t discovery_tick(struct discovery *d, uint64_t now_ms);

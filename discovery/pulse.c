@@ -2,7 +2,7 @@
 
 #include "protocol/pack.h"
 
-#define PULSE_FIELDS 8
+#define PULSE_FIELDS 9
 #define PULSE_DEPTH  1
 #define PLAIN_MAX    (PULSE_MAX_BYTES - SEAL_OVERHEAD_BYTES)
 
@@ -17,6 +17,7 @@ int pulse_encode(const struct seal *seal, const uint8_t nonce[static SEAL_NONCE_
     pack_put_uint(&w, pulse->boot);
     pack_put_uint(&w, pulse->instance);
     pack_put_uint(&w, pulse->counter);
+    pack_put_uint(&w, pulse->to);
     pack_put_uint(&w, pulse->digest);
     pack_put_uint(&w, pulse->every_ms);
     pack_put_uint(&w, pulse->next_ms);
@@ -46,6 +47,7 @@ int pulse_decode(const struct seal *seal, const uint8_t *bytes, size_t n, struct
     p.boot = pack_uint(&r, UINT64_MAX);
     p.instance = pack_uint(&r, UINT64_MAX);
     p.counter = pack_uint(&r, UINT64_MAX);
+    p.to = (uint32_t)pack_uint(&r, UINT32_MAX);
     p.digest = pack_uint(&r, UINT64_MAX);
     p.every_ms = (uint32_t)pack_uint(&r, UINT32_MAX);
     p.next_ms = (uint32_t)pack_uint(&r, UINT32_MAX);

@@ -1,7 +1,7 @@
 /*
  * The datagram by which a neighbour says that it is there, to one member alone, sealed under the group's key.
  *
- *   seal(SEAL_PULSE, [id, boot, instance, counter, digest, every_ms, next_ms, wish])
+ *   seal(SEAL_PULSE, [id, boot, instance, counter, to, digest, every_ms, next_ms, wish])
  *
  * Small, since it goes out at each beat. All of it is the core's (struct pulse). Pure: bytes in, bytes out.
  */
@@ -15,7 +15,7 @@
 #include "protocol/node.h"
 #include "protocol/seal.h"
 
-#define PULSE_MAX_BYTES (SEAL_OVERHEAD_BYTES + 72)
+#define PULSE_MAX_BYTES (SEAL_OVERHEAD_BYTES + 77)
 
 /* Seals a pulse into `out`, *n its length. */
 int pulse_encode(const struct seal *seal, const uint8_t nonce[static SEAL_NONCE_BYTES],

@@ -12,10 +12,11 @@ static const struct due ask_at[] = {{118, 0},   {128, 50},  {138, 100}, {148, 15
 static const struct due suspect_at = {160, 150};
 static const struct due fail_at = {195, 350};
 
-#define ASK_OTHERS    3   /* at every third time its host and others are asked as well */
+#define ASK_OTHERS    3   /* at the second time of three its host and others are asked as well */
 #define HELPERS       3   /* … so many */
 #define CONFIRM_MS    200 /* from suspect to failed at least */
 #define MISSED_GAP_MS 50  /* between beacons that tell of silent or failed ones */
+#define TRY_GAP_MS    500 /* a member is tried at another's word so often at most */
 #define CLEAR_GAP_MS  500 /* between bursts of beacons that say that we are there */
 #define LATE_MS       50  /* later than this is not the clock's grain */
 #define LATE_MAX_MS   1000
@@ -45,7 +46,7 @@ void alive_late(struct node *n, uint64_t due_ms)
         struct member *m = n->member[i];
         uint64_t more = m->allowed_ms < most && late <= most - m->allowed_ms ? late : 0;
         m->allowed_ms += more;
-        m->heard_ms += more;
+        m->since_ms += more;
         m->suspect_ms += more;
         m->doubted_ms += m->doubted_ms ? more : 0;
     }
@@ -67,15 +68,17 @@ static bool busy(const struct member *m)
 /* After how long it was to be heard again. */
 static uint64_t promised_ms(const struct node *n, const struct member *m)
 {
-    uint64_t beat = n->cfg.beat_ms, busy = alive_beat_ms(n), ms = m->every_ms ? m->every_ms : m->next_ms;
-    uint64_t most = busy > NEXT_MOST_MS ? busy : NEXT_MOST_MS;
+    uint64_t beat = n->cfg.beat_ms, busy = alive_beat_ms(n), most = busy > NEXT_MOST_MS ? busy : NEXT_MOST_MS;
+    uint64_t ms = m->every_ms ? m->every_ms : m->near ? beat : m->next_ms;
+    if (m->stopping)
+        return busy;
     return ms < beat ? beat : ms < most ? ms : most;
 }
 
 static uint64_t due_ms(const struct node *n, const struct member *m, struct due due)
 {
     uint64_t times = m->stopping ? STOP_TIMES : busy(m) ? BUSY_TIMES : 1;
-    uint64_t silent = m->heard_ms + n->late_ms + times * (promised_ms(n, m) * due.silent / 100);
+    uint64_t silent = m->since_ms + n->late_ms + times * (promised_ms(n, m) * due.silent / 100);
     uint64_t doubted = m->doubted_ms + n->late_ms + times * due.doubted;
     return m->doubted_ms && doubted < silent ? doubted : silent;
 }
@@ -108,11 +111,13 @@ static void look_soon(struct node *n, const struct member *m)
 void alive_heard(struct node *n, struct member *m)
 {
     enum member_state was = m->state;
-    m->heard_ms = n->now_ms;
+    m->heard_ms = m->since_ms = n->now_ms;
     m->asked = 0;
     m->knocked = false;
     m->doubted_ms = 0;
     m->allowed_ms = 0;
+    if (was == STATE_SUSPECT && peer_id_equal(&n->hello.failed, &m->id))
+        n->missed_ms = 0; /* no more is to be told of it */
     if (m->has_profile && m->profile.phase == PHASE_LEFT)
         return; /* its goodbye stands until it says something newer */
     node_set_state(n, m, STATE_ALIVE);
@@ -160,7 +165,7 @@ static void probe(struct node *n, struct member *m)
         pulse_send(n, m, PULSE_ANSWER);
     if (m->doubted_ms && !m->knocked)
         ask_host(n, m); /* all do, so each one goes by what it finds itself */
-    else if (!m->doubted_ms && m->asked % ASK_OTHERS == 0)
+    else if (!m->doubted_ms && m->asked % ASK_OTHERS == 1)
         ask_others(n, m);
 }
 
@@ -168,6 +173,8 @@ static void probe(struct node *n, struct member *m)
 static void tell_missed(struct node *n, const struct member *m)
 {
     uint64_t at = n->missed_ms + MISSED_GAP_MS > n->now_ms ? n->missed_ms + MISSED_GAP_MS : n->now_ms;
+    if (n->missed_ms == n->now_ms)
+        return; /* another one is: this one when it has failed */
     n->hello.failed = m->id;
     n->hello.failed_instance = m->instance;
     n->missed_ms = n->now_ms;
@@ -180,7 +187,7 @@ static void suspect(struct node *n, struct member *m)
     node_set_state(n, m, STATE_SUSPECT);
     m->suspect_ms = n->now_ms;
     out_event(n, EVENT_MEMBER_SUSPECT, &m->id);
-    if (node_alive_count(n) > CLOSE_GROUP && !m->doubted_ms)
+    if ((node_alive_count(n) > CLOSE_GROUP || m->every_ms) && !m->doubted_ms)
         tell_missed(n, m);
 }
 
@@ -202,13 +209,13 @@ static void miss_all(struct node *n)
         if (m->state != STATE_ALIVE || m->every_ms || m->next_ms <= beat)
             continue;
         m->next_ms = (uint32_t)beat;
-        m->heard_ms = n->now_ms;
+        m->since_ms = n->now_ms;
     }
 }
 
 static void fail(struct node *n, struct member *m)
 {
-    bool told = m->doubted_ms || (m->state == STATE_SUSPECT && node_alive_count(n) > CLOSE_GROUP);
+    bool tell = !m->doubted_ms && (node_alive_count(n) > CLOSE_GROUP || m->every_ms);
     node_set_state(n, m, STATE_FAILED);
     m->heard = false; /* its next beacon is answered at once, like a newcomer's */
     m->every_ms = 0;
@@ -217,7 +224,7 @@ static void fail(struct node *n, struct member *m)
     out_event(n, EVENT_MEMBER_FAILED, &m->id);
     unlink_member(n, m);
     miss_all(n);
-    if (node_alive_count(n) > SMALL_GROUP && !told) /* in a small group everybody sees it */
+    if (tell)
         tell_missed(n, m);
 }
 
@@ -244,7 +251,8 @@ static void clear_ourselves(struct node *n)
         return;
     n->cleared_ms = n->now_ms;
     n->beacons_sent = 0; /* as at a start, several in a row: one may be lost */
-    net_answer(n);
+    if (n->beacon_ms > n->now_ms + 1)
+        n->beacon_ms = n->now_ms + 1;
 }
 
 /* Another's finding is a reason to look, no more. */
@@ -257,9 +265,10 @@ void alive_doubted(struct node *n, const struct hello *h)
         clear_ourselves(n);
         return;
     }
-    if (m->state != STATE_ALIVE || m->doubted_ms || m->stopping)
+    if (!node_lives(m) || m->doubted_ms || m->stopping ||
+        (m->tried_ms && n->now_ms < m->tried_ms + TRY_GAP_MS))
         return;
-    m->doubted_ms = n->now_ms;
+    m->doubted_ms = m->tried_ms = n->now_ms;
     look_soon(n, m);
 }
 

@@ -4,16 +4,16 @@
 #include "protocol/mem.h"
 #include "protocol/node_state.h"
 
-#define CLOCK_MOVED_MS 250
-#define MISSED_TOLD_MS 2000
-#define REST_BEATS     10    /* after so many without a change the group is at rest: then … */
-#define REST_MOST_MS   60000 /* … nobody waits longer than this between two beacons, */
-#define REST_GAP       2     /* one goes out in so many beats in all, */
-#define SEARCH_RATE    8     /* … and so many in one beat while somebody was lost lately, who may be back */
-#define SEARCH_BEATS   600
-#define CROWD          8 /* each so many members more, the first beacons of a start are as much further apart */
-#define CROWD_MOST     64
-#define PULL_GAP_MS    4 /* and member: news are pushed, so most of what differs at a beacon is on its way */
+#define CLOCK_MOVED_MS  250
+#define MISSED_TOLD_MS  2000
+#define MISSED_AGAIN_MS 250
+#define REST_BEATS      10 /* after so many without a change the group is at rest: then */
+#define REST_GAP        2  /* … one goes out in so many beats in all, */
+#define SEARCH_RATE     8  /* … and so many in one beat while somebody was lost lately, who may be back */
+#define SEARCH_BEATS    600
+#define CROWD           8 /* each so many members more, the first beacons of a start are as much further apart */
+#define CROWD_MOST      64
+#define PULL_GAP_MS     4 /* and member: news are pushed, so most of what differs at a beacon is on its way */
 
 /* Whoever hears a new peer answers at once, spread a little, so that a newcomer knows everybody within
  * milliseconds. Where many come at once everybody's answers are answers to all of them: they are spread so
@@ -169,7 +169,7 @@ static uint64_t interval_ms(const struct node *n)
         return busy;
     bool searching = n->lost_ms && n->now_ms < n->lost_ms + SEARCH_BEATS * beat;
     uint64_t rest = searching ? alive * beat / SEARCH_RATE : alive * beat * REST_GAP;
-    rest = rest < REST_MOST_MS ? rest : REST_MOST_MS;
+    rest = rest < NODE_REST_MS ? rest : NODE_REST_MS;
     return rest < busy ? busy : rest;
 }
 
@@ -210,6 +210,8 @@ static void beacon(struct node *n)
     uint64_t wait = n->beacons_sent < COUNT_OF(early_ms)
                         ? early_ms[n->beacons_sent] * (1 + node_alive_count(n) / CROWD)
                         : steady;
+    if (told && n->now_ms < n->missed_ms + MISSED_AGAIN_MS && wait > MISSED_AGAIN_MS)
+        wait = MISSED_AGAIN_MS; /* the first one that tells of it may be lost */
     if (wait >= steady)
         wait = steady - steady / 10 + node_random(n) % (steady / 5 + 1);
     n->beacons_sent++;

@@ -376,7 +376,7 @@ static void new_instance(struct member *m, uint64_t boot, uint64_t instance)
 {
     m->boot = boot;
     m->instance = instance;
-    m->hello_counter = 0;
+    m->hello_counter = m->pulse_counter = 0;
     m->every_ms = 0;
     m->message_counter = m->message_window = 0;
 }

@@ -4,17 +4,27 @@
 #include "protocol/fault.h"
 #include "protocol/node_state.h"
 
-#define CHANGE_MS 200 /* many come or go at once: the neighbours are chosen when no more do */
+#define CHANGE_MS 200 /* many come or go at once: the neighbours are chosen so long after the first */
+
+/* It goes to one alone: sent on to others by somebody else it says nothing. */
+static uint32_t address_of(const struct peer_id *id)
+{
+    return (uint32_t)id->b[0] << 24 | (uint32_t)id->b[1] << 16 | (uint32_t)id->b[2] << 8 | id->b[3];
+}
 
 void pulse_send(struct node *n, const struct member *to, enum pulse_wish wish)
 {
     uint64_t beat = n->cfg.beat_ms, until_beacon = n->beacon_ms > n->now_ms ? n->beacon_ms - n->now_ms : 0;
+    if (n->keys.evicted)
+        return;
     struct action *a = out_action(n, ACT_PULSE);
     a->peer = to->id;
+    a->port = to->port;
     memcpy(a->address, to->address, sizeof a->address);
     a->pulse = (struct pulse){.id = n->me->id,
                               .boot = n->boot,
                               .instance = n->instance,
+                              .to = address_of(&to->id),
                               .counter = ++n->hello_counter,
                               .digest = net_digest(n),
                               .every_ms = to->near ? (uint32_t)beat : 0,
@@ -45,6 +55,8 @@ static void choose(struct node *n)
         struct member *m = n->member[i];
         bool was = m->near;
         m->near = m == before || m == after;
+        if (m->near && !was && !m->every_ms)
+            m->since_ms = n->now_ms; /* from now on it is to be heard at each beat */
         if (was && !m->near && m->linked)
             pulse_send(n, m, PULSE_NOTHING); /* it is to miss us no more */
     }
@@ -79,6 +91,10 @@ uint64_t pulse_wake(const struct node *n)
 static struct member *sender_of(struct node *n, const struct pulse *p)
 {
     struct member *m = node_member(n, &p->id);
+    if (p->to != address_of(&n->me->id)) {
+        net_drop(n, DROP_FORGED);
+        return NULL;
+    }
     if (!m || m->self || !m->keyed || !key_accepts(n, p->epoch, m)) {
         net_drop(n, DROP_UNKNOWN);
         return NULL;
@@ -87,11 +103,13 @@ static struct member *sender_of(struct node *n, const struct pulse *p)
         net_drop(n, DROP_STALE);
         return NULL;
     }
-    if (p->counter <= m->hello_counter && !FAULT(BEACON_REPLAY_TAKEN)) {
+    /* A beacon that it overtook is still heard (on a wireless network all multicast waits), an older pulse is
+     * not. */
+    if ((p->counter <= m->hello_counter || p->counter <= m->pulse_counter) && !FAULT(BEACON_REPLAY_TAKEN)) {
         net_drop(n, DROP_REPLAYED);
         return NULL;
     }
-    m->hello_counter = p->counter;
+    m->pulse_counter = p->counter;
     return m;
 }
 

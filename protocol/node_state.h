@@ -94,6 +94,8 @@ struct member {
     uint32_t heard_epoch; /* that its last beacon was under */
     struct outline outline;
     uint64_t heard_ms;
+    uint64_t
+        since_ms; /* its silence counts from here: from then on, or later where we could not know better */
     uint32_t next_ms;  /* it said then that it will be heard by all after so long … */
     uint32_t every_ms; /* … and by us as its neighbour; 0: we are none */
     bool near;         /* a neighbour of ours: it gets our pulses */
@@ -102,6 +104,7 @@ struct member {
     uint8_t asked;       /* how often it was asked whether it is there */
     bool knocked;        /* its host was asked */
     uint64_t doubted_ms; /* when another said that it is silent or has failed; 0: nobody did */
+    uint64_t tried_ms;   /* … and when that was last, also before it was heard */
     bool stopping;       /* it said that its agent stops, maybe to start again */
     uint64_t allowed_ms; /* for our own lateness */
     uint64_t digest;
@@ -112,7 +115,8 @@ struct member {
     uint8_t box_pk[BOX_PK_BYTES];
     uint64_t boot;
     uint64_t instance;
-    uint64_t hello_counter;
+    uint64_t hello_counter;   /* of its last beacon … */
+    uint64_t pulse_counter;   /* … and pulse */
     uint64_t message_counter; /* highest seen of this instance */
     uint64_t message_window;  /* bit i: message_counter - i was seen */
     uint64_t discovered_ms;

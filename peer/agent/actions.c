@@ -39,7 +39,7 @@ static int do_beacon(struct agent *a, const struct action *act, struct err *err)
 static int do_pulse(struct agent *a, const struct action *act, struct err *err)
 {
     (void)err;
-    discovery_pulse(a->discovery, act->address, &act->pulse);
+    discovery_pulse(a->discovery, act->address, act->port, &act->pulse);
     return 0;
 }
 

@@ -188,6 +188,8 @@ static void pulse(struct talk *t, const uint8_t *at, size_t n)
 {
     struct pulse p = {.id = other_of(t)->id, .boot = t->boot, .instance = INSTANCE, .counter = ++t->counter};
     struct node_event ev = {.kind = EV_PULSE, .pulse = &p};
+    for (int i = 0; i < 4; i++)
+        p.to = p.to << 8 | t->w->peer[t->self].me->id.b[i];
     if (n > 0)
         p.wish = at[0] % PULSE_WISHES;
     if (n > 1)

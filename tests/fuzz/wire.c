@@ -146,6 +146,7 @@ static void seed_pulse(struct fuzz_sink *sink)
                           .boot = 1700000000,
                           .instance = wish ? UINT64_MAX : 5,
                           .counter = 42,
+                          .to = wish ? UINT32_MAX : 0,
                           .digest = wish ? UINT64_MAX : 0,
                           .every_ms = wish ? 1000 : 0,
                           .next_ms = 60000,

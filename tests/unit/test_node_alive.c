@@ -341,6 +341,37 @@ static void test_a_silent_host_of_a_large_group(void **state)
     world_free(w);
 }
 
+/* Somebody records a pulse and sends it to others than the one whom it was for. */
+static void test_a_pulse_is_for_one(void **state)
+{
+    struct seen s;
+    struct world *w = group(LARGE, &s);
+    const struct node *from = w->peer[3].node;
+    struct member *m = as_seen(w, 0, 3);
+    uint64_t heard = m->heard_ms;
+    struct pulse p = {.id = w->peer[3].me->id,
+                      .boot = from->boot,
+                      .instance = from->instance,
+                      .counter = from->hello_counter + 2,
+                      .every_ms = 1000};
+    struct node_event ev = {.kind = EV_PULSE, .pulse = &p};
+    (void)state;
+    w->now_ms += 10;
+    for (int i = 0; i < 4; i++)
+        p.to = p.to << 8 | w->peer[1].me->id.b[i];
+    world_feed(w, 0, &ev);
+    assert_int_equal(m->heard_ms, heard);
+    for (int i = 0; i < 4; i++)
+        p.to = p.to << 8 | w->peer[0].me->id.b[i];
+    world_feed(w, 0, &ev);
+    assert_int_equal(m->heard_ms, w->now_ms);
+    assert_int_equal(m->every_ms, 1000);
+    w->now_ms += 10;
+    world_feed(w, 0, &ev);
+    assert_int_equal(m->heard_ms, w->now_ms - 10);
+    world_free(w);
+}
+
 /* Four in a row of the ring die together: nobody watches the two in the middle. */
 static void test_silent_neighbours(void **state)
 {
@@ -397,6 +428,7 @@ int main(void)
         cmocka_unit_test(test_a_word_fails_nobody),
         cmocka_unit_test(test_a_large_group_at_rest),
         cmocka_unit_test(test_a_silent_host_of_a_large_group),
+        cmocka_unit_test(test_a_pulse_is_for_one),
         cmocka_unit_test(test_silent_neighbours),
         cmocka_unit_test(test_a_wrong_word_of_a_host),
     };

@@ -27,6 +27,7 @@ static int set_up(void **state)
                                    .boot = UINT64_MAX,
                                    .instance = UINT64_MAX,
                                    .counter = UINT64_MAX,
+                                   .to = UINT32_MAX,
                                    .digest = 0x123456789abcdef0,
                                    .every_ms = UINT32_MAX,
                                    .next_ms = UINT32_MAX,
@@ -60,7 +61,7 @@ static void test_there_and_back(void **state)
     assert_int_equal(pulse_decode(f->seal[0], f->bytes, f->n, &p, NULL), 0);
     assert_true(peer_id_equal(&p.id, &f->pulse.id));
     assert_true(p.boot == f->pulse.boot && p.instance == f->pulse.instance);
-    assert_true(p.counter == f->pulse.counter);
+    assert_true(p.counter == f->pulse.counter && p.to == f->pulse.to);
     assert_true(p.digest == f->pulse.digest && p.wish == f->pulse.wish);
     assert_true(p.every_ms == f->pulse.every_ms && p.next_ms == f->pulse.next_ms);
 }
