@@ -8,6 +8,7 @@ import time
 from . import bed as beds
 from .bed import Bed, Group
 from .load import Meter
+from .programs import FORMS_TO
 
 BOUND = {"join": 120, "notice": 60, "heal": 90}  # seconds, after which something did not happen
 CUT_SECONDS = 10  # a cut lasts so long, or until all have noticed it
@@ -39,7 +40,7 @@ QUICK = Plan(sizes=(3, 8),
              settle=4, rest=8, loss=(25,), loss_sizes=(8,), rounds=5, seconds=400)
 FULL = Plan(sizes=(3, 8, 32, 64, 128),
             often={"converge": 7, "join": 7, "rest": 2, "kill": 3, "cut": 3, "leave": 3, "halves": 3, "loss": 1},
-            settle=15, rest=30, loss=(10, 25), loss_sizes=(8, 32, 64, 128), rounds=10, seconds=3600, large=32,
+            settle=15, rest=30, loss=(10, 25), loss_sizes=(8, 32, 64, 128), rounds=10, seconds=2400, large=32,
             seldom={"converge": 4, "join": 4, "rest": 1, "kill": 2, "cut": 2, "leave": 2, "halves": 2, "loss": 1})
 
 
@@ -72,7 +73,7 @@ class Round:
         try:
             self.measured(self.converge)
             self.measured(self.join)
-            if not self.program.whole:
+            if not self.program.whole(self.size):
                 return
             if self.wanted("rest"):
                 self.listener.idle(self.plan.settle)
@@ -115,7 +116,7 @@ class Round:
         mark = self.listener.mark()
         began = self.group.start(self.hosts)
         values = {"converge": max(self.times("know", self.others_all(), mark, began, "join"))}
-        if self.program.key == "kpeer":
+        if self.program.key == "kpeer" and self.program.whole(self.size):
             values["formed"] = max(self.times("formed", {(name, name) for name in self.there}, mark, began, "join"))
         return values
 
@@ -268,10 +269,11 @@ def measure(plan, programs, at_once, figures, tell):
             if number == 0:
                 for _ in range(plan.often["converge"]):
                     for program in programs:
-                        if program.whole:
+                        if program.whole(READY_SIZE):
                             start_to_ready(bed, program, figures, tell)
             for _ in range(plan.rounds):
-                if figures.good(size, "kpeer", "own") < plan.times(size)["converge"] and time.monotonic() < end:
+                often = plan.times(size)["converge"] if size <= FORMS_TO else 1
+                if figures.good(size, "kpeer", "own") < often and time.monotonic() < end:
                     own_share(bed, at_once, size, figures, tell)
                 for program in programs:
                     if missing(plan, program, size, figures) and time.monotonic() < end:
@@ -283,5 +285,5 @@ def measure(plan, programs, at_once, figures, tell):
 def missing(plan, program, size, figures):
     """Whether a part has too few samples that count."""
     times = plan.times(size)
-    parts = times if program.whole else ("converge", "join")
+    parts = times if program.whole(size) else ("converge", "join")
     return any(figures.good(size, program.key, row) < times[part] for part in parts for row in ROWS_OF[part])

@@ -7,16 +7,22 @@ import secrets
 PORT = 7946
 
 
+FORMS_TO = 64  # hosts: with more of them on one machine forming fills its processors for minutes
+
+
 class Kpeer:
     """The whole agent in a rehearsal: all that travels between hosts is as in earnest, from beacons to tickets; the
     executor tells what it would do. So the group forms meanwhile."""
 
     key, title = "kpeer", "kpeer"
-    whole = True  # measured in every row
     LINE = re.compile(r"\S+ (?:info|warn) +(agent-started|member-discovered|member-alive|member-failed|member-left|"
                       r"node-ready|record-committed) ([^\s:]+)")
     KINDS = {"agent-started": "ready", "member-discovered": "know", "member-alive": "know", "member-failed": "failed",
              "member-left": "left", "node-ready": "formed", "record-committed": "founded"}
+
+    def whole(self, size):
+        """Whether it is measured in every row, and not only as it starts and joins."""
+        return size <= FORMS_TO
 
     def agent(self, host, first, size):
         return ["kpeer", "agent", "--dry-run", "--expect", str(size)]
@@ -45,7 +51,9 @@ class KpeerAlone(Kpeer):
     """The same, kept from founding: it waits for more hosts than there are, and mends nothing. It still looks at its host."""
 
     key, title = "kpeer-alone", "kpeer, no founding"
-    whole = False
+
+    def whole(self, size):
+        return size > FORMS_TO
 
     def agent(self, host, first, size):
         return ["kpeer", "agent", "--dry-run", "--no-fix", "--expect", "500"]
@@ -55,12 +63,14 @@ class Serf:
     """As Debian has it: LAN profile, encrypted, finding each other by mDNS."""
 
     key, title = "serf", "Serf, mDNS"
-    whole = True
     LINE = re.compile(r"==> Serf agent (running)!|.* serf: EventMember(Join|Failed|Leave): (\S+)")
     KINDS = {"Join": "know", "Failed": "failed", "Leave": "left"}
 
     def __init__(self, program="serf"):
         self.program, self.secret = program, base64.b64encode(secrets.token_bytes(32)).decode()
+
+    def whole(self, _size):
+        return True
 
     def agent(self, host, first, size):
         return [self.program, "agent", "-node", host.name, "-bind", f"{host.address}:{PORT}", "-iface", "eth1", "-profile", "lan",
@@ -84,7 +94,9 @@ class SerfJoined(Serf):
     again."""
 
     key, title = "serf-joined", "Serf, by address"
-    whole = False
+
+    def whole(self, _size):
+        return False
 
     def find(self, host, first):
         return [] if host is first else ["-retry-join", f"{first.address}:{PORT}", "-retry-interval", "100ms"]

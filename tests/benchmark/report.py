@@ -7,7 +7,7 @@ import subprocess
 from .figures import Aim, Refused, ahead
 
 PROGRAMS = {"kpeer": "kpeer", "kpeer-alone": "kpeer, no founding", "serf": "Serf, mDNS", "serf-joined": "Serf, by address"}
-MINE, RIVALS = "kpeer", ("serf", "serf-joined")
+MINE, INSTEAD, RIVALS = "kpeer", "kpeer-alone", ("serf", "serf-joined")
 
 
 # --- values with their units ---------------------------------------------------------------------------------------------
@@ -108,6 +108,12 @@ def line(cells):
     return "| " + " | ".join(cells) + " |"
 
 
+def mine(figures, size, row):
+    """What stands for kpeer: the whole of it, or where that is not measured the one that founds nothing."""
+    whole = figures.summary(size, MINE, row)
+    return figures.summary(size, INSTEAD, row) if whole == Refused("not measured") else whole
+
+
 def table(figures, size, rows):
     """The rows of which anything was measured, as lines of Markdown."""
     lines = [line(["", *PROGRAMS.values(), "ahead", "aim for kpeer"]), line(["---"] * (len(PROGRAMS) + 3))]
@@ -116,8 +122,9 @@ def table(figures, size, rows):
         if all(each == Refused("not measured") for each in sums.values()):
             continue
         rivals, aim = {PROGRAMS[key]: sums[key] for key in RIVALS}, row.aim(size)
-        lines.append(line([row.words, *(cell(each, row.show) for each in sums.values()), ahead(sums[MINE], rivals),
-                           aim.verdict(sums[MINE], rivals, row.show) if aim else ""]))
+        ours = mine(figures, size, row.key)
+        lines.append(line([row.words, *(cell(each, row.show) for each in sums.values()), ahead(ours, rivals),
+                           aim.verdict(ours, rivals, row.show) if aim else ""]))
     return lines
 
 
@@ -172,7 +179,8 @@ def plots(figures, folder):
         lines = {}
         for row, programs in rows:
             for program in programs:
-                sums = [(size, figures.summary(size, program, row)) for size in figures.sizes()]
+                sums = [(size, mine(figures, size, row) if program == MINE else figures.summary(size, program, row))
+                        for size in figures.sizes()]
                 lines[f"{PROGRAMS[program]}: {WORDS[row]}"] = [
                     (size, each.median * scale) for size, each in sums
                     if not isinstance(each, Refused) and math.isfinite(each.median)]
