@@ -425,6 +425,7 @@ bool evidence_own(struct evidence *ev, uint64_t now_ms, struct evidence_place *o
     /* A beacon's copy for another interface came first: that for this one comes in a moment. */
     if (!keep && !within(ev->unproven_ms, now_ms, EVIDENCE_DWELL_MS)) {
         ev->chosen = (struct evidence_place){0};
+        ev->unproven_ms = 0;
         if (best && has_dwelt(ev, now_ms))
             ev->chosen = *best;
     }

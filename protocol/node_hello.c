@@ -7,12 +7,12 @@
 #define CLOCK_MOVED_MS  250
 #define MISSED_TOLD_MS  2000
 #define MISSED_AGAIN_MS 250
-#define REST_BEATS      10 /* after so many without a change the group is at rest: then */
-#define REST_GAP        2  /* … one goes out in so many beats in all, */
-#define SEARCH_RATE     8  /* … and so many in one beat while somebody was lost lately, who may be back */
-#define SEARCH_BEATS    600
+#define REST_BEATS      10  /* after so many without a change the group is at rest: then */
+#define REST_GAP        2   /* … one goes out in so many beats in all, */
+#define SEARCH_RATE     8   /* … and so many in one beat while somebody was lost lately, who may be back */
+#define SEARCH_BEATS    600 /* that is so long ago at most */
 #define CROWD           8 /* each so many members more, the first beacons of a start are as much further apart */
-#define CROWD_MOST      64
+#define CROWD_MOST      64 /* above so many the spread of answers grows in proportion, no more in the square */
 #define PULL_GAP_MS     4 /* and member: news are pushed, so most of what differs at a beacon is on its way */
 
 /* Whoever hears a new peer answers at once, spread a little, so that a newcomer knows everybody within

@@ -94,8 +94,7 @@ struct member {
     uint32_t heard_epoch; /* that its last beacon was under */
     struct outline outline;
     uint64_t heard_ms;
-    uint64_t
-        since_ms; /* its silence counts from here: from then on, or later where we could not know better */
+    uint64_t since_ms; /* its silence counts from here: since then, or later where we gave it time */
     uint32_t next_ms;  /* it said then that it will be heard by all after so long … */
     uint32_t every_ms; /* … and by us as its neighbour; 0: we are none */
     bool near;         /* a neighbour of ours: it gets our pulses */
